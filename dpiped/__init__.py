@@ -1,0 +1,3 @@
+"""dpiped: the central daemon of dpipe, as a library."""
+
+__version__ = "1.0.0"

@@ -1,0 +1,48 @@
+"""Batch: what an output gets in one call of `write`. BatchId: what a sender calls the batch it sends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from dpiped.view import PackView
+
+
+class BatchId(NamedTuple):
+    """`X-Dpipe-Batch: STREAM/SEQ/NONCE`; the nonce is empty when the sender gives none."""
+
+    stream: str
+    seq: int
+    nonce: str = ""
+
+
+class Batch:
+    """Some packs in journal order, as the runner of one output wants them. The same batch comes again after TemporaryError."""
+
+    __slots__ = ("_bodies", "count", "metadata", "views")
+
+    def __init__(self, views: Sequence[PackView], metadata: bool = True) -> None:
+        self.views = views
+        self.metadata = metadata
+        self.count = sum(view.count for view in views)
+        self._bodies: list[bytes] | None = None
+
+    @property
+    def bodies(self) -> list[bytes]:
+        """One body for each view, with metadata if the output's config wants it; shape (n_views,)."""
+        if self._bodies is None:
+            self._bodies = [view.body_with_metadata() if self.metadata else view.body for view in self.views]
+        return self._bodies
+
+    @property
+    def body(self) -> bytes:
+        """All events, one a line; `count` lines."""
+        return self.bodies[0] if len(self.bodies) == 1 else b"".join(self.bodies)
+
+    def names(self) -> Iterator[str]:
+        """EPOCH-OFFSET-LINE of each event, in order; unique for ever, and they sort as they were accepted."""
+        for view in self.views:
+            head = view.head
+            prefix = f"{head.epoch}-{head.offset:012x}-"
+            for line in view.lines:
+                yield f"{prefix}{line:04x}"

@@ -1,0 +1,90 @@
+"""What a codec is: outside bytes to canonical bodies, and back.
+
+`decode` never raises anything but CodecError (the data as a whole is unreadable); lines it cannot take are `rejected`, one by
+one. It blocks for as long as it computes, so callers hand it pieces of about 1 MiB.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from dpiped.codecs.times import TimeSpec
+from dpiped.projection import Projection
+
+
+class Rejected(NamedTuple):
+    """A line (or array element) that is no event."""
+
+    line: int
+    """Its number in the data, from 1."""
+    reason: str
+    raw: bytes
+
+
+class Part(NamedTuple):
+    """Canonical events that belong to one ident."""
+
+    suffix: str
+    """What to add to the ident as its last part; mostly empty."""
+    body: bytes
+    """One object a line, each with `@timestamp` in integer milliseconds."""
+    count: int
+    min_ts: int
+    max_ts: int
+    events: list[Any] | None
+    """The decoded projection, shape (count,), if decoding was part of the work; it must tell the same as `body`."""
+
+
+@dataclass(slots=True)
+class Decoded:
+    """What became of some data. `parts` is empty when nothing was acceptable."""
+
+    parts: list[Part] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    """What else is worth counting: "invalid_utf8", "time_corrected", "time_missing", .. -> number of events."""
+    canonical: bool = False
+    """True: the one part's body is the very data that came in, so its compressed form may be kept."""
+
+    @property
+    def accepted(self) -> int:
+        return sum(part.count for part in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeContext:
+    """What a codec has to know besides the data."""
+
+    accepted_ms: int
+    """Now; the time of events that have none."""
+    projection: Projection
+    """What the consumers of this ident read."""
+    time: TimeSpec | None = None
+    """Where the time of an event stands, if the input's config says so; it goes before `@timestamp`."""
+    keep_old: bool = False
+    """Times more than 60 days from now stay as they are (als)."""
+    hosts: list[str] | None = None
+    """Shape (n_lines,): the peer of each line, where the data mixes peers; it becomes `_host` of the event."""
+
+
+class Codec(ABC):
+    """Stateless and thread-safe once built; one object serves all data of an input."""
+
+    @abstractmethod
+    def decode(self, data: bytes, context: DecodeContext) -> Decoded:
+        """Reads whole lines or documents. An unfinished last line counts as a line."""
+
+    @abstractmethod
+    def encode(self, body: bytes) -> bytes:
+        """A canonical body in this codec's own form, for outputs that offer a choice."""
+
+    @abstractmethod
+    def cut(self, data: bytes, most_bytes: int) -> list[bytes]:
+        """Splits data into pieces of about `most_bytes` that can be decoded one by one; line codecs cut after a newline.
+
+        One piece when the data cannot be split. Line numbers of `rejected` count from the start of the piece; the caller
+        adds the lines before it.
+        """

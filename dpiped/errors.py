@@ -1,0 +1,74 @@
+"""Every error that crosses a module border, and what the engine makes of it.
+
+A plugin raises one of these and nothing else on purpose; anything else that leaves a plugin is a defect of the plugin and
+handled by its `on_error`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dpiped.batch import Batch
+
+
+class DpipeError(Exception):
+    """Base of all; its text is one line that says what is wrong, where, and what to do."""
+
+
+class ConfigError(DpipeError):
+    """The configuration cannot be used: exit status 2. `problems` has one line for each error found."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class LockedError(DpipeError):
+    """Another process uses this data_dir or this stream: exit status 3."""
+
+
+class TemporaryError(DpipeError):
+    """The store cannot take the batch now: the runner sends the same batch again, with back-off."""
+
+    def __init__(self, message: str, retry_after_secs: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_secs = retry_after_secs
+
+
+class RejectedError(DpipeError):
+    """The store refuses events for good; they go to the dead letter and the rest counts as delivered.
+
+    Args:
+        reasons: index of the event in the batch (from 0) -> why.
+    """
+
+    def __init__(self, reasons: Mapping[int, str]) -> None:
+        super().__init__(f"{len(reasons)} events refused: {next(iter(reasons.values()), '')}")
+        self.reasons = dict(reasons)
+
+    @classmethod
+    def whole(cls, batch: Batch, reason: str) -> RejectedError:
+        """All events of the batch, for one reason."""
+        return cls(dict.fromkeys(range(batch.count), reason))
+
+
+class FatalPluginError(DpipeError):
+    """The plugin can never work as configured: its runner stops and is shown as failed."""
+
+
+class UnavailableError(DpipeError):
+    """The journal takes nothing now (full, or its disk fails): inputs wait, http answers 503."""
+
+    def __init__(self, message: str, retry_after_secs: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_secs = retry_after_secs
+
+
+class BatchConflictError(DpipeError):
+    """The batch id was used for another batch, or is older than the last: http answers 409."""
+
+
+class CodecError(DpipeError):
+    """The data as a whole cannot be read by this codec."""

@@ -1,0 +1,225 @@
+"""The plugin kinds. A plugin is a frozen config and a small class; the runner around it owns the rest.
+
+Plugins import all of this from `dpiped.api`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Generic, NamedTuple, Protocol, TypeVar
+
+from dpiped.batch import Batch, BatchId
+from dpiped.config.base import PluginConfig
+from dpiped.view import PackView
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dpiped.codecs.base import Codec
+    from dpiped.journal.record import Frame
+    from dpiped.telemetry import Telemetry
+
+C = TypeVar("C", bound=PluginConfig)
+
+
+class PackDraft(NamedTuple):
+    """What a filter emits: a pack to be. Empty `ident`: that of the filter's config."""
+
+    body: bytes
+    """Canonical: one object a line, each with `@timestamp`."""
+    count: int
+    min_ts: int
+    max_ts: int
+    ident: str = ""
+    project: str | None = None
+    """None: that of the pack it was made of."""
+    host: str | None = None
+    source: str | None = None
+
+
+class Receipt(NamedTuple):
+    """What became of data that was emitted; it is durable."""
+
+    accepted: int
+    rejected: int = 0
+    errors: Sequence[tuple[int, str]] = ()
+    """(line from 1, reason) of the first 10 rejected."""
+    duplicate: bool = False
+    """The batch id was known: nothing was stored anew."""
+
+
+class Emit(Protocol):
+    """How an input hands over what it read."""
+
+    async def __call__(
+        self,
+        data: bytes,
+        *,
+        ident: str = "",
+        project: str = "",
+        source: str = "",
+        host: str = "",
+        hosts: list[str] | None = None,
+        codec: Codec | None = None,
+        position: str | None = None,
+        batch: BatchId | None = None,
+        stored: tuple[str, bytes] | None = None,
+        wait: bool = True,
+    ) -> Receipt:
+        """Decodes and appends; returns when it is durable.
+
+        Empty ident, project and codec: those of the input's config. `host`: the machine it came from; `hosts` instead, one for
+        each line, where lines of many peers are mixed. `position`: where the input goes on after this data (same
+        transaction as the packs). `stored`: (encoding, compressed bytes) that `data` was made from, kept if it is canonical.
+
+        Raises:
+            UnavailableError: only with `wait=False`: the journal is full or its disk fails; nothing was stored.
+            BatchConflictError: the batch id was used for other data.
+            CodecError: the data as a whole is unreadable.
+        """
+
+    async def frames(self, frames: Sequence[Frame]) -> Receipt:
+        """Appends packs as another dpipe sent them; consecutive ones of one batch id are taken whole or not at all.
+
+        Never waits: raises UnavailableError and BatchConflictError as above.
+        """
+
+
+@dataclass(frozen=True)
+class PluginContext:
+    """What a plugin may know of the daemon around it."""
+
+    name: str
+    """The name in the config."""
+    telemetry: Telemetry
+    data_dir: Path | None = None
+    """Folder of the daemon; None with a memory journal."""
+    start_position: str | None = None
+    """Inputs: where to go on, as the last durable `position` said; None at the very start."""
+    lane: str = ""
+    """Outputs: text that names this runner and its generation for ever; part of derived names and streams."""
+    codec: Callable[[str], Codec] | None = None
+    """Inputs: the codec of a name, with the defaults of this input; raises CodecError for an unknown name."""
+    save: Callable[[bytes], object] | None = None
+    """Outputs: an async function that saves and syncs this small state now, before the cursor moves."""
+    extra: dict[str, object] = field(default_factory=dict)
+    """Inputs: `check_project` and the like, see dpiped.intake."""
+
+
+class Plugin(Generic[C]):
+    """Base of all kinds. The constructor stores and does no I/O."""
+
+    type_name: ClassVar[str]
+    config_class: ClassVar[type[PluginConfig]]
+    kind: ClassVar[str]
+
+    def __init__(self, config: C, context: PluginContext) -> None:
+        self.config = config
+        self.context = context
+
+    def status(self) -> dict[str, object]:
+        """What `/admin/stat` shows of this plugin beside what its runner knows: real addresses, open files, .."""
+        return {}
+
+
+class Input(Plugin[C], ABC):
+    """Reads events from outside."""
+
+    kind = "input"
+    replayable: ClassVar[bool] = False
+    """Whether it goes on from `context.start_position`, so that nothing enters twice."""
+    default_codec: ClassVar[str] = "json"
+
+    async def open(self) -> None:
+        """Binds or connects; called before `run`. TemporaryError: tried again; FatalPluginError: the daemon does not start."""
+
+    @abstractmethod
+    async def run(self, emit: Emit) -> None:
+        """Called once; reads until cancelled. Returning means the end of the input (batch mode)."""
+
+    async def close(self) -> None:
+        """Releases everything; called once, also after a failure."""
+
+
+class Filter(Plugin[C], ABC):
+    """Makes packs of packs; CPU only, no I/O, called on the event loop with one pack at a time."""
+
+    kind = "filter"
+    stateful: ClassVar[bool] = False
+
+    def fields(self) -> Iterable[str]:
+        """Which fields `process` reads, without those of `where`. Asked once, at start."""
+        return ()
+
+    @abstractmethod
+    def process(self, pack: PackView) -> Iterable[PackDraft]:
+        """0..n packs out. Must be a function of what it read: no clock, no random. Repeated after a crash."""
+
+
+class StatefulFilter(Filter[C], ABC):
+    """A filter with a state that survives a crash exactly.
+
+    The law: restore(all changes so far) and any further packs give the same answers, and taking changes alters nothing.
+    """
+
+    stateful = True
+
+    def tick(self, now_ms: int) -> Iterable[PackDraft]:
+        """Called for each journaled tick; `now_ms` is the time in it, never the clock."""
+        return ()
+
+    def finish(self) -> Iterable[PackDraft]:
+        """Batch mode: all inputs have ended and everything was read; close what is open. Emitted as if by the last pack."""
+        return ()
+
+    @abstractmethod
+    def changes(self) -> Iterable[tuple[bytes, bytes | None]]:
+        """(key, value or None = gone) of what changed since the last call. Called every snapshot interval."""
+
+    @abstractmethod
+    def restore(self, items: Iterable[tuple[bytes, bytes]]) -> None:
+        """Called once, before the first pack, on a fresh object."""
+
+    def fingerprint(self) -> str:
+        """Names the keys of the config that shape the state; another fingerprint starts empty."""
+        return ""
+
+    def result(self) -> object:
+        """What it would answer now, as plain data."""
+        return None
+
+
+class Output(Plugin[C], ABC):
+    """Delivers batches to a store."""
+
+    kind = "output"
+    stable_batches: ClassVar[bool] = False
+    """Boundaries are saved and synced before `write`, and the same batch comes again after a crash."""
+
+    def fields(self) -> Iterable[str]:
+        """Which fields `write` reads by `view.column`. Asked once, at start; most outputs read none."""
+        return ()
+
+    async def open(self, saved: bytes | None) -> None:
+        """Connects; `saved` is what `saved()` gave with the cursor. Raises TemporaryError to be tried again."""
+
+    @abstractmethod
+    async def write(self, batch: Batch) -> None:
+        """Returning means delivered. Cancelled at stop after `drain_timeout_secs`; the batch comes again at the next start.
+
+        Raises:
+            TemporaryError: the same batch again, with back-off.
+            RejectedError: these events to the dead letter, the rest is delivered.
+        """
+
+    async def flush(self) -> None:
+        """Makes what `write` took durable; called before the cursor is saved, at most about once a second."""
+
+    def saved(self) -> bytes | None:
+        """Small state that is stored in one step with the cursor; None = none."""
+        return None
+
+    async def close(self) -> None:
+        """Releases everything; called once, also after a failure. `flush` was called before, unless that failed."""

@@ -1,0 +1,127 @@
+"""Which fields to decode: the union of what all consumers of an ident read, as one msgspec Struct.
+
+Nothing else of an event is decoded. A path is read by its literal name first (`"a.b": 1`), then as steps into objects.
+A field of another kind than a consumer wants is absent to it, never an error of the event; JSON null is absent too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from operator import attrgetter
+from typing import Any
+
+import msgspec
+
+TIMESTAMP = "@timestamp"
+"""Every projection reads it."""
+
+
+class JsonObject(msgspec.Struct, gc=False, frozen=True):
+    """Stands for an object where a consumer wanted a plain value: absent."""
+
+
+_LEAF = JsonObject | int | float | str | bool | list | None
+
+Value = int | float | str | bool | list[Any] | None
+"""What a column holds for each event; None = absent."""
+
+
+class Projection:
+    """A set of field paths and the decoder for them. Equal sets share one object: use `Projection.of`.
+
+    Thread-safe; immutable.
+    """
+
+    def __init__(self, fields: frozenset[str]) -> None:
+        self.fields = fields | {TIMESTAMP}
+        self._getters: dict[str, tuple[Any, ...]] = {}
+        tree: dict[str, Any] = {}
+        for path in sorted(self.fields):
+            steps = [path] if path == TIMESTAMP else path.split(".")
+            node = tree
+            for step in steps:
+                node = node.setdefault(step, {})
+            if len(steps) > 1:
+                tree.setdefault(path, {})
+        struct, names = _struct(tree)
+        self._names = names
+        self._decoder = msgspec.json.Decoder(struct)
+        for path in self.fields:
+            self._getters[path] = self._paths(path)
+
+    @staticmethod
+    def of(fields: Iterable[str]) -> Projection:
+        """The one Projection of these fields (and `@timestamp`)."""
+        return _projection(frozenset(fields) | {TIMESTAMP})
+
+    def decode(self, body: bytes) -> list[Any]:
+        """One struct a line, shape (n_events,). Raises msgspec.DecodeError or RecursionError; it is no validator."""
+        return self._decoder.decode_lines(body)
+
+    def decode_one(self, line: bytes) -> Any:
+        """The struct of one event; unlike `decode` it takes one JSON object and nothing behind it."""
+        return self._decoder.decode(line)
+
+    def column(self, events: Sequence[Any], path: str) -> list[Value]:
+        """The values of one field, shape (n_events,); absent, null and objects are None."""
+        getters = self._getters[path]
+        column = _read(events, getters[0])
+        for getter in getters[1:]:
+            if column.count(None) == len(column):
+                column = _read(events, getter)
+            elif None in column:
+                other = _read(events, getter)
+                column = [b if a is None else a for a, b in zip(column, other, strict=True)]
+        return column
+
+    def _paths(self, path: str) -> tuple[Any, ...]:
+        steps = [path] if path == TIMESTAMP else path.split(".")
+        names, attributes = self._names, []
+        for step in steps:
+            attribute, names = names[step]
+            attributes.append(attribute)
+        nested = attrgetter(".".join(attributes))
+        if len(steps) == 1:
+            return (nested,)
+        return attrgetter(self._names[path][0]), nested
+
+
+def _read(events: Sequence[Any], getter: Any) -> list[Value]:
+    try:
+        column = list(map(getter, events))
+    except AttributeError:  # somewhere a plain value stands where the path goes on
+        column = [_careful(event, getter) for event in events]
+    if any(issubclass(kind, msgspec.Struct) for kind in set(map(type, column))):
+        column = [None if isinstance(value, msgspec.Struct) else value for value in column]
+    return column
+
+
+def _careful(event: Any, getter: Any) -> Any:
+    try:
+        return getter(event)
+    except AttributeError:
+        return None
+
+
+@lru_cache(maxsize=1024)
+def _projection(fields: frozenset[str]) -> Projection:
+    return Projection(fields)
+
+
+def _struct(tree: dict[str, Any]) -> tuple[type[msgspec.Struct], dict[str, Any]]:
+    """The Struct of one level of paths, and name -> (attribute, names below)."""
+    specs: list[Any] = []
+    names: dict[str, Any] = {}
+    for number, (name, below) in enumerate(sorted(tree.items())):
+        attribute = f"f{number}"
+        default: Any = None
+        kind: Any = _LEAF
+        deeper: dict[str, Any] = {}
+        if below:
+            inner, deeper = _struct(below)
+            kind = inner | int | float | str | bool | list | None
+            default = inner()
+        names[name] = (attribute, deeper)
+        specs.append((attribute, kind, msgspec.field(name=name, default=default)))
+    return msgspec.defstruct("Projected", specs, gc=False, frozen=True), names

@@ -1,0 +1,6 @@
+"""What the program says about itself: events (log line and metric in one), and all metric names in one list."""
+
+from dpiped.telemetry.events import Event, Telemetry
+from dpiped.telemetry.metrics import Metrics
+
+__all__ = ["Event", "Metrics", "Telemetry"]

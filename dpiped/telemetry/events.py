@@ -1,0 +1,136 @@
+"""One type for each happening; emitting it writes the log line and counts the metric together.
+
+Levels as in `logging`. What is emitted at warning or above is also handed to `listener` (the engine appends it to the journal
+as packs of ident `_dpipe.events`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import ClassVar
+
+from dpiped.telemetry.metrics import Metrics
+
+log = logging.getLogger("dpipe")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Base: subclasses are frozen dataclasses, and their fields are what the log line shows."""
+
+    level: ClassVar[int] = logging.INFO
+    message: ClassVar[str] = ""
+
+    def details(self) -> dict[str, object]:
+        """The fields, for the log line."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def count(self, metrics: Metrics) -> None:
+        """Counts what happened; most events count nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said(Event):
+    """A plain message with its details; for what happens once and needs no metric."""
+
+    text: str
+    plugin: str = ""
+    detail: str = ""
+    severity: int = logging.INFO
+
+    def details(self) -> dict[str, object]:
+        pairs = {"plugin": self.plugin, "detail": self.detail}
+        return {name: value for name, value in pairs.items() if value}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventsDropped(Event):
+    """Events that will not be delivered, and why. Never silent."""
+
+    level = logging.WARNING
+    message = "events dropped"
+    plugin: str
+    amount: int
+    reason: str
+
+    def count(self, metrics: Metrics) -> None:
+        metrics.dropped.labels(self.plugin, self.reason).inc(self.amount)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventsRejected(Event):
+    """Events that an intake or a store refused; they are in the dead letter."""
+
+    level = logging.WARNING
+    message = "events rejected"
+    plugin: str
+    amount: int
+    reason: str
+
+    def count(self, metrics: Metrics) -> None:
+        metrics.rejected.labels(self.plugin).inc(self.amount)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginFailed(Event):
+    """A plugin raised; it is tried again after `again_secs`, or stands."""
+
+    level = logging.ERROR
+    message = "plugin failed"
+    plugin: str
+    error: str
+    again_secs: float | None
+
+    def count(self, metrics: Metrics) -> None:
+        metrics.failures.labels(self.plugin).inc()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryRetried(Event):
+    """A store did not take a batch; the same batch is sent again."""
+
+    level = logging.WARNING
+    message = "delivery failed, trying again"
+    plugin: str
+    error: str
+    again_secs: float
+
+    def count(self, metrics: Metrics) -> None:
+        metrics.retries.labels(self.plugin).inc()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataLost(Event):
+    """Stored data that cannot be read any more, or room that was freed below a cursor."""
+
+    level = logging.ERROR
+    message = "stored data lost"
+    place: str
+    amount: int
+    reason: str
+
+    def count(self, metrics: Metrics) -> None:
+        metrics.lost.labels(self.place).inc(self.amount)
+
+
+class Telemetry:
+    """Where events go. One for each daemon or collector; thread-safe."""
+
+    def __init__(self) -> None:
+        self.metrics = Metrics()
+        self.listener: Callable[[Event], None] | None = None
+
+    def emit(self, event: Event) -> None:
+        """Logs and counts."""
+        event.count(self.metrics)
+        level = event.severity if isinstance(event, Said) else event.level
+        text = event.text if isinstance(event, Said) else event.message
+        log.log(level, text, extra={"details": event.details()})
+        if level >= logging.WARNING and self.listener is not None:
+            self.listener(event)
+
+    def say(self, text: str, *, plugin: str = "", detail: str = "", level: int = logging.INFO) -> None:
+        """Short for `emit(Said(..))`."""
+        self.emit(Said(text=text, plugin=plugin, detail=detail, severity=level))

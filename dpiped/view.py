@@ -1,0 +1,108 @@
+"""PackView: one pack as one runner sees it, with its `where` applied and metadata at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import compress
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from dpiped.pack import Head, Pack
+from dpiped.projection import Projection, Value
+
+if TYPE_CHECKING:
+    from dpiped.expressions import Predicate
+
+HOST, SOURCE, IDENT, PROJECT = "_host", "_source", "_ident", "_project"
+METADATA_FIELDS = (HOST, SOURCE)
+"""Fields that outputs write into the events; `_ident` and `_project` can be read in the same way."""
+
+
+class PackView:
+    """The events of a pack that a runner wants. Cheap to make; computes on demand and remembers."""
+
+    __slots__ = ("_body", "_mask", "count", "pack", "projection")
+
+    def __init__(self, pack: Pack, projection: Projection, where: Predicate | None = None) -> None:
+        self.pack = pack
+        self.projection = projection
+        self._mask: list[bool] | None = None
+        self._body: bytes | None = None
+        self.count = pack.head.count
+        if where is not None:
+            self._keep(where)
+
+    def _keep(self, where: Predicate) -> None:
+        mask = where.mask(self)
+        kept = sum(mask)
+        if kept < self.count:
+            self._mask = mask
+            self.count = kept
+
+    @property
+    def head(self) -> Head:
+        return self.pack.head
+
+    @property
+    def whole(self) -> bool:
+        """Whether all events of the pack are wanted."""
+        return self._mask is None
+
+    @property
+    def lines(self) -> Sequence[int]:
+        """Line numbers of the wanted events in the stored body, from 0: what derived names are made of."""
+        if self._mask is None:
+            return range(self.pack.head.count)
+        return list(compress(range(self.pack.head.count), self._mask))
+
+    @property
+    def body(self) -> bytes:
+        """The wanted events as they are stored, without metadata."""
+        if self._mask is None:
+            return self.pack.body
+        if self._body is None:
+            self._body = b"".join(compress(self.pack.body.splitlines(keepends=True), self._mask))
+        return self._body
+
+    def body_with_metadata(self) -> bytes:
+        """The body with `_host` and `_source` of the head in each event that has no such field of its own."""
+        return with_fields(self.body, {HOST: self.head.host, SOURCE: self.head.source})
+
+    def column(self, path: str) -> list[Value]:
+        """The values of a field, shape (count,); None = absent. `_host` and `_source` come from the head if it has them."""
+        constant = self.constant(path)
+        if constant:
+            return [constant] * self.count
+        column = self.projection.column(self.pack.events(self.projection), path)
+        return column if self._mask is None else list(compress(column, self._mask))
+
+    def constant(self, path: str) -> str:
+        """The value that all events of the pack share because it stands in the head; empty if it does not."""
+        if path == HOST:
+            return self.head.host
+        if path == SOURCE:
+            return self.head.source
+        if path == IDENT:
+            return self.head.ident
+        return self.head.project if path == PROJECT else ""
+
+
+def with_fields(body: bytes, fields: dict[str, str]) -> bytes:
+    """Adds constant text fields to every event of a canonical body, never a key twice. Empty values are left out."""
+    pieces = {name: value for name, value in fields.items() if value}
+    if not pieces:
+        return body
+    present = [name for name in pieces if b'"' + name.encode() + b'"' in body]
+    if not present:
+        return body.replace(b"}\n", _members(pieces) + b"}\n")
+    lines = []
+    for line in body.splitlines(keepends=True):
+        event: dict[str, Any] = msgspec.json.decode(line)
+        missing = {name: value for name, value in pieces.items() if name not in event}
+        lines.append(line[:-2] + _members(missing) + b"}\n" if missing else line)
+    return b"".join(lines)
+
+
+def _members(fields: dict[str, str]) -> bytes:
+    return b"".join(b',"' + name.encode() + b'":' + msgspec.json.encode(value) for name, value in fields.items())
