@@ -119,6 +119,21 @@ class Plugin(Generic[C]):
         self.config = config
         self.context = context
 
+    @classmethod
+    def check(cls, config: C) -> list[str]:
+        """Problems that no single field shows, one line each; called by `check` and at start, no I/O."""
+        return []
+
+    @classmethod
+    def exclusive(cls, config: C) -> str | None:
+        """What no two plugins may share, such as the path they write to; two with equal texts are a config error."""
+        return None
+
+    @classmethod
+    def idents(cls, config: C) -> Iterable[str]:
+        """Patterns of idents it may give to packs, beside the one of its table; `**` when they come from outside."""
+        return ()
+
     def status(self) -> dict[str, object]:
         """What `/admin/stat` shows of this plugin beside what its runner knows: real addresses, open files, .."""
         return {}
@@ -131,6 +146,11 @@ class Input(Plugin[C], ABC):
     replayable: ClassVar[bool] = False
     """Whether it goes on from `context.start_position`, so that nothing enters twice."""
     default_codec: ClassVar[str] = "json"
+
+    @classmethod
+    def idents(cls, config: C) -> Iterable[str]:
+        """As in Plugin; an input whose senders cannot name idents overrides it with `()`."""
+        return ("**",)
 
     async def open(self) -> None:
         """Binds or connects; called before `run`. TemporaryError: tried again; FatalPluginError: the daemon does not start."""
