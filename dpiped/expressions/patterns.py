@@ -1,0 +1,22 @@
+"""Regular expressions of a config: RE2, which takes linear time on any text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import re2
+
+
+@lru_cache(maxsize=1024)
+def compile_pattern(pattern: str) -> Callable[[str], Any]:
+    """The `search` of a compiled pattern. Raises ValueError with the reason."""
+    options = re2.Options()
+    options.log_errors = False  # else the library itself writes to stderr
+    try:
+        search: Callable[[str], Any] = re2.compile(pattern, options).search
+    except re2.error as exc:
+        reason = exc.args[0] if exc.args else exc
+        raise ValueError(reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)) from exc
+    return search
