@@ -35,17 +35,17 @@ class Pattern:
         self.text = text
         project, colon, ident = text.rpartition(":")
         if colon and not is_name(project):
-            raise PatternError(f"{text!r}: expected PROJECT:PATTERN, and {project!r} is no name of a project")
+            raise PatternError(f"expected PROJECT:PATTERN, and {project!r} is no name of a project")
         self.project = project
         """Empty: packs of all projects."""
         self.parts = _merged(ident.split("."))
         for part in self.parts:
             if part not in (ANY, MANY) and _PART.fullmatch(part) is None:
                 raise PatternError(
-                    f"{text!r}: expected dotted parts of letters, digits, _ and -, or * (one part) or ** (any number)"
+                    "expected dotted parts of letters, digits, _ and -, or * (one part) or ** (any number)"
                 )
         if len(ident) > MAX_IDENT_LENGTH:
-            raise PatternError(f"{text[:40]!r}..: longer than {MAX_IDENT_LENGTH} characters")
+            raise PatternError(f"expected at most {MAX_IDENT_LENGTH} characters")
         self._literal = None if {ANY, MANY} & set(self.parts) else ident
 
     def matches(self, project: str, ident: str) -> bool:

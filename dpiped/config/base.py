@@ -5,6 +5,7 @@ The string under a field is its documentation: `describe`, `create` and the refe
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import Annotated, Any
 
@@ -84,3 +85,11 @@ def split_listen(listen: str) -> tuple[str, int]:
     """(host, port) of a checked Listen; brackets of an IPv6 address are taken off."""
     host, _, port = listen.rpartition(":")
     return host.strip("[]"), int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address; a name other than localhost is not looked up."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

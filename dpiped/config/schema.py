@@ -9,16 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 
+from dpiped.codecs import CodecSpec, TimeConfig
 from dpiped.config.base import Bytes, ConfigModel, Ident, Listen, Name, PluginConfig, Secs
+from dpiped.expressions import WhereError, compile_where
+from dpiped.matcher import Pattern, PatternError
 
 if TYPE_CHECKING:
     from dpiped.config.locate import Place
     from dpiped.plugin import Plugin
-
-CodecSpec = Any
-TimeConfig = Any
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -28,6 +28,29 @@ DEFAULT_PROJECT = "default"
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 Kind = Literal["input", "filter", "output"]
+
+
+def _check_pattern(text: str) -> str:
+    try:
+        Pattern(text)
+    except PatternError as exc:
+        raise ValueError(str(exc)) from exc
+    return text
+
+
+def _check_where(text: str) -> str:
+    try:
+        compile_where(text)
+    except WhereError as exc:
+        caret = "".join(f"\n    {line}" for line in exc.caret().splitlines())
+        raise ValueError(f"{exc}{caret}") from exc
+    return text
+
+
+MatchPattern = Annotated[str, AfterValidator(_check_pattern)]
+"""An entry of `match`, see dpiped.matcher."""
+Where = Annotated[str, AfterValidator(_check_where)]
+"""A condition on events, see docs/where.md."""
 
 
 class EngineConfig(ConfigModel):
@@ -110,11 +133,11 @@ class InputOptions(TableOptions):
 class RunnerOptions(TableOptions):
     """The keys that the runners of filters and outputs own."""
 
-    match: tuple[str, ...] = ()
+    match: tuple[MatchPattern, ...] = ()
     """Patterns of idents: `*` is one part, `**` any number; `PROJECT:PATTERN` for one project only.
 
     Empty: all that inputs gave, never what filters emit."""
-    where: str | None = None
+    where: Where | None = None
     """Which events of the matching packs, as an expression: `level >= 4 and host != 'db1'`."""
     start: Literal["latest", "earliest"] = "latest"
     """Where a new runner begins: behind what is in the journal now, or at the oldest pack."""

@@ -1,0 +1,179 @@
+"""What no model alone can see: names and addresses used twice, cycles of idents, what can never match, open doors.
+
+Problems are noted in the Source; what is allowed but probably a mistake is returned as warnings.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from typing import Any
+
+from dpiped.config.base import split_listen
+from dpiped.config.graph import emitted_idents, find_cycle, given_idents
+from dpiped.config.schema import (
+    DaemonConfig,
+    FilterOptions,
+    InputOptions,
+    PluginTable,
+    RunnerOptions,
+    TableOptions,
+)
+from dpiped.config.source import Source
+from dpiped.matcher import OWN_PREFIX, Matcher, Pattern
+from dpiped.plugin import StatefulFilter
+
+Table = PluginTable[TableOptions]
+WINDOW_KEYS = ("lateness_secs", "idle_secs", "max_ahead_secs", "on_late")
+
+
+def lint(config: DaemonConfig, source: Source) -> tuple[str, ...]:
+    """Notes problems in `source`; returns warnings, one line each."""
+    _Linter(config, source).problems()
+    if source.problems:
+        return ()
+    return tuple(_warnings(config))
+
+
+def label(table: Table) -> str:
+    """How messages name it."""
+    return f'[[{table.kind}]] "{table.name}" ({table.type})'
+
+
+def is_loopback(listen: str) -> bool:
+    """Whether only this machine can reach the address."""
+    host, _ = split_listen(listen)
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class _Linter:
+    def __init__(self, config: DaemonConfig, source: Source) -> None:
+        self.config = config
+        self.source = source
+
+    def report(self, table: Table, key: str, text: str) -> None:
+        """Notes a problem of a table, at the place of a key if the key stands in the file."""
+        places = self.source.places.items()
+        root = next((path for path, place in places if place == table.place and len(path) == 2), (table.kind,))
+        self.source.report((*root, key), f"{label(table)}: {text}")
+
+    def problems(self) -> None:
+        config = self.config
+        self.presence()
+        self.names()
+        for table in config.tables:
+            self.idents(table)
+            if isinstance(table.options, RunnerOptions):
+                self.selection(table, table.options)
+            for text in table.plugin_class.check(table.config):
+                self.report(table, "", text)
+        self.shared()
+        self.addresses()
+        self.tokens()
+        if not self.source.problems and (cycle := find_cycle(config)):
+            way = " -> ".join(f'"{table.name}"' for table in (*cycle, cycle[0]))
+            text = f"packs go round in a circle: {way}; change the `match` or `ident` of one of them"
+            self.report(cycle[0], "match", text)
+
+    def presence(self) -> None:
+        data = self.source.data
+        if "input" not in data:
+            self.source.report((), "there is no [[input]]: nothing would come in")
+        if "output" not in data and "filter" not in data:
+            self.source.report((), "there is no [[output]]: nothing would be delivered")
+
+    def names(self) -> None:
+        known: dict[str, Table] = {}
+        for table in self.config.tables:
+            first = known.setdefault(table.name, table)
+            if first is not table:
+                text = f'the name "{table.name}" stands already at {first.place} ({first.type})'
+                self.report(table, "name", f"{text}; give one of them another `name`")
+
+    def idents(self, table: Table) -> None:
+        options = table.options
+        if isinstance(options, InputOptions | FilterOptions) and options.ident.split(".")[0] == OWN_PREFIX:
+            text = f"idents that begin with {OWN_PREFIX} are the daemon's own"
+            self.report(table, "ident", f'key "ident" = "{options.ident}": {text}')
+        if isinstance(options, InputOptions):
+            self.project(table, "project", options.project)
+        if isinstance(options, FilterOptions) and not issubclass(table.plugin_class, StatefulFilter):
+            for key in WINDOW_KEYS:
+                if key in options.model_fields_set:
+                    self.report(table, key, f'key "{key}" is only for filters with windows')
+
+    def project(self, table: Table, key: str, name: str) -> None:
+        names = [project.name for project in self.config.projects]
+        if name and names and name not in names:
+            self.report(table, key, f'key "{key}": there is no [[project]] "{name}"; there are {", ".join(names)}')
+
+    def selection(self, table: Table, options: RunnerOptions) -> None:
+        for text in options.match:
+            self.project(table, "match", Pattern(text).project)
+
+    def shared(self) -> None:
+        known: dict[tuple[str, str], Table] = {}
+        for table in self.config.tables:
+            text = table.plugin_class.exclusive(table.config)
+            if text is None or table.options.disabled:
+                continue
+            first = known.setdefault((table.kind, text), table)
+            if first is not table:
+                self.report(table, "", f'{text} is used already by "{first.name}" at {first.place}')
+
+    def addresses(self) -> None:
+        admin = self.config.engine.admin
+        if not is_loopback(admin) and self.config.engine.admin_token is None:
+            text = f'[engine]: key "admin" = "{admin}" is open to other machines: set admin_token, or use 127.0.0.1'
+            self.source.report(("engine", "admin"), text)
+        taken = [(admin, "tcp", "[engine] admin")]
+        for table in self.config.tables:
+            listen = _listen(table)
+            if listen is None:
+                continue
+            protocol = "udp" if getattr(table.config, "transport", "tcp") == "udp" else "tcp"
+            for other, other_protocol, name in taken:
+                if protocol == other_protocol and _clash(listen, other):
+                    self.report(table, "listen", f'key "listen" = "{listen}": {name} listens there already')
+            taken.append((listen, protocol, label(table)))
+
+    def tokens(self) -> None:
+        for table in self.config.inputs:
+            listen = _listen(table)
+            if listen is None or not hasattr(table.config, "tokens") or is_loopback(listen):
+                continue
+            if not table.config.tokens and not all(project.tokens for project in self.config.projects):
+                text = f'key "listen" = "{listen}" is open to other machines: set tokens, or use 127.0.0.1'
+                self.report(table, "listen", text)
+
+
+def _listen(table: Table) -> str | None:
+    listen: Any = getattr(table.config, "listen", None)
+    return listen if isinstance(listen, str) and listen.rpartition(":")[2].isdigit() else None
+
+
+def _clash(one: str, other: str) -> bool:
+    (host, port), (other_host, other_port) = split_listen(one), split_listen(other)
+    everywhere = {"0.0.0.0", "::"}
+    return port != 0 and port == other_port and (host == other_host or bool({host, other_host} & everywhere))
+
+
+def _warnings(config: DaemonConfig) -> Iterable[str]:
+    given = [ident for table in config.inputs for ident in given_idents(table)]
+    emitted = [ident for table in config.filters for ident in emitted_idents(table)]
+    own = [f"{OWN_PREFIX}.**"]
+    for table in (*config.filters, *config.outputs):
+        matcher = Matcher(table.options.match)
+        wanted = any(matcher.can_match(ident) for ident in given + own)
+        if not wanted and not any(matcher.can_match(ident, from_input=False) for ident in emitted):
+            yield f"{table.place}: {label(table)}: nothing can ever match {', '.join(table.options.match)}"
+    for kind in ("input", "output"):
+        if not any(table.kind == kind for table in config.tables):
+            yield f"there is no [[{kind}]]"
+        elif all(table.options.disabled for table in config.tables if table.kind == kind):
+            yield f"every [[{kind}]] is disabled"
