@@ -37,6 +37,10 @@ class TemporaryError(DpipeError):
         self.retry_after_secs = retry_after_secs
 
 
+class LostTrackError(TemporaryError):
+    """What the output took since the last flush may be gone: it is opened again and goes on from its saved cursor."""
+
+
 class RejectedError(DpipeError):
     """The store refuses events for good; they go to the dead letter and the rest counts as delivered.
 

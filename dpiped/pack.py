@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gzip
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import zstandard
@@ -76,6 +76,20 @@ class Head(msgspec.Struct, array_like=True, gc=False, frozen=True, omit_defaults
     """On the wire: how the body has to be read; empty = it is canonical. Always empty in the journal."""
 
 
+class Route(NamedTuple):
+    """What decides who wants a pack; resolved once for each, not for each pack."""
+
+    project: str
+    ident: str
+    emitted: bool
+    """A filter made it."""
+    only: str
+
+    @staticmethod
+    def of(head: Head) -> Route:
+        return Route(head.project, head.ident, head.cause is not None, head.only)
+
+
 def encode_body(body: bytes, encoding: str = "zstd") -> tuple[str, bytes]:
     """(encoding, stored bytes) of a canonical body; small ones stay as they are."""
     if len(body) < COMPRESS_FROM_BYTES or not encoding:
@@ -100,7 +114,7 @@ class Pack:
     `holders` says who holds it and since when (monotonic seconds); the pool takes it back when the last one lets go.
     """
 
-    __slots__ = ("_body", "_views", "head", "holders", "size", "stored")
+    __slots__ = ("_body", "_views", "head", "holders", "route", "size", "stored")
 
     def __init__(self) -> None:
         self.holders: dict[str, float] = {}
@@ -110,6 +124,7 @@ class Pack:
     def fill(self, head: Head, stored: bytes, body: bytes | None) -> None:
         """Makes the object a pack; `body` if it is known already, else it is decoded when somebody asks."""
         self.head = head
+        self.route = Route.of(head)
         self.stored = stored
         self._body = body
         self.size = len(stored) + head.raw_bytes + 500

@@ -6,7 +6,7 @@ Plugins import all of this from `dpiped.api`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 C = TypeVar("C", bound=PluginConfig)
 
 
-class PackDraft(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class PackDraft:
     """What a filter emits: a pack to be. Empty `ident`: that of the filter's config."""
 
     body: bytes
@@ -87,6 +88,10 @@ class Emit(Protocol):
         """
 
 
+async def _save_nothing(state: bytes) -> None:
+    """For plugins that run without an engine."""
+
+
 @dataclass(frozen=True)
 class PluginContext:
     """What a plugin may know of the daemon around it."""
@@ -102,10 +107,10 @@ class PluginContext:
     """Outputs: text that names this runner and its generation for ever; part of derived names and streams."""
     codec: Callable[[str], Codec] | None = None
     """Inputs: the codec of a name, with the defaults of this input; raises CodecError for an unknown name."""
-    save: Callable[[bytes], object] | None = None
-    """Outputs: an async function that saves and syncs this small state now, before the cursor moves."""
-    extra: dict[str, object] = field(default_factory=dict)
-    """Inputs: `check_project` and the like, see dpiped.intake."""
+    save_state: Callable[[bytes], Awaitable[None]] = _save_nothing
+    """Outputs: saves and syncs this small state now, with the cursor as it was saved last."""
+    projects: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Inputs: the known projects and the tokens that open only them."""
 
 
 class Plugin(Generic[C]):

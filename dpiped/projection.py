@@ -6,7 +6,7 @@ A field of another kind than a consumer wants is absent to it, never an error of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any
@@ -21,7 +21,7 @@ class JsonObject(msgspec.Struct, gc=False, frozen=True):
     """Stands for an object where a consumer wanted a plain value: absent."""
 
 
-_LEAF = JsonObject | int | float | str | bool | list | None
+_LEAF = JsonObject | int | float | str | bool | list[Any] | None
 
 Value = int | float | str | bool | list[Any] | None
 """What a column holds for each event; None = absent."""
@@ -49,6 +49,8 @@ class Projection:
         self._decoder = msgspec.json.Decoder(struct)
         for path in self.fields:
             self._getters[path] = self._paths(path)
+        self.time_of: Callable[[Any], Any] = self._getters[TIMESTAMP][0]
+        """`@timestamp` of one event just as it was decoded, for the intake, which checks it anyway."""
 
     @staticmethod
     def of(fields: Iterable[str]) -> Projection:
@@ -120,7 +122,7 @@ def _struct(tree: dict[str, Any]) -> tuple[type[msgspec.Struct], dict[str, Any]]
         deeper: dict[str, Any] = {}
         if below:
             inner, deeper = _struct(below)
-            kind = inner | int | float | str | bool | list | None
+            kind = inner | int | float | str | bool | list[Any] | None
             default = inner()
         names[name] = (attribute, deeper)
         specs.append((attribute, kind, msgspec.field(name=name, default=default)))

@@ -24,7 +24,8 @@ class Rejected(NamedTuple):
     raw: bytes
 
 
-class Part(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Part:
     """Canonical events that belong to one ident."""
 
     suffix: str

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from mmap import mmap
 from typing import NamedTuple
 from zlib import crc32
 
@@ -96,7 +97,7 @@ def encode_frame(frame: Frame) -> bytes:
     return b"".join(encode_record(PACK, frame.head, frame.body))
 
 
-def parse_prefix(data: bytes | memoryview, at: int = 0) -> tuple[bytes, int, int] | None:
+def parse_prefix(data: bytes | memoryview | mmap, at: int = 0) -> tuple[bytes, int, int] | None:
     """(kind, length of head, length of body) of the record at `at`; None if there is no good prefix."""
     if len(data) - at < PREFIX_BYTES:
         return None

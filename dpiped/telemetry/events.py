@@ -115,6 +115,18 @@ class DataLost(Event):
         metrics.lost.labels(self.place).inc(self.amount)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalFailed(Event):
+    """A group could not be written; senders get 503 until it works again."""
+
+    level = logging.ERROR
+    message = "journal cannot be written"
+    error: str
+
+    def count(self, metrics: Metrics) -> None:
+        metrics.failures.labels("journal").inc()
+
+
 class Telemetry:
     """Where events go. One for each daemon or collector; thread-safe."""
 

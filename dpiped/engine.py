@@ -1,0 +1,204 @@
+"""Engine: wires journal, router and runners by the config, starts them, drains and stops them in order.
+
+Start: lock, state, journal, runners, then inputs, then admin. Stop: inputs, then filters and outputs drain, cursors and
+snapshots are saved, then the journal ends. When all inputs have ended by themselves (batch mode) the engine closes open
+windows, drains without a limit of time and stops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dpiped.config.schema import DEFAULT_PROJECT, DaemonConfig
+from dpiped.deadletter import DeadLetters
+from dpiped.errors import FatalPluginError, UnavailableError
+from dpiped.filter_runner import FilterRunner, StatefulFilterRunner
+from dpiped.input_runner import InputRunner
+from dpiped.janitor import Janitor
+from dpiped.journal.append import Draft, Lot
+from dpiped.journal.base import Storage
+from dpiped.journal.disk import DiskStorage
+from dpiped.journal.journal import Journal
+from dpiped.journal.memory import MemoryStorage
+from dpiped.journal.state import Database, MemoryDatabase, State
+from dpiped.leveldb import LevelDb
+from dpiped.lock import DataDir
+from dpiped.output_runner import OutputRunner
+from dpiped.pack import CONTROL_IDENT, TICK_IDENT, Head, PackPool
+from dpiped.plugin import StatefulFilter
+from dpiped.router import Router
+from dpiped.runner import Runner, Surroundings
+from dpiped.telemetry import Telemetry
+
+DRAIN_POLL_SECS = 0.02
+GIB = 1 << 30
+
+
+class Engine:
+    """One daemon. `run` does all of it; `started` is set when inputs accept."""
+
+    def __init__(self, config: DaemonConfig, telemetry: Telemetry | None = None) -> None:
+        self.config = config
+        self.telemetry = telemetry or Telemetry()
+        self.started = asyncio.Event()
+        self.stopping = asyncio.Event()
+        self.started_at = time.time()
+        self.pool = PackPool(config.engine.cache_bytes)
+        self.router = Router()
+        self._data_dir = DataDir(Path(config.engine.data_dir))
+        self.inputs: list[InputRunner] = []
+        self.runners: list[Runner[Any]] = []
+        self.journal: Journal
+        self.around: Surroundings
+        self._writer: asyncio.Task[None] | None = None
+
+    # ---- life ------------------------------------------------------------------------------------------------------
+    async def run(self) -> None:
+        """Until `stop` is called or all inputs have ended. Raises LockedError, FatalPluginError, OSError at start."""
+        self._data_dir.lock()
+        try:
+            await self._open()
+            try:
+                await self._work()
+            finally:
+                await self._close()
+        finally:
+            self._data_dir.unlock()
+
+    def stop(self) -> None:
+        """Asks for a stop; `run` returns when everything is drained and saved."""
+        self.stopping.set()
+
+    @property
+    def durable(self) -> bool:
+        return self.config.journal.type == "disk"
+
+    async def _open(self) -> None:
+        folder = self._data_dir.path
+        state = State(await asyncio.to_thread(LevelDb, folder / "state") if self.durable else _memory_database())
+        await asyncio.to_thread(state.open)
+        letters = DeadLetters(await asyncio.to_thread(LevelDb, folder / "deadletter"), self.telemetry)
+        await asyncio.to_thread(letters.open)
+        storage: Storage = DiskStorage(folder / "journal") if self.durable else MemoryStorage(state.highest)
+        self.journal = Journal(
+            storage, self.pool, self.telemetry, max_bytes=self.config.journal.max_bytes,
+            min_free_bytes=self._min_free_bytes(folder), on_commit=self.router.commit, readers=lambda: self.router.readers,
+        )
+        await self.journal.open(at_least=state.highest)
+        self.around = Surroundings(self.journal, self.router, state, letters, self.telemetry, folder,
+                                   self.config.engine.snapshot_interval_secs)
+        self._writer = asyncio.create_task(self.journal.run(), name="journal writer")
+        self._build()
+        for runner in self.runners:
+            await runner.attach()
+
+    def _min_free_bytes(self, folder: Path) -> int:
+        if not self.durable:
+            return 0
+        configured = self.config.journal.min_free_bytes
+        if configured is not None:
+            return configured
+        return min(GIB, shutil.disk_usage(folder).total // 20)
+
+    def _build(self) -> None:
+        config = self.config
+        projects = {project.name: frozenset(token.get_secret_value() for token in project.tokens)
+                    for project in config.projects}
+        self.inputs = [InputRunner(table, self.around, projects, durable=self.durable) for table in config.inputs]
+        for filter_table in config.filters:
+            stateful = issubclass(filter_table.plugin_class, StatefulFilter)
+            kind = StatefulFilterRunner if stateful else FilterRunner
+            self.runners.append(kind(filter_table, self.around))
+        self.runners += [OutputRunner(output_table, self.around) for output_table in config.outputs]
+
+    async def _work(self) -> None:
+        """Runs everything under one TaskGroup, so that no task is left alone."""
+        inputs_done = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            services = [group.create_task(Janitor(self.around, self.runners).run(), name="janitor")]
+            services += [group.create_task(runner.run(), name=f"runner {runner.name}") for runner in self.runners]
+            if any(isinstance(runner, StatefulFilterRunner) for runner in self.runners):
+                services.append(group.create_task(self._tick(), name="ticker"))
+            inputs = group.create_task(self._run_inputs(inputs_done), name="inputs")
+            stop = group.create_task(self.stopping.wait(), name="stop")
+            ended = group.create_task(inputs_done.wait(), name="inputs ended")
+            await asyncio.wait((stop, ended), return_when=asyncio.FIRST_COMPLETED)
+            batch_mode = not self.stopping.is_set()
+            inputs.cancel()
+            await asyncio.wait((inputs,))
+            await self._drain(None if batch_mode else self.config.engine.drain_timeout_secs, finish=batch_mode)
+            for task in (*services, stop, ended):
+                task.cancel()
+
+    async def _run_inputs(self, done: asyncio.Event) -> None:
+        for runner in self.inputs:
+            try:
+                await runner.open()
+            except OSError as exc:
+                place = f"input {runner.name!r} ({runner.table.type})"
+                raise FatalPluginError(f"{place}: {exc.strerror or exc}") from exc
+        self.started.set()
+        self.telemetry.say("started", detail=", ".join(
+            f"{runner.name} {runner.report().get('address', '')}".strip() for runner in self.inputs))
+        async with asyncio.TaskGroup() as group:
+            for runner in self.inputs:
+                group.create_task(runner.run(), name=f"input {runner.name}")
+        done.set()
+
+    async def _tick(self) -> None:
+        """Appends the time each `tick_secs`; windows and alarms know no other clock."""
+        while True:
+            await asyncio.sleep(self.config.engine.tick_secs)
+            head = Head(ident=TICK_IDENT, accepted_ms=int(time.time() * 1000))
+            try:
+                await self.journal.append("ticker", "input", [Lot([Draft(head, b"")])])
+            except UnavailableError:
+                continue  # a full journal has no time either; the next tick tells it
+
+    # ---- drain -----------------------------------------------------------------------------------------------------
+    async def _drain(self, timeout_secs: float | None, *, finish: bool) -> None:
+        """Waits until every runner has passed everything; in batch mode windows are closed first, upstream before down."""
+        try:
+            async with asyncio.timeout(timeout_secs):
+                await self._until_idle()
+                if finish:
+                    for runner in self.runners:
+                        if isinstance(runner, StatefulFilterRunner):
+                            await self._finish(runner)
+                            await self._until_idle()
+        except TimeoutError:
+            behind = [runner.name for runner in self.runners if runner.reader.behind]
+            self.telemetry.say("stopping before everything was delivered; the rest goes after the next start",
+                               detail=", ".join(behind))
+
+    async def _until_idle(self) -> None:
+        while any(runner.reader.behind for runner in self.runners if not runner.options.disabled):
+            await asyncio.sleep(DRAIN_POLL_SECS)
+
+    async def _finish(self, runner: StatefulFilterRunner) -> None:
+        body = b'{"control":"finish"}\n'
+        head = Head(ident=CONTROL_IDENT, accepted_ms=int(time.time() * 1000), raw_bytes=len(body), only=runner.name)
+        await self.journal.append("engine", "control", [Lot([Draft(head, body)])])
+
+    async def _close(self) -> None:
+        if self._writer is not None:
+            self._writer.cancel()
+            await asyncio.wait((self._writer,))
+        await self.journal.close()
+        await self.around.state.close()
+        self.around.deadletters.close()
+
+    def report(self) -> list[dict[str, object]]:
+        """Every input and runner, for `/admin/stat` and the dump of USR1."""
+        return [*(runner.report() for runner in self.inputs), *(runner.report() for runner in self.runners)]
+
+
+def _memory_database() -> Database:
+    return MemoryDatabase()
+
+

@@ -1,0 +1,194 @@
+"""The runners of filters. What a filter emits for one offset is in the journal once, however often it replays.
+
+A stateful filter has two marks: the cursor of its snapshot, which alone holds the journal, and `emitted`, the last offset whose
+emissions are in the journal. After a restart it reads on from the cursor, and its emissions up to `emitted` are thrown away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterable
+from typing import Any, cast
+
+import msgspec
+
+from dpiped.config.schema import FilterOptions
+from dpiped.errors import UnavailableError
+from dpiped.journal.append import Draft, Lot
+from dpiped.pack import CONTROL_IDENT, MAX_HOPS, TICK_IDENT, Head, Pack, Route
+from dpiped.plugin import Filter, PackDraft, StatefulFilter
+from dpiped.runner import CLOSE_SECS, Runner, one_line
+from dpiped.telemetry.events import EventsRejected
+from dpiped.view import PackView
+
+PULL_BYTES = 4 << 20
+PULL_PACKS = 64
+
+
+class FilterRunner(Runner[FilterOptions]):
+    """Hands packs to the filter one by one, appends what it emits, and goes on only when that is synced."""
+
+    _plugin: Filter[Any]
+
+    def fields(self) -> Iterable[str]:
+        plugin = cast("Filter[Any]", self.make_plugin())
+        return {*plugin.fields(), *(self.where.fields if self.where else ())}
+
+    async def session(self) -> None:
+        self._plugin = cast("Filter[Any]", self.make_plugin())
+        await self._gather_skips()
+        await self.prepare()
+        self.status = "running"
+        try:
+            while True:
+                due = self.save_due_secs
+                if due == 0.0 or not await self.wait_for_packs(due):
+                    await self.save_cursor()
+                    continue
+                for pack in await self.reader.pull(PULL_BYTES, PULL_PACKS):
+                    await self._process(pack)
+                    await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            try:
+                async with asyncio.timeout(CLOSE_SECS):
+                    await self.save_cursor()
+            except TimeoutError:
+                self.around.telemetry.say("snapshot not saved at the stop", plugin=self.name)
+            raise
+
+    async def prepare(self) -> None:
+        """Before the first pack; stateful filters get their state back here."""
+
+    async def save_cursor(self) -> None:
+        await self.save(msgspec.structs.replace(self.saved, cursor=self.reader.cursor))
+
+    @property
+    def emitted(self) -> int:
+        """The last offset whose emissions are in the journal."""
+        return self.around.journal.marks.emitted.get(self.name, -1)
+
+    async def _gather_skips(self) -> None:
+        """Skips are known before the skipped pack is read."""
+        offset = self.saved.cursor
+        journal = self.around.journal
+        while offset < journal.next:
+            frames, offset = await journal.read_stored(offset, lambda route: route.only == self.name, 1 << 20)
+            for frame in frames:
+                pack = Pack()
+                pack.fill(frame.head, frame.body, None)
+                self.control(pack)
+
+    async def _process(self, pack: Pack) -> None:
+        offset = pack.head.offset
+        said = self.control(pack)
+        view: PackView | None = None
+        try:
+            if self.skipped(pack):
+                drafts: list[PackDraft] = []
+            elif said is not None:
+                drafts = list(self.on_control(said))
+            elif pack.head.ident == TICK_IDENT:
+                drafts = list(self.on_tick(pack.head.accepted_ms))
+            else:
+                view = self.view(pack)
+                drafts = list(self._plugin.process(view)) if view.count else []
+        except Exception as exc:
+            if self.failed_on(offset) and offset > self.emitted:
+                await self._skip(pack, exc)
+            raise  # restored from the snapshot; a skip is known by then
+        if drafts and offset > self.emitted:
+            await self._emit(pack, drafts)
+        self.done((pack,), view.count if view is not None else 0)
+
+    def on_tick(self, now_ms: int) -> Iterable[PackDraft]:
+        """Journaled time; only stateful filters get it."""
+        return ()
+
+    def on_control(self, said: dict[str, Any]) -> Iterable[PackDraft]:
+        """A control pack other than a skip."""
+        return ()
+
+    async def _emit(self, pack: Pack, drafts: list[PackDraft]) -> None:
+        """All emissions of the offset in one write; returns when they are synced."""
+        head = pack.head
+        if head.hops >= MAX_HOPS:
+            self.around.telemetry.emit(EventsRejected(plugin=self.name, amount=sum(draft.count for draft in drafts),
+                                                      reason=f"more than {MAX_HOPS} hops"))
+            await self.bury(PackView(pack, self.around.router.projection_of(pack.route)),
+                            dict.fromkeys(range(head.count), f"more than {MAX_HOPS} hops: do filters feed each other?"))
+            return
+        lot = Lot([self._draft(head, draft) for draft in drafts])
+        while True:
+            try:
+                await self.around.journal.append(self.name, "filter", [lot])
+            except UnavailableError as exc:
+                await asyncio.sleep(exc.retry_after_secs)
+            else:
+                return
+
+    def _draft(self, cause: Head, draft: PackDraft) -> Draft:
+        head = Head(
+            project=cause.project if draft.project is None else draft.project,
+            ident=draft.ident or self.options.ident,
+            source=cause.source if draft.source is None else draft.source,
+            host=cause.host if draft.host is None else draft.host,
+            accepted_ms=cause.accepted_ms, min_ts=draft.min_ts, max_ts=draft.max_ts, count=draft.count,
+            raw_bytes=len(draft.body), cause=(self.name, cause.offset), hops=cause.hops + 1,
+        )
+        return Draft(head, draft.body)
+
+    async def _skip(self, pack: Pack, exc: Exception) -> None:
+        """`on_error`: the pack is skipped, as a control pack says, so that a replay does the same."""
+        if self.options.on_error == "stop":
+            await self._stand(one_line(exc))
+        view = self.view(pack)
+        await self.bury(view, dict.fromkeys(range(view.count), one_line(exc)))
+        body = json.dumps({"control": "skip", "offset": pack.head.offset}).encode() + b"\n"
+        head = Head(ident=CONTROL_IDENT, accepted_ms=int(time.time() * 1000), raw_bytes=len(body), only=self.name)
+        await self.around.journal.append(self.name, "control", [Lot([Draft(head, body)])])
+        self._skips.add(pack.head.offset)
+
+
+class StatefulFilterRunner(FilterRunner):
+    """Also saves what changed in the filter's state, in one batch with the cursor, every snapshot interval."""
+
+    _plugin: StatefulFilter[Any]
+
+    def wants(self, route: Route) -> bool:
+        return super().wants(route) or (route.ident == TICK_IDENT and not route.only)
+
+    async def prepare(self) -> None:
+        fingerprint = self._plugin.fingerprint()
+        self._unsaved: dict[bytes, bytes | None] = {}
+        if self.saved.fingerprint not in ("", fingerprint):
+            self.around.telemetry.say(
+                "config keys that shape its state were changed: the filter starts empty at its cursor", plugin=self.name)
+            await self.around.state.forget_snapshot(self.key)
+        else:
+            self._plugin.restore(self.around.state.snapshot(self.key))
+        if self.saved.fingerprint != fingerprint:
+            await self.save(msgspec.structs.replace(self.saved, fingerprint=fingerprint))
+
+    @property
+    def save_due_secs(self) -> float | None:
+        if self.reader.cursor <= self.saved.cursor:
+            return None
+        return max(0.0, self._saved_at + self.around.snapshot_interval_secs - time.monotonic())
+
+    async def save_cursor(self) -> None:
+        """What `changes` gave is kept until it is saved."""
+        self._unsaved.update(self._plugin.changes())
+        saved = msgspec.structs.replace(self.saved, cursor=self.reader.cursor)
+        await self.save(saved, list(self._unsaved.items()))
+        self._unsaved.clear()
+
+    def on_tick(self, now_ms: int) -> Iterable[PackDraft]:
+        return self._plugin.tick(now_ms)
+
+    def on_control(self, said: dict[str, Any]) -> Iterable[PackDraft]:
+        return self._plugin.finish() if said.get("control") == "finish" else ()
+
+    def report(self) -> dict[str, object]:
+        return {**super().report(), "emitted": self.emitted}

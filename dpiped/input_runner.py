@@ -1,0 +1,128 @@
+"""The runner of an input: opens it, lets it run, starts it again when it fails, and knows when it has ended for good."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any, cast
+
+from dpiped.codecs import build_codec
+from dpiped.codecs.base import Codec
+from dpiped.config.schema import InputOptions, PluginTable
+from dpiped.errors import FatalPluginError
+from dpiped.intake import Intake
+from dpiped.plugin import Input, PluginContext
+from dpiped.runner import CLOSE_SECS, RESTART_INITIAL_SECS, RESTART_MAX_SECS, Backoff, Status, Surroundings, one_line
+from dpiped.telemetry.events import PluginFailed
+
+
+class InputRunner:
+    """One input. `run` is its task; it returns when the input has ended."""
+
+    def __init__(
+        self,
+        table: PluginTable[InputOptions],
+        around: Surroundings,
+        projects: Mapping[str, frozenset[str]],
+        *,
+        durable: bool,
+    ) -> None:
+        self.table = table
+        self.name = table.name
+        self.around = around
+        self._projects = projects
+        self._durable = durable
+        self._input_class = cast("type[Input[Any]]", table.plugin_class)
+        self._codecs: dict[str, Codec] = {}
+        self.status: Status = "disabled" if table.options.disabled else "starting"
+        self.last_error = ""
+        self.ended = table.options.disabled
+        self._plugin: Input[Any] | None = None
+        options = table.options
+        codec = build_codec(options.codec) if options.codec else self._codec_of(self._input_class.default_codec)
+        self._codec = codec
+        self.intake = Intake(
+            self.name, journal=around.journal, router=around.router, deadletters=around.deadletters,
+            telemetry=around.telemetry, project=options.project, ident=options.ident, codec=codec, codec_of=self._codec_of,
+            time_spec=options.time, keep_old=options.keep_old,
+        )
+
+    def _codec_of(self, name: str) -> Codec:
+        """The codec of a name that a sender gave; the input's own options if it is the input's own codec."""
+        options = self.table.options
+        if options.codec is not None and getattr(options.codec, "type", "") == name:
+            return self._codec
+        codec = self._codecs.get(name)
+        if codec is None:
+            codec = self._codecs[name] = build_codec(name)
+        return codec
+
+    async def open(self) -> None:
+        """The first opening: what fails here for good keeps the daemon from starting."""
+        if self.ended:
+            return
+        await self._open()
+
+    async def _open(self) -> None:
+        journal, state = self.around.journal, self.around.state
+        place = journal.marks.positions.get(self.name) if self._durable else state.position(self.name)
+        context = PluginContext(
+            name=self.name, telemetry=self.around.telemetry, data_dir=self.around.data_dir, start_position=place,
+            codec=self._codec_of, projects=self._projects,
+        )
+        plugin = self._input_class(self.table.config, context)
+        try:
+            await plugin.open()
+        except BaseException:
+            await plugin.close()
+            raise
+        self._plugin = plugin
+
+    async def run(self) -> None:
+        """Supervises until the input ends or the task is cancelled."""
+        backoff = Backoff(RESTART_INITIAL_SECS, RESTART_MAX_SECS)
+        while not self.ended:
+            started = time.monotonic()
+            try:
+                await self._session()
+            except asyncio.CancelledError:
+                self.status = "stopped"
+                raise
+            except Exception as exc:
+                if time.monotonic() - started > RESTART_MAX_SECS:
+                    backoff.reset()
+                fatal = isinstance(exc, FatalPluginError)
+                await self._pause(exc, None if fatal else backoff.next_secs())
+            else:
+                self.ended, self.status = True, "stopped"
+
+    async def _session(self) -> None:
+        await self.around.journal.settle(self.name)
+        if self._plugin is None:
+            await self._open()
+        plugin = cast("Input[Any]", self._plugin)
+        self.status, self.last_error = "running", ""
+        try:
+            await plugin.run(self.intake)
+        finally:
+            self._plugin = None
+            async with asyncio.timeout(CLOSE_SECS):
+                await plugin.close()
+
+    async def _pause(self, exc: Exception, again_secs: float | None) -> None:
+        self.last_error = one_line(exc)
+        self.status = "retrying" if again_secs is not None else "failed"
+        self.around.telemetry.emit(PluginFailed(plugin=self.name, error=self.last_error, again_secs=again_secs))
+        if again_secs is None:
+            await asyncio.Event().wait()
+        else:
+            await asyncio.sleep(again_secs)
+
+    def report(self) -> dict[str, object]:
+        """For `/admin/stat` and the dump of USR1."""
+        details = self._plugin.status() if self._plugin is not None else {}
+        return {"name": self.name, "kind": "input", "type": self.table.type, "status": self.status,
+                "last_error": self.last_error, **details}
+
+

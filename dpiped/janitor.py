@@ -1,0 +1,72 @@
+"""The janitor gives back the journal's room that no synced cursor wants any more, reports idle packs, keeps gauges current."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from dpiped.journal.base import Wanted
+from dpiped.pack import Route
+
+if TYPE_CHECKING:
+    from dpiped.runner import Runner, Surroundings
+
+PERIOD_SECS = 1.0
+IDLE_PACK_SECS = 120.0
+
+
+class Janitor:
+    """One task. A reload calls `pause` around changes of the list of runners."""
+
+    def __init__(self, around: Surroundings, runners: Sequence[Runner[Any]]) -> None:
+        self._around = around
+        self._runners = runners
+        self._freeing = asyncio.Lock()
+        self._reported: set[int] = set()
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(PERIOD_SECS)
+            await self.free()
+            self._measure()
+            self._report_idle_packs()
+
+    async def free(self) -> None:
+        """One round. Only cursors of the synced state free room."""
+        journal = self._around.journal
+        async with self._freeing:
+            await journal.free(self._wanted(), journal.next)
+
+    def _wanted(self) -> Wanted:
+        synced = self._around.state.synced
+        wants = [(synced[runner.key].cursor if runner.key in synced else 0, runner.wants) for runner in self._runners]
+
+        def wanted(route: Route, _first: int, last: int) -> bool:
+            return any(cursor <= last and matches(route) for cursor, matches in wants)
+
+        return wanted
+
+    def _measure(self) -> None:
+        around, metrics = self._around, self._around.telemetry.metrics
+        metrics.pool_packs.set(around.journal.pool.in_use)
+        metrics.pool_bytes.set(around.journal.pool.bytes)
+        for runner in self._runners:
+            metrics.lag_packs.labels(runner.name).set(max(0, around.journal.next - runner.reader.cursor))
+
+    def _report_idle_packs(self) -> None:
+        """A pack that one runner has held for two minutes is worth a line, once."""
+        held = self._around.journal.pool.held_since(IDLE_PACK_SECS)
+        offsets = {pack.head.offset for pack, _, _ in held}
+        for name, packs in _by_holder(held, self._reported):
+            self._around.telemetry.say(f"{len(packs)} packs untouched for more than {IDLE_PACK_SECS:.0f} s", plugin=name,
+                                       detail=f"oldest offset {min(packs)}")
+        self._reported = offsets
+
+
+def _by_holder(held: Iterable[tuple[Any, str, float]], known: set[int]) -> list[tuple[str, list[int]]]:
+    found: dict[str, list[int]] = {}
+    for pack, holder, _ in held:
+        if pack.head.offset not in known:
+            found.setdefault(holder, []).append(pack.head.offset)
+    return sorted(found.items())

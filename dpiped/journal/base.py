@@ -1,0 +1,80 @@
+"""The storage under the journal: what `memory` and `disk` have in common.
+
+All methods block and are called in threads, `append` and `cut` only by the one writer. Everything the storage knows is offsets,
+heads and bytes; whose they are is the caller's business.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from dpiped.journal.record import Frame, Marks
+from dpiped.pack import Head, Route
+
+
+Wanted = Callable[[Route, int, int], bool]
+"""(route, first offset, last offset) -> whether somebody wants a pack of this route in this closed range."""
+
+
+class Recovered(NamedTuple):
+    """What was found at open."""
+
+    marks: Marks
+    """Those of the last segment, with everything that heads after them tell."""
+    lost: int
+    """Offsets that are neither there nor named as dropped."""
+    damage: Sequence[str]
+    """A line for each damaged place."""
+
+
+class Storage(ABC):
+    """An append-only sequence of frames with rising offsets."""
+
+    next: int = 0
+    """The next offset."""
+    used_bytes: int = 0
+
+    @abstractmethod
+    def open(self) -> Recovered:
+        """Makes the storage ready, repairing what a crash left."""
+
+    @abstractmethod
+    def append(self, frames: Sequence[Frame], marks: Callable[[], Marks]) -> None:
+        """Writes one group and makes it durable; `marks` is asked when a new segment begins. On OSError call `cut`."""
+
+    @abstractmethod
+    def cut(self) -> None:
+        """Takes back what a failed `append` left, durably. On OSError call it again."""
+
+    @abstractmethod
+    def first(self) -> int:
+        """The oldest offset that is still there; `next` when empty."""
+
+    @abstractmethod
+    def read(self, offset: int, wanted: Callable[[Route], bool], most_bytes: int) -> tuple[list[Frame], int]:
+        """Wanted frames from `offset` on, in order, at least one if there is any; and the offset to go on from."""
+
+    @abstractmethod
+    def free(self, wanted: Wanted, below: int) -> int:
+        """Gives back room of packs below `below` that nobody wants; the bytes that became free."""
+
+    @abstractmethod
+    def free_disk_bytes(self) -> int | None:
+        """Room left on the disk; None if that does not matter."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Closes all files."""
+
+
+def learn(marks: Marks, head: Head) -> None:
+    """Adds what one head tells to the marks."""
+    if head.stream:
+        marks.streams[head.stream] = (head.seq, head.nonce, head.accepted_ms)
+    if head.position is not None:
+        marks.positions[head.position[0]] = head.position[1]
+    if head.cause is not None:
+        name, offset = head.cause
+        marks.emitted[name] = max(marks.emitted.get(name, -1), offset)

@@ -1,0 +1,283 @@
+"""Storage `disk`: segment files in a folder, named by their first offset.
+
+A group is written with one system call and synced; a segment that nobody wants is unlinked when it is the oldest and else
+replaced by a stub that names what it held, so that a gap which is a loss can be told from one that is not.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import threading
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from dpiped.journal.base import Recovered, Storage, Wanted, learn
+from dpiped.journal.record import OVERHEAD_BYTES, Dropped, Frame, Marks
+from dpiped.journal.segment import (
+    SUFFIX,
+    Segment,
+    group_pieces,
+    read_frame,
+    scan,
+    whole_groups,
+    write_all,
+)
+from dpiped.pack import Route
+
+SEGMENT_BYTES = 64 << 20
+INDEXED_SEGMENTS = 4
+"""So many closed segments keep their index of positions in memory; runners that lag read about the same ones."""
+REWRITE_BELOW = 0.25
+"""A closed segment of which less than this share is wanted is rewritten."""
+
+
+class DiskStorage(Storage):
+    """Files are made 0640. One process writes (the caller holds the lock of data_dir); any number may read."""
+
+    def __init__(self, folder: Path, segment_bytes: int = SEGMENT_BYTES) -> None:
+        self._folder = folder
+        self._segment_bytes = segment_bytes
+        self._segments: list[Segment] = []
+        self._indexed: list[Segment] = []
+        """Closed segments whose positions are in memory, because somebody reads them."""
+        self._lock = threading.Lock()
+        self._fd = -1
+        self._good = 0
+        """Size of the last file up to the last whole group."""
+
+    # ---- open ----------------------------------------------------------------------------------------------------
+    def open(self) -> Recovered:
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+        for left in self._folder.glob("*.tmp"):
+            left.unlink()
+        paths = sorted(self._folder.glob("*" + SUFFIX))
+        if paths:
+            self._mend(paths[-1])
+        self._sync_folder()
+        self._segments = [scan(path) for path in paths]
+        marks = self._recover_marks()
+        self.next = max([marks.next, *(segment.end for segment in self._segments)])
+        self.used_bytes = sum(segment.size for segment in self._segments)
+        if paths:
+            self._open_last(paths[-1])
+        damage = [f"{segment.path.name}: {text}" for segment in self._segments for text in segment.damage]
+        lost = self._count_lost()
+        for segment in self._segments[:-1]:
+            segment.forget_positions()
+        return Recovered(marks, lost, damage)
+
+    def _mend(self, path: Path) -> None:
+        """Cuts the torn tail, and writes the last whole group once more, for a sync that failed before is not made up for."""
+        good, begin = whole_groups(path)
+        fd = os.open(path, os.O_RDWR)
+        try:
+            os.ftruncate(fd, good)
+            os.pwrite(fd, os.pread(fd, good - begin, begin), begin)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def _recover_marks(self) -> Marks:
+        last = max((n for n, segment in enumerate(self._segments) if segment.marks is not None), default=0)
+        marks = Marks(0, {}, {}, {})
+        for segment in self._segments[last:]:
+            if segment.marks is not None:
+                marks = segment.marks
+            self._learn_heads(segment, marks)
+        return marks
+
+    def _learn_heads(self, segment: Segment, marks: Marks) -> None:
+        if not segment.size:
+            return
+        with segment.path.open("rb") as file, mmap.mmap(file.fileno(), segment.size, access=mmap.ACCESS_READ) as data:
+            for at in segment.positions:
+                frame = read_frame(data, at)
+                if frame is not None:
+                    learn(marks, frame.head)
+
+    def _count_lost(self) -> int:
+        lost = sum(segment.missing() for segment in self._segments)
+        known = [segment for segment in self._segments if segment.first >= 0]
+        return lost + sum(max(0, b.first - a.end) for a, b in zip(known, known[1:], strict=False))
+
+    def _open_last(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_RDWR | os.O_APPEND)
+        self._good = self._segments[-1].size
+
+    def _sync_folder(self) -> None:
+        fd = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    # ---- append --------------------------------------------------------------------------------------------------
+    def append(self, frames: Sequence[Frame], marks: Callable[[], Marks]) -> None:
+        if self._fd < 0 or self._good >= self._segment_bytes:
+            self._roll(frames[0].head.offset)
+        segment = self._segments[-1]
+        first = marks() if segment.size == 0 else None
+        pieces = group_pieces(frames, first)
+        written = write_all(self._fd, pieces)
+        os.fdatasync(self._fd)
+        at = segment.size + (len(b"".join(pieces[:3])) if first is not None else 0)
+        with self._lock:
+            skip = 3 if first is not None else 0
+            for number, frame in enumerate(frames):
+                length = sum(map(len, pieces[skip + 3 * number : skip + 3 * number + 3]))
+                segment.add(frame.head, at, length)
+                at += length
+            segment.marks = segment.marks or first
+            segment.size += written
+            self._good = segment.size
+            self.used_bytes += written
+            self.next = frames[-1].head.offset + 1
+
+    def _roll(self, offset: int) -> None:
+        path = self._folder / f"{offset:020d}{SUFFIX}"
+        fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o640)
+        try:
+            self._sync_folder()
+        except OSError:
+            os.close(fd)
+            raise
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd, self._good = fd, 0
+        with self._lock:
+            if len(self._segments) > 1:  # it is read by scanning when somebody lags that far
+                self._segments[-2].forget_positions()
+            self._segments.append(Segment(path))
+
+    def cut(self) -> None:
+        if self._fd >= 0:
+            os.ftruncate(self._fd, self._good)
+            os.fsync(self._fd)
+
+    # ---- read ----------------------------------------------------------------------------------------------------
+    def first(self) -> int:
+        with self._lock:
+            return next((segment.offsets[0] if segment.offsets else segment.first
+                         for segment in self._segments if segment.shares), self.next)
+
+    def read(self, offset: int, wanted: Callable[[Route], bool], most_bytes: int) -> tuple[list[Frame], int]:
+        frames: list[Frame] = []
+        size = 0
+        while offset < self.next and size < most_bytes:
+            segment = self._segment_of(offset)
+            if segment is None:
+                return frames, self.next
+            if any(share.last >= offset and wanted(route) for route, share in segment.shares.items()):
+                found, offset = self._read_segment(segment, offset, wanted, most_bytes - size)
+                frames += found
+                size += sum(len(frame.body) for frame in found)
+            else:
+                offset = segment.end
+        return frames, offset
+
+    def _segment_of(self, offset: int) -> Segment | None:
+        """The segment with the first pack at or after `offset`."""
+        with self._lock:
+            known = [segment for segment in self._segments if segment.end >= 0]
+            at = bisect_right([segment.end for segment in known], offset)
+            return known[at] if at < len(known) else None
+
+    def _read_segment(
+        self, segment: Segment, offset: int, wanted: Callable[[Route], bool], most_bytes: int
+    ) -> tuple[list[Frame], int]:
+        with self._lock:
+            size, end, loaded = segment.size, segment.end, len(segment.offsets) > 0
+        if not loaded:
+            try:
+                found = scan(segment.path)
+            except FileNotFoundError:
+                return [], end
+            with self._lock:
+                segment.offsets, segment.positions = found.offsets, found.positions
+                self._indexed.append(segment)
+                if len(self._indexed) > INDEXED_SEGMENTS:
+                    self._indexed.pop(0).forget_positions()
+        frames, taken = [], 0
+        try:
+            file = segment.path.open("rb")
+        except FileNotFoundError:  # freed meanwhile: nobody wants it
+            return [], end
+        with file, mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as data:
+            with self._lock:
+                index, positions, offsets = segment.position(offset), segment.positions, segment.offsets
+            while index < len(positions) and offsets[index] < end:
+                frame = read_frame(data, positions[index])
+                index += 1
+                if frame is not None and wanted(Route.of(frame.head)):
+                    frames.append(frame)
+                    taken += len(frame.body)
+                    if taken >= most_bytes:
+                        return frames, frame.head.offset + 1
+        return frames, end
+
+    # ---- free ----------------------------------------------------------------------------------------------------
+    def free(self, wanted: Wanted, below: int) -> int:
+        before = self.used_bytes
+        with self._lock:
+            last = max((n for n, segment in enumerate(self._segments) if segment.shares), default=0)
+            closed = [segment for segment in self._segments[:last] if segment.end <= below]
+        for segment in closed:
+            self._free_segment(segment, wanted)
+        return before - self.used_bytes
+
+    def _free_segment(self, segment: Segment, wanted: Wanted) -> None:
+        kept = sum(share.size for route, share in segment.shares.items() if wanted(route, share.first, share.last))
+        if kept == 0 and segment is self._segments[0]:
+            segment.path.unlink()
+            with self._lock:
+                self._segments.remove(segment)
+                self.used_bytes -= segment.size
+        elif kept < segment.size * REWRITE_BELOW and (kept or segment.shares):
+            self._rewrite(segment, wanted)
+
+    def _rewrite(self, segment: Segment, wanted: Wanted) -> None:
+        """Leaves only wanted packs, under the same name, and names what was dropped."""
+        frames, _ = self._read_segment(
+            segment, segment.first, lambda route: wanted(route, segment.first, segment.end - 1), segment.size
+        )
+        frames = [frame for frame in frames
+                  if wanted(Route.of(frame.head), frame.head.offset, frame.head.offset)]
+        gone = _gaps([frame.head.offset for frame in frames], segment.first, segment.end)
+        path = segment.path.with_suffix(".tmp")
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640)
+        try:
+            size = write_all(fd, group_pieces(frames, segment.marks, Dropped(gone)))
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        if size + OVERHEAD_BYTES >= segment.size:
+            path.unlink()
+            return
+        path.rename(segment.path)
+        self._sync_folder()
+        fresh = scan(segment.path)
+        with self._lock:
+            self.used_bytes += fresh.size - segment.size
+            self._segments[self._segments.index(segment)] = fresh
+
+    def free_disk_bytes(self) -> int | None:
+        stat = os.statvfs(self._folder)
+        return stat.f_bavail * stat.f_frsize
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _gaps(offsets: Sequence[int], first: int, end: int) -> list[tuple[int, int]]:
+    """Half-open ranges of [first, end) that are not among the sorted offsets."""
+    gaps, at = [], first
+    for offset in [*offsets, end]:
+        if offset > at:
+            gaps.append((at, offset))
+        at = offset + 1
+    return gaps
+

@@ -1,0 +1,305 @@
+"""The journal: everything that enters and everything that filters make of it, in one order.
+
+One writer groups what waits, writes, syncs, then answers and wakes; a pack is readable only after that. The writer also judges
+batch ids, since only it knows what is durable. The formats are in record.py and segment.py, the rules in DESIGN section 6.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections import ChainMap, deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
+
+from dpiped.errors import BatchConflictError, UnavailableError
+from dpiped.journal.append import Append, Draft, Kind, Lot, gather, is_repeat
+from dpiped.journal.base import Recovered, Storage, Wanted, learn
+from dpiped.journal.reader import Reader
+from dpiped.journal.record import Frame, Marks
+from dpiped.journal.window import Window
+from dpiped.pack import CACHE_HOLDER, PackPool, Route, encode_body
+from dpiped.telemetry import Telemetry
+from dpiped.telemetry.events import DataLost, JournalFailed
+
+GROUP_BYTES = 8 << 20
+"""One write holds at most about so many bytes of bodies."""
+QUEUE_BYTES = 32 << 20
+"""Above it whoever wants to append waits."""
+LOW_WATER = 0.9
+"""After being full the journal takes packs again below this share of its budget."""
+FORGET_STREAM_MS = 30 * 24 * 3600 * 1000
+RETRY_AFTER_SECS = 2.0
+
+Streams = ChainMap[str, tuple[int, str, int]]
+"""stream -> (seq, nonce, when), as it will be when the group is written."""
+
+
+class Journal:
+    """Owns the storage, the window of recent packs and the writer task (`run`)."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        pool: PackPool,
+        telemetry: Telemetry,
+        *,
+        max_bytes: int,
+        min_free_bytes: int = 0,
+        on_commit: Callable[[Sequence[tuple[int, Route]]], None],
+        readers: Callable[[], Iterable[Reader]],
+    ) -> None:
+        self.storage = storage
+        self.pool = pool
+        self._telemetry = telemetry
+        self._max_bytes = max_bytes
+        self._min_free_bytes = min_free_bytes
+        self._on_commit = on_commit
+        self._readers = readers
+        self.epoch = f"{int(time.time()):08x}{secrets.token_hex(4)}"
+        self.marks = Marks(0, {}, {}, {})
+        self.window = Window(pool, 0)
+        self._queue: deque[Append] = deque()
+        self._writing: list[Append] = []
+        self._queued_bytes = 0
+        self._waiting = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._full = False
+        self._disk_checked = 0.0
+        self._disk_low = False
+        self.failing = ""
+        """Why the last write failed; empty when writing works."""
+        self._writer = ThreadPoolExecutor(1, "journal-writer")
+        self._reading = ThreadPoolExecutor(2, "journal-reader")
+
+    # ---- life ----------------------------------------------------------------------------------------------------
+    async def open(self, at_least: int = 0) -> Recovered:
+        """Opens the storage; the next offset is at least `at_least`, what cursors and saved boundaries know."""
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(self._writer, self.storage.open)
+        self.marks = found.marks
+        self.storage.next = max(self.storage.next, at_least)
+        self.window = Window(self.pool, self.storage.next)
+        for text in found.damage:
+            self._telemetry.emit(DataLost(place="journal", amount=1, reason=text))
+        if found.lost:
+            self._telemetry.emit(DataLost(place="journal", amount=found.lost, reason="offsets missing between segments"))
+        return found
+
+    async def close(self) -> None:
+        """After the writer task has ended."""
+        await asyncio.get_running_loop().run_in_executor(self._writer, self.storage.close)
+        self._writer.shutdown()
+        self._reading.shutdown()
+        self.window.trim(self.window.end)
+
+    @property
+    def next(self) -> int:
+        """The offset after the last readable pack."""
+        return self.window.end
+
+    @property
+    def full(self) -> bool:
+        """Whether inputs have to wait. Filters never do, or a full journal could never drain."""
+        used = self.storage.used_bytes
+        if self._full:
+            self._full = used >= self._max_bytes * LOW_WATER
+        else:
+            self._full = used >= self._max_bytes
+        return self._full
+
+    # ---- append --------------------------------------------------------------------------------------------------
+    async def append(self, owner: str, kind: Kind, lots: Sequence[Lot]) -> bool:
+        """Returns when all lots are durable: True if all of it was a repeat.
+
+        Raises UnavailableError (nothing of it was stored) or BatchConflictError.
+        """
+        size = sum(draft.size for lot in lots for draft in lot.drafts)
+        while kind == "input" and not self._room.is_set():
+            await self._room.wait()
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        item = Append(owner, kind, lots, answer, size)
+        self._queue.append(item)
+        self._queued_bytes += size
+        if self._queued_bytes > QUEUE_BYTES:
+            self._room.clear()
+        self._waiting.set()
+        return await answer
+
+    async def settle(self, owner: str) -> None:
+        """Withdraws what this owner still has in the queue and waits for what is being written."""
+        for item in [item for item in self._queue if item.owner == owner]:
+            self._queue.remove(item)
+            self._unqueue(item)
+            item.answer.cancel()
+        writing = [item.answer for item in self._writing if item.owner == owner]
+        if writing:
+            await asyncio.wait(writing)
+
+    def _unqueue(self, item: Append) -> None:
+        self._queued_bytes -= item.size
+        if self._queued_bytes <= QUEUE_BYTES // 2:
+            self._room.set()
+
+    async def run(self) -> None:
+        """The writer task; ends when cancelled, between two groups or with one group unanswered."""
+        while True:
+            await self._waiting.wait()
+            items = self._writing = self._take()
+            answers, drafts = self._judge(items)
+            if drafts:
+                failed = await self._write(gather(drafts))
+                if failed is not None:
+                    answers = dict.fromkeys(items, failed)
+            self._writing = []
+            for item in items:
+                _answer(item, answers[item])
+
+    def _take(self) -> list[Append]:
+        items, size = [], 0
+        while self._queue and size < GROUP_BYTES:
+            item = self._queue.popleft()
+            self._unqueue(item)
+            items.append(item)
+            size += item.size
+        if not self._queue:
+            self._waiting.clear()
+        return items
+
+    def _judge(self, items: Sequence[Append]) -> tuple[dict[Append, bool | Exception], list[Draft]]:
+        """The answer of each item if the write succeeds, and what to write. A repeat is answered after the sync too."""
+        streams: Streams = ChainMap({}, self.marks.streams)
+        answers: dict[Append, bool | Exception] = {}
+        drafts: list[Draft] = []
+        for item in items:
+            answer, new = self._judge_one(item, streams)
+            answers[item] = answer
+            drafts += new
+        return answers, drafts
+
+    def _judge_one(self, item: Append, streams: Streams) -> tuple[bool | Exception, list[Draft]]:
+        fresh: list[Lot] = []
+        trial = streams.new_child()
+        for lot in item.lots:
+            repeat = is_repeat(lot.batch, trial) if lot.batch is not None else False
+            if repeat is None and lot.batch is not None:
+                return BatchConflictError(f"batch {lot.batch.stream}/{lot.batch.seq} is not what this stream sent before"), []
+            if not repeat:
+                fresh.append(lot)
+                if lot.batch is not None:
+                    trial[lot.batch.stream] = (lot.batch.seq, lot.batch.nonce, 0)
+        if not fresh:
+            return bool(item.lots), []
+        refused = self._refusal(item.kind)
+        if refused is not None:
+            return refused, []
+        streams.update(trial.maps[0])
+        return False, [draft for lot in fresh for draft in lot.drafts]
+
+    def _refusal(self, kind: Kind) -> UnavailableError | None:
+        if kind == "input" and self.full:
+            return UnavailableError("the journal is full: an output is too far behind", RETRY_AFTER_SECS)
+        now = time.monotonic()
+        if now - self._disk_checked > 1.0:
+            self._disk_checked = now
+            free = self.storage.free_disk_bytes()
+            self._disk_low = free is not None and free < self._min_free_bytes
+        if self._disk_low:
+            return UnavailableError("the disk of data_dir has less than min_free_bytes left", RETRY_AFTER_SECS)
+        return None
+
+    async def _write(self, drafts: Sequence[Draft]) -> UnavailableError | None:
+        loop = asyncio.get_running_loop()
+        started = time.perf_counter()
+        try:
+            frames = await loop.run_in_executor(self._writer, self._commit, drafts)
+        except OSError as exc:
+            await self._cut(exc)
+            return UnavailableError(f"the journal cannot be written: {exc.strerror or exc}", RETRY_AFTER_SECS)
+        self._telemetry.metrics.commit_seconds.observe(time.perf_counter() - started)
+        if self.failing:
+            self._telemetry.say("journal can be written again")
+            self.failing = ""
+        self._publish(drafts, frames)
+        return None
+
+    def _commit(self, drafts: Sequence[Draft]) -> list[Frame]:
+        """In the writer's thread: compresses what is not yet, names each pack, writes and syncs."""
+        frames = []
+        for offset, draft in enumerate(drafts, self.storage.next):
+            encoding = draft.head.encoding
+            if draft.stored is None:
+                encoding, draft.stored = encode_body(draft.body or b"")
+            head = msgspec.structs.replace(draft.head, epoch=self.epoch, offset=offset, encoding=encoding)
+            frames.append(Frame(head, draft.stored))
+        self.storage.append(frames, self._snapshot_marks)
+        return frames
+
+    def _snapshot_marks(self) -> Marks:
+        oldest = time.time() * 1000 - FORGET_STREAM_MS
+        streams = {name: last for name, last in self.marks.streams.items() if last[2] > oldest}
+        return Marks(self.storage.next, streams, dict(self.marks.positions), dict(self.marks.emitted))
+
+    async def _cut(self, exc: OSError) -> None:
+        """Takes the failed group back; until that is done nobody gets an answer and nothing else is written."""
+        loop = asyncio.get_running_loop()
+        pause = 0.05
+        while True:
+            self.failing = f"{exc.strerror or exc}"
+            self._telemetry.emit(JournalFailed(error=self.failing))
+            try:
+                await loop.run_in_executor(self._writer, self.storage.cut)
+            except OSError as again:
+                exc = again
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 5.0)
+            else:
+                return
+
+    def _publish(self, drafts: Sequence[Draft], frames: Sequence[Frame]) -> None:
+        if self.window.end != frames[0].head.offset:  # offsets jumped after a loss
+            self.window.trim(self.window.end)
+            self.window.base = frames[0].head.offset
+        packs, routes = [], []
+        for draft, frame in zip(drafts, frames, strict=True):
+            learn(self.marks, frame.head)
+            pack = self.pool.take(frame.head, frame.body, draft.body, CACHE_HOLDER)
+            if draft.projection is not None and draft.events is not None:
+                pack.remember(draft.projection, draft.events)
+            packs.append(pack)
+            routes.append((frame.head.offset, pack.route))
+        self.window.add(packs)
+        self._on_commit(routes)
+        self.trim()
+
+    # ---- read and free -------------------------------------------------------------------------------------------
+    async def read_stored(
+        self, offset: int, wanted: Callable[[Route], bool], most_bytes: int
+    ) -> tuple[list[Frame], int]:
+        """Like Storage.read, in a thread."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._reading, self.storage.read, offset, wanted, most_bytes)
+
+    def trim(self) -> None:
+        """Lets the window go of what every reader has passed."""
+        self.window.trim(min((reader.cursor for reader in self._readers()), default=self.next))
+
+    async def free(self, wanted: Wanted, below: int) -> int:
+        """Gives back room below an offset that nobody wants; the bytes that became free."""
+        freed = await asyncio.get_running_loop().run_in_executor(self._reading, self.storage.free, wanted, below)
+        self._telemetry.metrics.journal_bytes.set(self.storage.used_bytes)
+        return freed
+
+
+
+def _answer(item: Append, answer: bool | Exception) -> None:
+    if item.answer.done():  # whoever asked is gone
+        return
+    if isinstance(answer, Exception):
+        item.answer.set_exception(answer)
+    else:
+        item.answer.set_result(answer)

@@ -1,0 +1,45 @@
+"""The window: recent packs in memory, contiguous by offset, shared by all runners with what was decoded of them.
+
+A pack leaves it when every runner that wants it has passed, or when the pool is over its budget: who lags that far reads the
+segments by the same call (reader.py).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from dpiped.pack import CACHE_HOLDER, Pack, PackPool
+
+
+class Window:
+    """Used on the event loop only."""
+
+    def __init__(self, pool: PackPool, first: int) -> None:
+        self._pool = pool
+        self._packs: deque[Pack] = deque()
+        self.base = first
+        """Offset of the oldest pack in the window; all from here to `end` are there."""
+
+    @property
+    def end(self) -> int:
+        return self.base + len(self._packs)
+
+    def add(self, packs: Iterable[Pack]) -> None:
+        """Packs that were just committed, already held under CACHE_HOLDER; what is over the budget leaves at once."""
+        self._packs.extend(packs)
+        while self._pool.over_budget and self._packs:
+            self._drop()
+
+    def get(self, offset: int) -> Pack:
+        """The pack at an offset from `base` to `end`."""
+        return self._packs[offset - self.base]
+
+    def trim(self, low: int) -> None:
+        """Lets go of everything below `low`, the smallest offset that a runner has not finished."""
+        while self._packs and self.base < low:
+            self._drop()
+
+    def _drop(self) -> None:
+        self._pool.release(self._packs.popleft(), CACHE_HOLDER)
+        self.base += 1

@@ -1,0 +1,171 @@
+"""The runner of an output: gathers packs into a batch, has it written, tries again, and moves the cursor."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from typing import Any, cast
+
+import msgspec
+
+from dpiped.batch import Batch
+from dpiped.config.schema import OutputOptions
+from dpiped.errors import LostTrackError, RejectedError, TemporaryError
+from dpiped.pack import Pack
+from dpiped.plugin import Output
+from dpiped.runner import CLOSE_SECS, Backoff, Runner, one_line
+from dpiped.telemetry.events import DeliveryRetried
+from dpiped.view import PackView
+
+MAX_BATCH_PACKS = 1_000
+
+
+class OutputRunner(Runner[OutputOptions]):
+    """Delivery is at least once; its effect exactly once where the output says so."""
+
+    _plugin: Output[Any]
+
+    def fields(self) -> Iterable[str]:
+        plugin = cast("Output[Any]", self.make_plugin())
+        return {*plugin.fields(), *(self.where.fields if self.where else ())}
+
+    async def session(self) -> None:
+        plugin = self._plugin = cast("Output[Any]", self.make_plugin())
+        try:
+            await plugin.open(self.saved.plugin)
+            self.status = "running"
+            await self._finish_stable_batch()
+            while True:
+                due = self.save_due_secs
+                if due == 0.0 or not await self.wait_for_packs(due):
+                    await self._save_cursor()
+                    continue
+                packs = await self._collect()
+                if packs:
+                    await self._process(packs)
+                await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            await self._last_save()
+            raise
+        finally:
+            async with asyncio.timeout(CLOSE_SECS):
+                await plugin.close()
+
+    async def _last_save(self) -> None:
+        """At a stop: what was written is made durable and the cursor saved, if that goes quickly."""
+        try:
+            async with asyncio.timeout(CLOSE_SECS):
+                await self._save_cursor()
+        except Exception as exc:
+            self.around.telemetry.say("cursor not saved at the stop: some batches will be sent again", plugin=self.name,
+                                      detail=one_line(exc))
+
+    async def _collect(self) -> list[Pack]:
+        """The packs of the next batch: what is there, up to the limits, waiting `max_secs` for a full one."""
+        limits = self.options.batch
+        most = 1 if self._tries else MAX_BATCH_PACKS  # after a failure one by one, to find the one that fails
+        packs = await self.reader.pull(limits.max_bytes, most)
+        deadline = time.monotonic() + limits.max_secs
+        while packs and not self._tries and not self._is_full(packs):
+            left = deadline - time.monotonic()
+            if left <= 0 or len(packs) >= MAX_BATCH_PACKS or not await self._more_within(left):
+                break
+            packs += await self.reader.pull(limits.max_bytes - _size(packs), MAX_BATCH_PACKS - len(packs))
+        return packs
+
+    def _is_full(self, packs: list[Pack]) -> bool:
+        limits = self.options.batch
+        return _size(packs) >= limits.max_bytes or sum(pack.head.count for pack in packs) >= limits.max_events
+
+    async def _more_within(self, secs: float) -> bool:
+        try:
+            async with asyncio.timeout(secs):
+                await self.reader.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    # ---- one batch -------------------------------------------------------------------------------------------------
+    async def _process(self, packs: list[Pack]) -> None:
+        views = [self.view(pack) for pack in packs if self.control(pack) is None]
+        views = [view for view in views if view.count and not self.skipped(view.pack)]
+        if views:
+            if self._plugin.stable_batches:
+                await self._save_boundaries(packs)
+            await self._deliver(Batch(views, self.options.metadata))
+        self.done(packs, sum(view.count for view in views))
+
+    async def _deliver(self, batch: Batch) -> None:
+        """Returns when the batch is delivered, or given to the dead letter as `on_error` says."""
+        retry = self.options.retry
+        backoff = Backoff(retry.initial_secs, retry.max_secs)
+        while True:
+            try:
+                await self._plugin.write(batch)
+            except LostTrackError:
+                raise
+            except TemporaryError as exc:
+                if retry.attempts and backoff.tries + 1 >= retry.attempts:
+                    return await self._give_up(batch, exc)
+                await self._wait_again(exc, backoff)
+            except RejectedError as exc:
+                self._recovered()
+                return await self._bury_rejected(batch, exc)
+            except Exception as exc:
+                if self.failed_on(batch.views[0].head.offset) and len(batch.views) == 1:
+                    return await self._give_up(batch, exc)
+                raise
+            else:
+                return self._recovered()
+
+    def _recovered(self) -> None:
+        self.status, self.last_error = "running", ""
+
+    async def _wait_again(self, exc: TemporaryError, backoff: Backoff) -> None:
+        again = max(backoff.next_secs(), exc.retry_after_secs or 0.0)
+        self.status, self.last_error = "retrying", one_line(exc)
+        self.around.telemetry.emit(DeliveryRetried(plugin=self.name, error=self.last_error, again_secs=round(again, 2)))
+        await asyncio.sleep(again)
+
+    async def _give_up(self, batch: Batch, exc: Exception) -> None:
+        if self.options.on_error == "stop":
+            await self._stand(one_line(exc))
+        await self._bury_rejected(batch, RejectedError.whole(batch, one_line(exc)))
+
+    async def _bury_rejected(self, batch: Batch, exc: RejectedError) -> None:
+        at = 0
+        for view in batch.views:
+            mine = {index - at: reason for index, reason in exc.reasons.items() if at <= index < at + view.count}
+            if mine:
+                await self.bury(view, mine)
+            at += view.count
+
+    # ---- cursor ----------------------------------------------------------------------------------------------------
+    async def _save_cursor(self) -> None:
+        cursor = self.reader.cursor
+        await self._plugin.flush()
+        await self.save(msgspec.structs.replace(self.saved, cursor=cursor, plugin=self._plugin.saved(), batch=None))
+
+    async def _save_boundaries(self, packs: list[Pack]) -> None:
+        first, end = packs[0].head.offset, packs[-1].head.offset + 1
+        if self.saved.batch != (first, end):
+            await self.save(msgspec.structs.replace(self.saved, batch=(first, end)))
+
+    async def _finish_stable_batch(self) -> None:
+        """The batch that was begun before a crash, the same again; what is left of it goes under the same name."""
+        if self.saved.batch is None or not self._plugin.stable_batches:
+            return
+        first, end = self.saved.batch
+        packs: list[Pack] = []
+        while self.reader.behind and (not packs or packs[-1].head.offset < end - 1):
+            more = await self.reader.pull(1, 1)
+            if not more:
+                break
+            packs += more
+        if packs:
+            await self._process([pack for pack in packs if first <= pack.head.offset < end])
+
+
+def _size(packs: list[Pack]) -> int:
+    return sum(pack.head.raw_bytes for pack in packs)

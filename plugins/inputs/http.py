@@ -1,0 +1,334 @@
+"""Input `http`: takes events by POST or PUT from anything that speaks HTTP.
+
+    POST /ingest/{project}/{ident}?codec=json|als|raw|..&source=FILE     events in any form the codec reads
+    POST /ingest                                                         frames of `application/x-dpipe`
+    GET or HEAD on either                                                a probe: 200
+
+Delivery: 2xx means durable in the journal. With `X-Dpipe-Batch: STREAM/SEQ/NONCE` a repeated batch is recognised and not stored
+again; without it a batch that is sent again because its answer got lost is stored twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import re
+import time
+from dataclasses import dataclass
+from typing import Annotated, Any
+from urllib.parse import unquote
+
+import msgspec
+from aiohttp import web
+from pydantic import Field, SecretStr
+
+from dpiped.api import (
+    BatchConflictError,
+    BatchId,
+    Bytes,
+    CodecError,
+    DamagedError,
+    Emit,
+    FrameError,
+    Input,
+    Listen,
+    PluginConfig,
+    Receipt,
+    TooLargeError,
+    UnavailableError,
+    UnknownEncodingError,
+    decompress,
+    is_ident,
+    is_loopback,
+    is_name,
+    iter_frames,
+    register,
+    split_listen,
+)
+
+FRAMES_TYPE = "application/x-dpipe"
+_BATCH = re.compile(r"([A-Za-z0-9._~:@+-]{1,200})/(\d{1,18})(?:/([A-Za-z0-9._~+=-]{0,100}))?")
+_PRINTABLE = re.compile(r"[^\x00-\x1f\x7f]{0,1024}")
+_encode = msgspec.json.Encoder().encode
+
+
+class HttpConfig(PluginConfig):
+    listen: Listen = "127.0.0.1:9800"
+    """Address to bind; one that is not loopback needs `tokens`, or tokens of every project."""
+    tokens: tuple[SecretStr, ...] = ()
+    """Bearer tokens that open all projects; several, so that they can be changed one by one. Write them as `${env:NAME}`."""
+    max_body_bytes: Annotated[Bytes, Field(gt=0)] = 16 << 20
+    """Largest body, as sent and when decompressed; a larger one is answered 413."""
+    max_in_flight_bytes: Annotated[Bytes, Field(gt=0)] = 128 << 20
+    """Bodies being read or waiting for the disk at one time; above it requests are answered 503."""
+    max_connections: Annotated[int, Field(gt=0)] = 4_000
+    """Connections above it are closed at once."""
+    request_secs: Annotated[float, Field(gt=0)] = 60.0
+    """Time in which a whole request has to arrive; slower ones are answered 408."""
+    idle_secs: Annotated[float, Field(gt=0)] = 75.0
+    """A connection without a complete request head for so long is closed."""
+
+
+class Refused(Exception):
+    """The request gets this answer."""
+
+    def __init__(self, status: int, reason: str, **headers: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+        self.headers = headers
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What path, query and headers say."""
+
+    project: str
+    ident: str
+    source: str
+    host: str
+    codec: str
+    batch: BatchId | None
+
+
+@register("http")
+class HttpInput(Input[HttpConfig]):
+    default_codec = "json"
+
+    @classmethod
+    def check(cls, config: PluginConfig) -> list[str]:
+        assert isinstance(config, HttpConfig)
+        host, _ = split_listen(config.listen)
+        if not config.tokens and not is_loopback(host):
+            return [f"listen {config.listen!r} is not loopback: set tokens, or listen on 127.0.0.1"]
+        return []
+
+    async def open(self) -> None:
+        host, port = split_listen(self.config.listen)
+        self._emit: Emit
+        self._in_flight = 0
+        self._last_seen: dict[Any, float] = {}
+        self._tokens = [token.get_secret_value().encode() for token in self.config.tokens]
+        self._ready = asyncio.Event()
+        self._server = web.Server(self._answer, access_log=None, read_bufsize=1 << 20, auto_decompress=False,
+                                  keepalive_timeout=self.config.idle_secs)
+        self._runner = web.ServerRunner(self._server, handle_signals=False, shutdown_timeout=5.0)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, host, port, backlog=1024, reuse_address=True)
+        await site.start()
+        self._address = _address(self._runner.addresses)
+
+    def status(self) -> dict[str, object]:
+        return {"address": self._address, "connections": len(self._server.connections),
+                "in_flight_bytes": self._in_flight}
+
+    async def run(self, emit: Emit) -> None:
+        self._emit = emit
+        self._ready.set()
+        while True:
+            await asyncio.sleep(min(5.0, self.config.idle_secs / 4))
+            self._close_idle()
+
+    def _close_idle(self) -> None:
+        """Closes connections that have sent no whole request head for too long, and forgets closed ones."""
+        now = time.monotonic()
+        here = set(self._server.connections)
+        for connection in here:
+            since = self._last_seen.setdefault(connection, now)
+            if now - since > self.config.idle_secs:
+                connection.force_close()
+                if connection.transport is not None:
+                    connection.transport.close()
+        self._last_seen = {connection: since for connection, since in self._last_seen.items() if connection in here}
+
+    async def close(self) -> None:
+        if hasattr(self, "_runner"):
+            await self._runner.cleanup()
+
+    # ---- one request -----------------------------------------------------------------------------------------------
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        self._last_seen[request.protocol] = float("inf")
+        try:
+            return await self._handle(request)
+        except Refused as exc:
+            body = _encode({"error": exc.reason})
+            return web.Response(status=exc.status, body=body, content_type="application/json", headers=exc.headers)
+        finally:
+            self._last_seen[request.protocol] = time.monotonic()
+
+    async def _handle(self, request: web.BaseRequest) -> web.Response:
+        if len(self._server.connections) > self.config.max_connections:
+            raise Refused(503, "too many connections", **{"Retry-After": "5", "Connection": "close"})
+        parts = request.rel_url.raw_path.strip("/").split("/")
+        if parts[0] != "ingest" or len(parts) not in (1, 3):
+            raise Refused(404, f"no such path; POST to /ingest/PROJECT/IDENT, or {FRAMES_TYPE} to /ingest")
+        if request.method in ("GET", "HEAD"):
+            return web.Response(body=b'{"service":"dpipe"}', content_type="application/json")
+        if request.method not in ("POST", "PUT"):
+            raise Refused(405, "use POST or PUT", Allow="POST, PUT, GET, HEAD")
+        await self._ready.wait()
+        if len(parts) == 1:
+            return await self._take_frames(request)
+        return await self._take_events(request, self._target(request, parts[1], parts[2]))
+
+    async def _take_events(self, request: web.BaseRequest, target: Target) -> web.Response:
+        self._authorise(request, {target.project})
+        if self.context.codec is None:
+            raise Refused(500, "no codecs")
+        try:
+            codec = self.context.codec(target.codec) if target.codec else None
+        except CodecError as exc:
+            raise Refused(404, str(exc)) from exc
+        raw = await self._read(request)
+        encoding = request.headers.get("Content-Encoding", "")
+        self._in_flight += len(raw)
+        try:
+            data = self._decompress(encoding, raw)
+            stored = ("zstd", raw) if encoding.strip().lower() == "zstd" else None
+            receipt = await self._emit(data, project=target.project, ident=target.ident, source=target.source,
+                                       host=target.host, codec=codec, batch=target.batch, stored=stored, wait=False)
+        except UnavailableError as exc:
+            raise _unavailable(exc) from exc
+        except BatchConflictError as exc:
+            raise Refused(409, str(exc)) from exc
+        except CodecError as exc:
+            raise Refused(422, str(exc)) from exc
+        finally:
+            self._in_flight -= len(raw)
+        return _accepted(receipt)
+
+    async def _take_frames(self, request: web.BaseRequest) -> web.Response:
+        if request.headers.get("Content-Type", "").split(";")[0].strip().lower() != FRAMES_TYPE:
+            raise Refused(404, f"/ingest takes only {FRAMES_TYPE}; POST other bodies to /ingest/PROJECT/IDENT")
+        if not self._is_allowed(request, self._tokens) and not self.context.projects:
+            self._authorise(request, set())
+        raw = await self._read(request)
+        self._in_flight += len(raw)
+        try:
+            data = self._decompress(request.headers.get("Content-Encoding", ""), raw)
+            frames = list(iter_frames(data))
+            projects = {frame.head.project for frame in frames}
+            for project in projects:
+                self._check_project(project)
+            self._authorise(request, projects)
+            receipt = await self._emit.frames(frames)
+        except UnavailableError as exc:
+            raise _unavailable(exc) from exc
+        except BatchConflictError as exc:
+            raise Refused(409, str(exc)) from exc
+        except TooLargeError as exc:
+            raise Refused(413, str(exc)) from exc
+        except (CodecError, FrameError, DamagedError, UnknownEncodingError) as exc:
+            raise Refused(422, str(exc)) from exc
+        finally:
+            self._in_flight -= len(raw)
+        return _accepted(receipt)
+
+    # ---- head ------------------------------------------------------------------------------------------------------
+    def _target(self, request: web.BaseRequest, project: str, ident: str) -> Target:
+        project, ident = unquote(project), unquote(ident)
+        if not is_ident(ident):
+            raise Refused(404, "no such ident; an ident is dotted parts of letters, digits, _ and -")
+        self._check_project(project)
+        query, headers = request.rel_url.query, request.headers
+        source, host = query.get("source", ""), headers.get("X-Dpipe-Host", "")
+        if not _PRINTABLE.fullmatch(source):
+            raise Refused(400, "source has control characters or more than 1024 characters")
+        if not _PRINTABLE.fullmatch(host) or len(host) > 255:
+            raise Refused(400, "X-Dpipe-Host has control characters or more than 255 characters")
+        return Target(project, ident, source, host, query.get("codec", ""), _batch_id(headers.get("X-Dpipe-Batch", "")))
+
+    def _check_project(self, project: str) -> None:
+        if not is_name(project) or (self.context.projects and project not in self.context.projects):
+            raise Refused(404, "unknown project; the daemon's config has no [[project]] of this name")
+
+    def _authorise(self, request: web.BaseRequest, projects: set[str]) -> None:
+        """401 without or with a wrong token, 403 with a token of another project."""
+        if self._is_allowed(request, self._tokens):
+            return
+        own = [[token.encode() for token in self.context.projects.get(project, ())] for project in projects]
+        if not self._tokens and not any(own):
+            return  # nothing is protected
+        if own and all(tokens and self._is_allowed(request, tokens) for tokens in own):
+            return
+        every = [token.encode() for tokens in self.context.projects.values() for token in tokens]
+        if self._is_allowed(request, every):
+            raise Refused(403, "this token is for another project")
+        raise Refused(401, "a valid bearer token is needed", **{"WWW-Authenticate": "Bearer"})
+
+    @staticmethod
+    def _is_allowed(request: web.BaseRequest, tokens: list[bytes]) -> bool:
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            return False
+        sent = given.strip().encode("utf-8", "surrogateescape")
+        return any([hmac.compare_digest(token, sent) for token in tokens])
+
+    # ---- body ------------------------------------------------------------------------------------------------------
+    async def _read(self, request: web.BaseRequest) -> bytes:
+        most = self.config.max_body_bytes
+        length = request.content_length
+        if length is not None and length > most:
+            raise Refused(413, f"the body has more than {most} bytes", Connection="close")
+        if self._in_flight > self.config.max_in_flight_bytes:
+            raise Refused(503, "too many requests in flight", **{"Retry-After": "1"})
+        if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+            request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        try:
+            async with asyncio.timeout(self.config.request_secs):
+                if length is not None:
+                    return await request.content.read()
+                return await self._read_chunks(request, most)
+        except TimeoutError as exc:
+            raise Refused(408, "the request took too long to arrive", Connection="close") from exc
+
+    @staticmethod
+    async def _read_chunks(request: web.BaseRequest, most: int) -> bytes:
+        pieces, size = [], 0
+        async for piece in request.content.iter_any():
+            size += len(piece)
+            if size > most:
+                raise Refused(413, f"the body has more than {most} bytes", Connection="close")
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    def _decompress(self, encoding: str, raw: bytes) -> bytes:
+        try:
+            for name in reversed(encoding.split(",")):
+                raw = decompress(name, raw, self.config.max_body_bytes)
+        except UnknownEncodingError as exc:
+            raise Refused(415, str(exc)) from exc
+        except TooLargeError as exc:
+            raise Refused(413, str(exc)) from exc
+        except DamagedError as exc:
+            raise Refused(422, str(exc)) from exc
+        return raw
+
+
+def _batch_id(text: str) -> BatchId | None:
+    if not text:
+        return None
+    match = _BATCH.fullmatch(text)
+    if match is None:
+        raise Refused(400, "X-Dpipe-Batch is not STREAM/SEQ or STREAM/SEQ/NONCE")
+    return BatchId(match[1], int(match[2]), match[3] or "")
+
+
+def _unavailable(exc: UnavailableError) -> Refused:
+    return Refused(503, str(exc), **{"Retry-After": f"{max(1, round(exc.retry_after_secs))}"})
+
+
+def _accepted(receipt: Receipt) -> web.Response:
+    answer: dict[str, object] = {
+        "accepted": receipt.accepted, "rejected": receipt.rejected,
+        "errors": [{"line": line, "reason": reason} for line, reason in receipt.errors],
+    }
+    if receipt.duplicate:
+        answer["duplicate"] = True
+    status = 422 if receipt.rejected and not receipt.accepted else 200
+    return web.Response(status=status, body=_encode(answer), content_type="application/json")
+
+
+def _address(addresses: list[Any]) -> str:
+    host, port = addresses[0][:2]
+    return f"{host}:{port}"
