@@ -83,6 +83,12 @@ def why_missing(type_name: str) -> str | None:
     return _failed.get(type_name)
 
 
+def failed() -> dict[str, str]:
+    """Type -> why it could not be loaded, sorted."""
+    load()
+    return dict(sorted(_failed.items()))
+
+
 def all_types() -> dict[tuple[str, str], type[Plugin[Any]]]:
     """(kind, type) -> class, sorted."""
     load()

@@ -89,3 +89,16 @@ def _fitting(kinds: list[Any], data: Any) -> list[Any]:
 def _tags(kind: Any) -> tuple[Any, ...] | None:
     annotation = keys_of(kind).get("type")
     return get_args(annotation) if get_origin(annotation) is Literal else None
+
+
+def secrets_of(value: Any) -> set[str]:
+    """All secrets in a model, or in a list or dict of them."""
+    if isinstance(value, SecretStr):
+        return {value.get_secret_value()}
+    if isinstance(value, BaseModel):
+        value = [getattr(value, name) for name in type(value).model_fields]
+    elif isinstance(value, dict):
+        value = value.values()
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        return set()
+    return {secret for inner in value for secret in secrets_of(inner)}

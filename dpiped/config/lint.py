@@ -5,13 +5,13 @@ Problems are noted in the Source; what is allowed but probably a mistake is retu
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable
 from typing import Any
 
-from dpiped.config.base import split_listen
+from dpiped.config.base import is_loopback, split_listen
 from dpiped.config.graph import emitted_idents, find_cycle, given_idents
 from dpiped.config.schema import (
+    WINDOW_KEYS,
     DaemonConfig,
     FilterOptions,
     InputOptions,
@@ -24,7 +24,6 @@ from dpiped.matcher import OWN_PREFIX, Matcher, Pattern
 from dpiped.plugin import StatefulFilter
 
 Table = PluginTable[TableOptions]
-WINDOW_KEYS = ("lateness_secs", "idle_secs", "max_ahead_secs", "on_late")
 
 
 def lint(config: DaemonConfig, source: Source) -> tuple[str, ...]:
@@ -38,17 +37,6 @@ def lint(config: DaemonConfig, source: Source) -> tuple[str, ...]:
 def label(table: Table) -> str:
     """How messages name it."""
     return f'[[{table.kind}]] "{table.name}" ({table.type})'
-
-
-def is_loopback(listen: str) -> bool:
-    """Whether only this machine can reach the address."""
-    host, _ = split_listen(listen)
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class _Linter:
@@ -81,11 +69,8 @@ class _Linter:
             self.report(cycle[0], "match", text)
 
     def presence(self) -> None:
-        data = self.source.data
-        if "input" not in data:
-            self.source.report((), "there is no [[input]]: nothing would come in")
-        if "output" not in data and "filter" not in data:
-            self.source.report((), "there is no [[output]]: nothing would be delivered")
+        if not {"input", "filter", "output"} & self.source.data.keys():
+            self.source.report((), "there is no [[input]], [[filter]] or [[output]]: nothing would be done")
 
     def names(self) -> None:
         known: dict[str, Table] = {}
@@ -128,7 +113,7 @@ class _Linter:
 
     def addresses(self) -> None:
         admin = self.config.engine.admin
-        if not is_loopback(admin) and self.config.engine.admin_token is None:
+        if not is_loopback(split_listen(admin)[0]) and self.config.engine.admin_token is None:
             text = f'[engine]: key "admin" = "{admin}" is open to other machines: set admin_token, or use 127.0.0.1'
             self.source.report(("engine", "admin"), text)
         taken = [(admin, "tcp", "[engine] admin")]
@@ -145,7 +130,7 @@ class _Linter:
     def tokens(self) -> None:
         for table in self.config.inputs:
             listen = _listen(table)
-            if listen is None or not hasattr(table.config, "tokens") or is_loopback(listen):
+            if listen is None or not hasattr(table.config, "tokens") or is_loopback(split_listen(listen)[0]):
                 continue
             if not table.config.tokens and not all(project.tokens for project in self.config.projects):
                 text = f'key "listen" = "{listen}" is open to other machines: set tokens, or use 127.0.0.1'

@@ -58,7 +58,7 @@ class EngineConfig(ConfigModel):
 
     admin: Listen = "127.0.0.1:9876"
     """Address of the admin API, the dashboard and /metrics; one that is not loopback needs `admin_token`."""
-    admin_token: SecretStr | None = None
+    admin_token: SecretStr | None = Field(default=None, examples=["${env:DPIPE_ADMIN_TOKEN}"])
     """Bearer token of calls that change something; write it as `${env:NAME}`."""
     data_dir: str = "var/dpiped"
     """Folder of journal, state and dead letters; one daemon a folder."""
@@ -85,7 +85,7 @@ class JournalConfig(ConfigModel):
     """Packs stay for so long after they were delivered, for replays."""
     keep_bytes: Bytes = 0
     """So much of what was delivered stays, for replays."""
-    min_free_bytes: Bytes | None = None
+    min_free_bytes: Bytes | None = Field(default=None, examples=[GIB])
     """Room on the disk that the daemon leaves to others; by default the smaller of 1 GiB and 5 % of the disk."""
 
 
@@ -94,11 +94,11 @@ class ProjectConfig(ConfigModel):
 
     name: Name = Field(examples=["rs"])
     """Its name in URLs, `match` and paths."""
-    index_prefix: Name | Literal[""] = ""
+    index_prefix: Name | Literal[""] = Field(default="", examples=["rs"])
     """Prefix of its index names; by default its name."""
     show_error: bool = True
     """Whether its rejected events are written to the log."""
-    logfile: str | None = None
+    logfile: str | None = Field(default=None, examples=["var/log/rs.log"])
     """A log file of its own; by default the daemon's."""
     tokens: tuple[SecretStr, ...] = ()
     """Tokens that may send events to this project, and to no other; write them as `${env:NAME}`."""
@@ -109,7 +109,7 @@ class TableOptions(ConfigModel):
 
     type: str
     """Which plugin."""
-    name: Name
+    name: Name = Field(examples=["main"])
     """Its name in metrics, logs and state, unique among all plugins; by default its type."""
     disabled: bool = False
     """It does not run. A disabled filter or output keeps its place in the journal, and what it has not read."""
@@ -118,13 +118,13 @@ class TableOptions(ConfigModel):
 class InputOptions(TableOptions):
     """The keys that the runner of an input owns."""
 
-    project: Name | Literal[""] = ""
+    project: Name | Literal[""] = Field(default="", examples=["rs"])
     """Project of its packs, unless the sender names one; by default the first `[[project]]`."""
-    ident: Ident | Literal[""] = ""
+    ident: Ident | Literal[""] = Field(default="", examples=["rs.web"])
     """Ident of its packs, unless the sender names one; by default its name."""
-    codec: CodecSpec | None = None
+    codec: CodecSpec | None = Field(default=None, examples=["raw"])
     """How its bytes are read: a name such as "json", or a table with `type` and options; by default the input's."""
-    time: TimeConfig | None = None
+    time: TimeConfig | None = Field(default=None, examples=[{"field": "ts", "format": "unix"}])
     """Where the time of an event stands, as `{ field = "ts", format = "unix" }`; by default `@timestamp`, else now."""
     keep_old: bool = False
     """Events more than 60 days from now keep their time (als); archives need it."""
@@ -137,7 +137,7 @@ class RunnerOptions(TableOptions):
     """Patterns of idents: `*` is one part, `**` any number; `PROJECT:PATTERN` for one project only.
 
     Empty: all that inputs gave, never what filters emit."""
-    where: Where | None = None
+    where: Where | None = Field(default=None, examples=["level >= 4 and host != 'db1'"])
     """Which events of the matching packs, as an expression: `level >= 4 and host != 'db1'`."""
     start: Literal["latest", "earliest"] = "latest"
     """Where a new runner begins: behind what is in the journal now, or at the oldest pack."""
@@ -150,7 +150,7 @@ class RunnerOptions(TableOptions):
 class FilterOptions(RunnerOptions):
     """The keys that the runner of a filter owns; the last four are for filters with windows."""
 
-    ident: Ident | Literal[""] = ""
+    ident: Ident | Literal[""] = Field(default="", examples=["stats.traffic"])
     """Ident of the packs it emits; by default its name."""
     lateness_secs: Secs = 5.0
     """How much later than the newest event another may come and still be counted."""
@@ -160,6 +160,10 @@ class FilterOptions(RunnerOptions):
     """Events further in the future than this open no window; they are counted."""
     on_late: Literal["drop", "emit"] = "drop"
     """Events behind their closed window are dropped and counted, or emitted under the ident `NAME.late`."""
+
+
+WINDOW_KEYS = ("lateness_secs", "idle_secs", "max_ahead_secs", "on_late")
+"""Those of FilterOptions that only filters with windows take."""
 
 
 class BatchOptions(ConfigModel):

@@ -1,0 +1,128 @@
+"""How log records are written: one line each, for people or as JSON, on standard error.
+
+    2026-11-22T01:02:03.123Z INFO listening plugin=collectors detail="127.0.0.1:9800"
+    {"time":"2026-11-22T01:02:03.123Z","level":"info","text":"listening","plugin":"collectors",..}
+
+Line breaks inside a text are escaped, so a record never becomes two lines. What was handed to `hide` is never written.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, Literal, TextIO
+
+import msgspec
+
+LogFormat = Literal["text", "json"]
+LEVELS = ("debug", "info", "warning", "error")
+HIDDEN = "***"
+SHORTEST_SECRET = 4
+"""Shorter ones would blot out half of the log, and protect nothing."""
+_COLORS = {logging.DEBUG: "\x1b[2m", logging.WARNING: "\x1b[33m", logging.ERROR: "\x1b[31m"}
+_PLAIN = re.compile(r"[^\s\"'=\\\x00-\x1f\x7f]+")
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
+
+
+class LineFormatter(logging.Formatter):
+    """Common to both forms: the time, the details that telemetry attached, and no secret."""
+
+    def __init__(self, *, tracebacks: bool = False) -> None:
+        super().__init__()
+        self.tracebacks = tracebacks
+        self._secrets: list[str] = []
+
+    def hide(self, secrets: Iterable[str]) -> None:
+        """From now on these are shown as ***."""
+        known = {*self._secrets, *(secret for secret in secrets if len(secret) >= SHORTEST_SECRET)}
+        self._secrets = sorted(known, key=len, reverse=True)
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = self.line(record, self._details(record))
+        for secret in self._secrets:
+            line = line.replace(secret, HIDDEN)
+        return line
+
+    def line(self, record: logging.LogRecord, details: dict[str, Any]) -> str:
+        """The record as one line, without the line break."""
+        raise NotImplementedError
+
+    def _details(self, record: logging.LogRecord) -> dict[str, Any]:
+        details = dict(getattr(record, "details", {}))
+        if record.name.partition(".")[0] != "dpipe":
+            details["logger"] = record.name
+        if record.exc_info and record.exc_info[1] is not None:
+            error = record.exc_info[1]
+            details["error"] = f"{type(error).__name__}: {error}"
+            if self.tracebacks:
+                details["traceback"] = self.formatException(record.exc_info)
+        return details
+
+
+class TextFormatter(LineFormatter):
+    """For people."""
+
+    def __init__(self, *, tracebacks: bool = False, color: bool = False) -> None:
+        super().__init__(tracebacks=tracebacks)
+        self.color = color
+
+    def line(self, record: logging.LogRecord, details: dict[str, Any]) -> str:
+        level = record.levelname
+        if self.color and record.levelno in _COLORS:
+            level = f"{_COLORS[record.levelno]}{level}\x1b[0m"
+        pairs = "".join(f" {name}={_shown(value)}" for name, value in details.items())
+        return f"{_time(record)} {level} {_one_line(record.getMessage())}{pairs}"
+
+
+class JsonFormatter(LineFormatter):
+    """For programs: one object a line; details stand beside `time`, `level` and `text`."""
+
+    def line(self, record: logging.LogRecord, details: dict[str, Any]) -> str:
+        own = {"time": _time(record), "level": record.levelname.lower(), "text": record.getMessage()}
+        return msgspec.json.encode(own | {name: value for name, value in details.items() if name not in own},
+                                   enc_hook=str).decode()
+
+
+def setup_logging(
+    level: str = "info", log_format: LogFormat = "text", *, tracebacks: bool = False, stream: TextIO | None = None
+) -> LineFormatter:
+    """Sends all logging of the process to one handler; other libraries speak from warning on.
+
+    Colours only on a terminal, and not when NO_COLOR is set.
+    """
+    stream = stream or sys.stderr
+    color = stream.isatty() and not os.environ.get("NO_COLOR")
+    formatter: LineFormatter = (
+        JsonFormatter(tracebacks=tracebacks)
+        if log_format == "json"
+        else TextFormatter(tracebacks=tracebacks, color=color)
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(logging.WARNING)
+    logging.getLogger("dpipe").setLevel(level.upper())
+    return formatter
+
+
+def _time(record: logging.LogRecord) -> str:
+    moment = datetime.fromtimestamp(record.created, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+
+
+def _shown(value: Any) -> str:
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    if _PLAIN.fullmatch(text):
+        return text
+    return '"' + _one_line(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
+
+
+def _one_line(text: str) -> str:
+    return _UNSAFE.sub(lambda match: repr(match[0])[1:-1], text)
