@@ -1,1 +1,1 @@
-"""The commands of `dpiped`, one file for each group; a command is a function of its arguments and returns the status."""
+"""The commands of `dpiped`, one file for each group; a command is a function that returns the exit status."""

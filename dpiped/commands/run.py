@@ -36,7 +36,7 @@ def run_command(arguments: argparse.Namespace) -> int:
         tracebacks=bool(getattr(arguments, "verbose", False)),
     )
     formatter.hide(secrets_of((config.engine, config.projects, [table.config for table in config.tables])))
-    from dpiped.engine import run_daemon  # here, so that the other commands start fast
+    from dpiped.daemon import run_daemon  # here, so that the other commands start fast
 
     return run_daemon(config, arguments.config)
 

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, SecretStr
 
 from dpiped.codecs import CodecSpec, TimeConfig
 from dpiped.config.base import Bytes, ConfigModel, Ident, Listen, Name, PluginConfig, Secs
-from dpiped.expressions import WhereError, compile_where
+from dpiped.expressions import check_where
 from dpiped.matcher import Pattern, PatternError
 
 if TYPE_CHECKING:
@@ -38,18 +38,9 @@ def _check_pattern(text: str) -> str:
     return text
 
 
-def _check_where(text: str) -> str:
-    try:
-        compile_where(text)
-    except WhereError as exc:
-        caret = "".join(f"\n    {line}" for line in exc.caret().splitlines())
-        raise ValueError(f"{exc}{caret}") from exc
-    return text
-
-
 MatchPattern = Annotated[str, AfterValidator(_check_pattern)]
 """An entry of `match`, see dpiped.matcher."""
-Where = Annotated[str, AfterValidator(_check_where)]
+Where = Annotated[str, AfterValidator(check_where)]
 """A condition on events, see docs/where.md."""
 
 

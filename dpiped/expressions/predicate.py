@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from dpiped.expressions.errors import WhereError
 from dpiped.expressions.evaluate import holds
 from dpiped.expressions.generate import generate
 from dpiped.expressions.parser import parse
@@ -45,3 +46,13 @@ class Predicate:
 def compile_where(text: str) -> Predicate:
     """The predicate of an expression; raises WhereError."""
     return Predicate(text, parse(text))
+
+
+def check_where(text: str) -> str:
+    """For config fields: the text itself if it is an expression, else ValueError that shows the place by a caret."""
+    try:
+        parse(text)
+    except WhereError as exc:
+        caret = "".join(f"\n    {line}" for line in exc.caret().splitlines())
+        raise ValueError(f"{exc}{caret}") from exc
+    return text

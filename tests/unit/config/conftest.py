@@ -22,7 +22,7 @@ from dpiped.view import PackView
 class WellConfig(PluginConfig):
     listen: Listen = Field(default="127.0.0.1:0", examples=["127.0.0.1:9800"])
     """Where it listens."""
-    tokens: list[SecretStr] = []
+    tokens: tuple[SecretStr, ...] = ()
     """Who may send."""
 
 
@@ -34,7 +34,7 @@ class StoreConfig(PluginConfig):
     level: Annotated[int, Field(ge=1, le=9)] = 3
     mode: str = "append"
     password: SecretStr | None = None
-    headers: dict[str, SecretStr] = {}
+    headers: dict[str, SecretStr] = Field(default_factory=dict)
 
 
 class Metric(ConfigModel):
@@ -44,8 +44,8 @@ class Metric(ConfigModel):
 
 class SumConfig(PluginConfig):
     window_secs: Annotated[float, Field(gt=0)] = 60.0
-    metrics: dict[str, Metric] = {}
-    also: list[str] = []
+    metrics: dict[str, Metric] = Field(default_factory=dict)
+    also: tuple[str, ...] = ()
     """More idents it emits."""
 
 
