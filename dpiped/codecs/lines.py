@@ -1,0 +1,225 @@
+"""Work on whole bodies: is this canonical, where are its bad lines, split, join, splice.
+
+A body is structurally right when it is valid UTF-8, every line is exactly one JSON object and none is nested deeper
+than MAX_DEPTH. `check_body` tells that for a whole body at once, `find_good` finds the lines that spoil it by
+halving.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from dpiped.projection import Projection
+
+MAX_DEPTH = 100
+"""Objects and arrays inside each other; the decoder's own limit depends on how deep its caller stands, so ours is
+lower.
+"""
+BOM = b"\xef\xbb\xbf"
+NEWLINE, OPEN, CLOSE = 0x0A, 0x7B, 0x7D
+_UTF8_BLOCK = 4096
+"""Bytes looked at for non-ASCII at once: most blocks have none, and only the others are decoded."""
+_DEPTH_BLOCK = 1024
+_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]|,', re.DOTALL)
+DecodeFailure = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
+"""What a decoder of msgspec raises over bad input."""
+strict_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+"""Key -> the very bytes of its value, so that numbers keep their digits."""
+raw_values = msgspec.json.Decoder(msgspec.Raw)
+
+
+def is_utf8(data: bytes) -> bool:
+    """Whether all of it is valid UTF-8. Blocks without non-ASCII bytes, which are most, are not decoded."""
+    if data.isascii():
+        return True
+    octets, size = np.frombuffer(data, np.int8), len(data)
+    whole = size // _UTF8_BLOCK
+    lowest = octets[: whole * _UTF8_BLOCK].reshape(whole, _UTF8_BLOCK).min(axis=1)
+    for start in (*(np.flatnonzero(lowest < 0) * _UTF8_BLOCK).tolist(), whole * _UTF8_BLOCK):
+        # widened to whole lines, since a newline is no part of a longer character
+        first = data.rfind(b"\n", 0, start) + 1
+        last = data.find(b"\n", start + _UTF8_BLOCK) + 1 or size
+        try:
+            data[first:last].decode()
+        except UnicodeDecodeError:
+            return False
+    return True
+
+
+def check_body(body: bytes, projection: Projection) -> list[Any] | None:
+    """The events of a structurally right body; None if anything is wrong with it.
+
+    A newline that stands between `}` and `{` is never inside a value: there a comma or a closing bracket would
+    follow. So when all do, and there are as many objects as lines, each line is one object.
+    """
+    if body[:1] != b"{" or body[-2:] != b"}\n" or not is_utf8(body):
+        return None
+    octets = np.frombuffer(body, np.uint8)
+    ends = np.flatnonzero(octets == NEWLINE)
+    if (octets[ends - 1] != CLOSE).any() or (octets[ends[:-1] + 1] != OPEN).any():
+        return None
+    if _may_be_deep(octets, ends) and any(depth_of(line) > MAX_DEPTH for line in body.split(b"\n")):
+        return None
+    try:
+        events = projection.decode(body)
+    except DecodeFailure:
+        return None
+    return events if len(events) == len(ends) else None
+
+
+def _may_be_deep(octets: Any, ends: Any) -> bool:
+    """False if no line has more than MAX_DEPTH opening brackets, counted in blocks, brackets in texts included."""
+    starts = np.concatenate(([-1], ends[:-1]))
+    longest = int((ends - starts).max())
+    if longest <= 2 * MAX_DEPTH:
+        return False
+    opening = (octets & 0xDF) == 0x5B  # both [ and {
+    rest = len(opening) % _DEPTH_BLOCK
+    whole = opening[: len(opening) - rest].view(np.uint64).reshape(-1, _DEPTH_BLOCK // 8)
+    lanes = whole.sum(axis=1)  # eight counters of at most 128 in each sum, none runs over
+    counts = lanes.view(np.uint8).reshape(-1, 8).sum(axis=1, dtype=np.int64)
+    counts = np.append(counts, np.count_nonzero(opening[len(opening) - rest :]))
+    window = min(longest // _DEPTH_BLOCK + 2, len(counts))  # no line touches more blocks
+    return bool(np.convolve(counts, np.ones(window, np.int64)).max() > MAX_DEPTH)
+
+
+def depth_of(line: bytes) -> int:
+    """How deep the values of a line are nested, as far as its brackets tell."""
+    if line.count(b"{") + line.count(b"[") <= MAX_DEPTH:
+        return 0
+    depth = deepest = 0
+    for token in _TOKENS.finditer(line):
+        kind = token[0]
+        if kind in b"{[":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif kind in b"}]":
+            depth -= 1
+    return deepest
+
+
+def split_array(data: bytes) -> list[bytes]:
+    """The elements of a JSON array, good or bad, as its brackets, texts and commas tell."""
+    elements, depth, start = [], 0, 0
+    for token in _TOKENS.finditer(data):
+        kind = token[0]
+        if kind in b"[{":
+            depth += 1
+            if depth == 1:
+                start = token.end()
+        elif kind in b"]}" or (kind == b"," and depth == 1):
+            depth -= kind != b","
+            if depth == 0 or kind == b",":
+                elements.append(data[start : token.start()].strip())
+                start = token.end()
+            if depth == 0:
+                break
+    return elements if elements != [b""] else []
+
+
+def why_bad(line: bytes) -> str:
+    """Why a line is no JSON object; empty if it is one, or several."""
+    try:
+        line.decode()
+        if depth_of(line) > MAX_DEPTH:
+            return f"nested deeper than {MAX_DEPTH} levels"
+        values = raw_values.decode_lines(line)
+    except UnicodeDecodeError:
+        return "invalid UTF-8"
+    except RecursionError:
+        return f"nested deeper than {MAX_DEPTH} levels"
+    except msgspec.DecodeError as exc:
+        return str(exc)
+    if all(bytes(value)[:1] == b"{" for value in values):
+        return ""
+    return "not a JSON object"
+
+
+def find_good(
+    lines: Sequence[bytes], projection: Projection
+) -> tuple[list[int], list[tuple[int, str]]]:
+    """(indexes of the lines that are one object each, (index, reason) of the others); both in order.
+
+    Halves whatever is not right as a whole, so one bad line of thousands costs a few decodes.
+    """
+    good: list[int] = []
+    bad: list[tuple[int, str]] = []
+    todo = [(0, len(lines))] if lines else []
+    while todo:
+        start, end = todo.pop()
+        if check_body(b"\n".join(lines[start:end]) + b"\n", projection) is not None:
+            good += range(start, end)
+        elif end - start > 1:
+            middle = (start + end) // 2
+            todo += [(middle, end), (start, middle)]
+        else:
+            bad.append((start, why_bad(lines[start]) or _why_unread(lines[start], projection)))
+    return good, bad
+
+
+def _why_unread(line: bytes, projection: Projection) -> str:
+    try:
+        count = len(projection.decode(line))
+    except DecodeFailure as exc:
+        return str(exc)
+    return "more than one JSON object" if count > 1 else "not a JSON object"
+
+
+def compact(value: bytes) -> bytes:
+    """A JSON value on one line, all tokens unchanged."""
+    return msgspec.json.format(value, indent=-1) if b"\n" in value or b"\r" in value else value
+
+
+def to_lines(data: bytes) -> list[bytes]:
+    """The lines of some data, one CR before each line end cut; shape (n_lines,), empty lines kept."""
+    lines = data.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    if b"\r" in data:
+        return [line[:-1] if line[-1:] == b"\r" else line for line in lines]
+    return lines
+
+
+def cut_lines(data: bytes, most_bytes: int, separator: bytes = b"\n") -> list[bytes]:
+    """Pieces of at most `most_bytes` that end after a newline; a longer line is a piece of its own.
+
+    `separator` has to start at a newline or end with one; the cut is behind its newline.
+    """
+    newline = separator.index(b"\n") + 1
+    pieces, start = [], 0
+    while len(data) - start > most_bytes:
+        at = data.rfind(separator, start, start + max(most_bytes, 1))
+        if at < 0:
+            at = data.find(separator, start)
+        if at < 0:
+            break
+        pieces.append(data[start : at + newline])
+        start = at + newline
+    return [*pieces, data[start:]] if start < len(data) or not pieces else pieces
+
+
+def quote_all(texts: list[str]) -> list[bytes]:
+    """The texts as JSON strings without their quotes, shape of `texts`.
+
+    One call for all: a quote inside a string is escaped, so `","` only stands between two.
+    """
+    return msgspec.json.encode(texts)[2:-2].split(b'","') if texts else []
+
+
+def splice(line: bytes, member: bytes) -> bytes:
+    """An object with `"key":value` put in front."""
+    return b"{%b}" % member if line[1:].strip() == b"}" else b"{%b,%b" % (member, line[1:])
+
+
+def read_text(data: bytes) -> tuple[str, int]:
+    """(text, how many of its lines were not valid UTF-8): what cannot be read becomes U+FFFD."""
+    try:
+        return data.decode(), 0
+    except UnicodeDecodeError:
+        bad = sum(not is_utf8(line) for line in data.split(b"\n"))
+        return data.decode(errors="replace"), bad

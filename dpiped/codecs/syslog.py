@@ -1,0 +1,241 @@
+"""Codec `syslog`: RFC 5424 and RFC 3164, found out message by message, with or without the priority in front.
+
+    <PRI>1 TIME HOST APP PROCID MSGID SD MSG          RFC 5424 <PRI>Mmm dd hh:mm:ss HOST TAG[PID]: MSG           RFC
+    3164; HOST may be missing (local sockets), TIME may be RFC 3339
+
+Fields: `@timestamp host appname procid msgid facility severity message sd`, absent ones left out. A message of
+neither form is kept whole as `message` and counted `unparsed`; nothing is rejected.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from dpiped.codecs.base import Codec, DecodeContext, Decoded, Part
+from dpiped.codecs.config import SyslogCodecConfig
+from dpiped.codecs.framing import FrameSplitter
+from dpiped.codecs.syslog_write import to_rfc5424
+from dpiped.codecs.times import DAY_MS, Rfc3339, find_zone, nearest_year, to_ms
+
+__all__ = ["FACILITIES", "SEVERITIES", "FrameSplitter", "SyslogCodec", "build"]
+
+FACILITIES = (
+    *("kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp"),
+    *("ntp", "audit", "alert", "clock", *(f"local{number}" for number in range(8))),
+)
+SEVERITIES = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
+LAST_PRIORITY = 191
+_REMEMBERED = 10_000
+_SD_ELEMENT = r'\[[^\s=\]"]+(?:\s+[^\s=\]"]+="(?:[^"\\]|\\.)*")*\s*\]'
+_SD = re.compile(rf"(-|(?:{_SD_ELEMENT})+)(?: (.*))?\Z", re.DOTALL)
+_SD_PARTS = re.compile(r'\[([^\s=\]"]+)|\s+([^\s=\]"]+)="((?:[^"\\]|\\.)*)"', re.DOTALL)
+_OLD = re.compile(
+    r"(?:<(\d{1,3})>)?"
+    r"([A-Z][a-z]{2} [ \d]?\d(?: \d{4})? \d\d:\d\d:\d\d(?:\.\d{1,6})?"
+    r"|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?):? "
+    r"(?:([^\s:\[\]]+|[0-9A-Fa-f.:]*:[0-9A-Fa-f.:]*[0-9A-Fa-f]) )?"
+    r"(?:([^\s:\[\]]{1,128})(?:\[([^\]\s]*)\])?: ?)?(.*)\Z",
+    re.DOTALL | re.ASCII,
+)
+
+
+class _Event(msgspec.Struct, gc=False, omit_defaults=True):
+    timestamp: int = msgspec.field(name="@timestamp")
+    peer: str | None = msgspec.field(name="_host", default=None)
+    host: str | None = None
+    appname: str | None = None
+    procid: str | None = None
+    msgid: str | None = None
+    facility: str | None = None
+    severity: str | None = None
+    message: str | None = None
+    sd: msgspec.Raw | None = None
+
+
+class SyslogCodec(Codec):
+    """Stateless but for what it remembers of times and structured data."""
+
+    def __init__(self, zone: str = "UTC") -> None:
+        self._zone = find_zone(zone)
+        self._rfc3339 = Rfc3339(self._zone)
+        self._priorities = {
+            f"<{number}>": (FACILITIES[number >> 3], SEVERITIES[number & 7]) for number in range(LAST_PRIORITY + 1)
+        }
+        self._old_times: dict[tuple[str, int], int | None] = {}
+        self._sds: dict[str, msgspec.Raw | None] = {}
+
+    def decode(self, data: bytes, context: DecodeContext) -> Decoded:
+        """One message a line."""
+        return self.decode_frames(data.split(b"\n"), context)
+
+    def decode_frames(self, frames: Sequence[bytes], context: DecodeContext) -> Decoded:
+        """One message a frame, line breaks inside it kept; `context.hosts` has the shape of `frames`."""
+        counts: Counter[str] = Counter()
+        texts, hosts = _texts(frames, context.hosts, counts)
+        if not texts:
+            return Decoded(counts=counts)
+        events = [self._event(text, context.accepted_ms, counts) for text in texts]
+        if hosts is not None:
+            for event, host in zip(events, hosts, strict=True):
+                event.peer = host
+        body = msgspec.json.Encoder().encode_lines(events)
+        stamps = [event.timestamp for event in events]
+        return Decoded([Part("", body, len(events), min(stamps), max(stamps), None)], counts=counts)
+
+    def encode(self, body: bytes) -> bytes:
+        """RFC 5424 lines; line breaks in messages become blanks."""
+        return to_rfc5424(body)
+
+    def cut(self, data: bytes, most_bytes: int) -> list[bytes]:
+        from dpiped.codecs.lines import cut_lines  # here, because it needs numpy
+
+        return cut_lines(data, most_bytes)
+
+    def _event(self, text: str, accepted_ms: int, counts: Counter[str]) -> _Event:
+        fields = text.split(" ", 6)
+        priority = fields[0]
+        if len(fields) == 7 and priority[-2:] == ">1":
+            event = self._new_form(fields, accepted_ms, counts)
+            if event is not None:
+                return event
+        match = _OLD.match(text)
+        if match is not None:
+            event = self._old_form(match, accepted_ms)
+            if event is not None:
+                return event
+        if priority[-2:] == ">1" and len(fields) == 6 and fields[5] and "-" in text:
+            event = self._new_form([*fields, "-"], accepted_ms, counts)
+            if event is not None:
+                return event
+        counts["unparsed"] += 1
+        return _Event(accepted_ms, message=text)
+
+    def _new_form(self, fields: list[str], accepted_ms: int, counts: Counter[str]) -> _Event | None:
+        """RFC 5424, section 6; a blank where a nil dash belongs is taken for one."""
+        priority, time, host, appname, procid, msgid, rest = fields
+        names = self._priorities.get(priority[:-1])
+        if names is None:
+            return None
+        if time == "-":
+            ms: int | None = accepted_ms
+            counts["time_missing"] += 1
+        else:
+            ms = self._rfc3339.parse(time)
+        found = self._split_sd(rest)
+        if ms is None or found is None:
+            return None
+        sd, message = found
+        if message is not None and message[:1] == "\ufeff":
+            message = message[1:]
+        return _Event(
+            ms,
+            None,
+            host if host not in NIL else None,
+            appname if appname not in NIL else None,
+            procid if procid not in NIL else None,
+            msgid if msgid not in NIL else None,
+            names[0],
+            names[1],
+            message,
+            sd,
+        )
+
+    def _split_sd(self, rest: str) -> tuple[msgspec.Raw | None, str | None] | None:
+        """(structured data as JSON, message) of the end of an RFC 5424 message; None if it is malformed."""
+        if rest[:2] == "- ":
+            return None, rest[2:]
+        # the first `] ` that no backslash escapes ends the structured data, except in what the pattern below refuses
+        sd, bracket, message = rest.partition("] ")
+        if bracket and sd in self._sds:
+            return self._sds[sd], message
+        match = _SD.match(rest)
+        if match is None:
+            return None
+        text: str = match[1]
+        if text == "-":
+            return None, match[2]
+        raw = msgspec.Raw(msgspec.json.encode(_read_sd(text)))
+        if text == sd + "]":
+            if len(self._sds) > _REMEMBERED:
+                self._sds.clear()
+            self._sds[sd] = raw
+        return raw, match[2]
+
+    def _old_form(self, match: re.Match[str], accepted_ms: int) -> _Event | None:
+        priority, time, host, tag, pid, message = match.groups()
+        names: tuple[str | None, str | None] = (None, None)
+        if priority is not None:
+            if int(priority) > LAST_PRIORITY:
+                return None
+            names = FACILITIES[int(priority) >> 3], SEVERITIES[int(priority) & 7]
+        ms = self._rfc3339.parse(time) if time[0].isdigit() else self._old_time(time, accepted_ms)
+        if ms is None:
+            return None
+        return _Event(ms, None, host, tag, pid or None, None, names[0], names[1], message)
+
+    def _old_time(self, text: str, accepted_ms: int) -> int | None:
+        key = text, accepted_ms // DAY_MS
+        if key not in self._old_times:
+            if len(self._old_times) > _REMEMBERED:
+                self._old_times.clear()
+            self._old_times[key] = self._parse_old_time(text, accepted_ms)
+        return self._old_times[key]
+
+    def _parse_old_time(self, text: str, accepted_ms: int) -> int | None:
+        words = text.split()
+        fraction = ".%f" if "." in words[-1] else ""
+        year = words.pop(2) if len(words) == 4 else "2000"  # a leap year, so that 29 February can be read
+        try:
+            moment = datetime.strptime(f"{year} {' '.join(words)}", f"%Y %b %d %H:%M:%S{fraction}")  # noqa: DTZ007
+        except ValueError:
+            return None
+        with_zone: datetime | None = moment.replace(tzinfo=self._zone)
+        if year == "2000" and " 2000 " not in text:
+            with_zone = nearest_year(moment.replace(tzinfo=self._zone), accepted_ms)
+        return None if with_zone is None else to_ms(with_zone)
+
+
+NIL = frozenset(("-", ""))
+
+
+def build(config: SyslogCodecConfig) -> Codec:
+    """The codec of this config."""
+    return SyslogCodec(config.zone)
+
+
+def _read_sd(text: str) -> dict[str, dict[str, str]]:
+    """Structured data as an object of objects; of a name that comes twice the last counts."""
+    elements: dict[str, dict[str, str]] = {}
+    element: dict[str, str] = {}
+    for match in _SD_PARTS.finditer(text):
+        if match[1] is not None:
+            element = elements.setdefault(match[1], {})
+        else:
+            element[match[2]] = re.sub(r'\\(["\\\]])', r"\1", match[3])
+    return elements
+
+
+def _texts(
+    frames: Sequence[bytes], hosts: Sequence[str] | None, counts: Counter[str]
+) -> tuple[list[str], list[Any] | None]:
+    """The frames that are not empty, as text, and their hosts; one CR at the end is cut."""
+    texts, kept = [], []
+    for index, frame in enumerate(frames):
+        if frame[-1:] == b"\r":
+            frame = frame[:-1]
+        if not frame:
+            continue
+        try:
+            texts.append(frame.decode())
+        except UnicodeDecodeError:
+            counts["invalid_utf8"] += 1
+            texts.append(frame.decode(errors="replace"))
+        if hosts is not None:
+            kept.append(hosts[index])
+    return texts, None if hosts is None else kept
