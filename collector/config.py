@@ -1,0 +1,169 @@
+"""The config of a collector: models of `[collector]` and `[[input]]`, and the loader that reports all errors at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from collector.naming import check_template
+from dpiped.config.base import Bytes, ConfigModel, Ident, Listen, Name, Secs
+from dpiped.config.source import Source, label_of, read_source
+from dpiped.config.validate import did_you_mean, validate
+from dpiped.sources.options import SyslogOptions, TailOptions
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+def _check_endpoint(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError('expected the URL of a daemon such as "http://10.0.0.5:9800"')
+    return value.rstrip("/")
+
+
+Endpoint = Annotated[str, AfterValidator(_check_endpoint)]
+Template = Annotated[str, AfterValidator(check_template)]
+CodecName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+
+
+class CollectorConfig(ConfigModel):
+    """`[collector]`: where to send, and how."""
+
+    data_dir: str = "var/collector"
+    """Folder of checkpoint and spool; one collector a folder."""
+    endpoints: Annotated[tuple[Endpoint, ...], Field(min_length=1)]
+    """Daemons in order of preference; the next one is used when one does not answer."""
+    token: SecretStr | None = None
+    """Bearer token; write it as `${env:NAME}`."""
+    status: Listen = "127.0.0.1:9877"
+    """Local address of /metrics, /healthz and /status."""
+    host: str = ""
+    """Name of this machine in the events; empty: what the system says."""
+    batch_bytes: Annotated[Bytes, Field(ge=4096)] = 1 << 20
+    """A batch is sent when it holds so much."""
+    batch_secs: Positive = 1.0
+    """Or when its first line has waited so long."""
+    parallel: Annotated[int, Field(ge=1, le=64)] = 1
+    """Batches under way at one time; every file keeps to one of these streams, so its lines stay in order."""
+    request_timeout_secs: Positive = 60.0
+    """Time for one request; after it the batch is in doubt and sent again to the same daemon."""
+    failover_after_secs: Positive = 600.0
+    """A batch that may have arrived waits so long for its own daemon before another gets it, counted as `in_doubt`."""
+    drain_timeout_secs: Secs = 5.0
+    """At a stop, the batch under way gets so long to be acknowledged; after the next start it is sent again."""
+    spool_max_bytes: Annotated[Bytes, Field(ge=1 << 20)] = 1 << 30
+    """Room on disk for what syslog and stdin inputs received and no daemon has taken yet, for each input."""
+
+
+class InputOptions(ConfigModel):
+    """Keys that every `[[input]]` has."""
+
+    name: Name = ""
+    """Name in metrics and checkpoint; the type if there is none."""
+    disabled: bool = False
+    """Keeps the table without using it."""
+    project: Name = "default"
+    """The project the events belong to."""
+    host: str = ""
+    """Name of the machine in the events, if it is not this one."""
+
+
+class TailInput(InputOptions, TailOptions):
+    """`type = "tail"`: follows files."""
+
+    type: Literal["tail"]
+    ident: Template
+    """Whole, as it will be matched; {stem} {logname} {dir} of the file may be used."""
+    codec: CodecName = "raw"
+    """How the daemon shall read the lines."""
+
+
+class SpooledOptions(InputOptions):
+    """Keys of inputs that cannot be read again."""
+
+    ident: Ident
+    """Whole, as it will be matched."""
+    spool: Literal["disk", "memory"] = "disk"
+    """"disk": what was received survives a kill of the collector; "memory": it does not."""
+
+
+class SyslogInput(SpooledOptions, SyslogOptions):
+    """`type = "syslog"`: receives syslog."""
+
+    type: Literal["syslog"]
+    codec: CodecName = "syslog"
+    """How the daemon shall read the frames."""
+
+
+class StdinInput(SpooledOptions):
+    """`type = "stdin"`: reads standard input; when it ends and everything was acknowledged, the collector ends."""
+
+    type: Literal["stdin"]
+    codec: CodecName = "raw"
+    """How the daemon shall read the lines."""
+    max_line_bytes: Annotated[Bytes, Field(ge=1024)] = 1 << 20
+    """Longer lines lose their rest, which is counted."""
+
+
+Input = TailInput | SyslogInput | StdinInput
+INPUTS: dict[str, type[TailInput] | type[SyslogInput] | type[StdinInput]] = {
+    "tail": TailInput, "syslog": SyslogInput, "stdin": StdinInput,
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """A checked config."""
+
+    collector: CollectorConfig
+    inputs: tuple[Input, ...]
+
+
+def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
+    """Reads a file, or all `*.toml` of a folder. Raises ConfigError with every problem found."""
+    source = read_source(path, environ)
+    for key in source.data:
+        if key not in ("collector", "input"):
+            source.report((key,), f"[{key}] is not known here{did_you_mean(key, ('collector', 'input'))}")
+    top = None
+    if not isinstance(source.data.get("collector"), dict):
+        source.report(("collector",), "[collector]: the table is missing; it needs endpoints = [..]")
+    else:
+        top = validate(CollectorConfig, source, ("collector",), "[collector]")
+    tables = source.data.get("input")
+    inputs: list[Input] = []
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        source.report(("input",), "[[input]]: at least one is needed, written as [[input]]")
+    else:
+        inputs = [found for number in range(len(tables)) if (found := _input(source, number)) is not None]
+    _check_names(source, inputs)
+    source.raise_problems()
+    assert top is not None
+    return Config(top, tuple(inputs))
+
+
+def _input(source: Source, number: int) -> Input | None:
+    table = source.data["input"][number]
+    label = label_of("input", number, table)
+    kind = table.get("type")
+    model = INPUTS.get(kind) if isinstance(kind, str) else None
+    if model is None:
+        hint = did_you_mean(kind, INPUTS) if isinstance(kind, str) else ""
+        source.report(("input", number, "type"), f'{label}: key "type": expected "tail", "syslog" or "stdin"{hint}')
+        return None
+    return validate(model, source, ("input", number), label, {"name": kind, **table})
+
+
+def _check_names(source: Source, inputs: list[Input]) -> None:
+    names = [found.name for found in inputs]
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            source.report(("input", number), f'[[input]] "{name}": the name stands twice: give each input a name')
+    if sum(found.type == "stdin" for found in inputs) > 1:
+        source.report(("input",), "[[input]]: there is only one standard input")

@@ -1,0 +1,165 @@
+"""Follower: follows all files that match some globs, and yields what is written to them.
+
+Everything blocks for short times only and is called from one thread at a time; `Follower.step` is what a caller runs
+in a thread, again and again (`follow` does so). What it promises: every line of a file comes once, in order, also over
+renames, restarts (from saved positions) and copytruncate. What is truncated before it was read, and stands in no copy
+beside the file, is lost, and each truncation is counted. A file that leaves the globs is read to its end through the
+open descriptor; only when it is finished its unfinished last line comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import zlib
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+
+from dpiped.sources.tail_file import TailFile, TruncatedFile
+from dpiped.sources.tail_files import FileSet, FollowOptions
+from dpiped.sources.tail_marks import Chunk, FileMark, Positions
+from dpiped.sources.tail_reader import open_reader
+
+LEAST_BLOCK = 64 << 10
+
+
+class Follower:
+    """All files of one input. Not thread-safe."""
+
+    def __init__(self, options: FollowOptions, clock: Callable[[], float] = time.monotonic) -> None:
+        self.options = options
+        self.counts: Counter[str] = Counter()
+        """What happened so far: "truncated", "vanished", "unreadable", "line_cut", "nul_bytes", "gzip_damaged" -> how
+        often.
+        """
+        self.done = False
+        """With `follow=False`: everything was read."""
+        self._clock = clock
+        self._set = FileSet(options, self.counts)
+        self._next_scan = 0.0
+
+    @property
+    def open_files(self) -> int:
+        return self._set.open_count
+
+    def __len__(self) -> int:
+        return len(self._set.files)
+
+    def start(self, positions: Positions | None) -> None:
+        """Before the first step. None: the very first start, the only one at which `from_end` counts."""
+        now = self._clock()
+        self._set.take_up(positions, now)
+        self._next_scan = now + self.options.scan_secs
+
+    def step(self, limit_bytes: int = 1 << 20) -> list[Chunk]:
+        """What can be read now, about `limit_bytes`, fairly from all files. Empty: nothing new, call again later."""
+        now = self._clock()
+        if self.options.follow and now >= self._next_scan:
+            self._set.scan(now)
+            self._next_scan = now + self.options.scan_secs
+        room = limit_bytes
+        for file in [*self._set.ring]:
+            if room <= 0:
+                break
+            self._set.ring.rotate(-1)
+            room -= self._poll(file, now, min(room, self.options.block_bytes))
+        self.done = not self.options.follow and not self._set.files
+        chunks, self._set.chunks = self._set.chunks, []
+        return chunks
+
+    def read_again(self, mark: FileMark, start: int, end: int, crc: int) -> bytes | None:
+        """The bytes of a range that was read before, from wherever the file is now; None if they are not to be had
+        whole.
+
+        Args:
+            mark: the file after that range.
+        """
+        for path in self._set.paths_of(mark):
+            try:
+                reader = open_reader(path)
+            except OSError:
+                continue
+            try:
+                data = reader.pread(end - start, start)
+            except OSError:
+                continue
+            finally:
+                reader.close()
+            if len(data) == end - start and zlib.crc32(data) == crc:
+                return data
+        return None
+
+    def shape(self, raw: bytes) -> bytes:
+        """The data of a range that was read again."""
+        return self._set.shaper.shape(raw).data
+
+    def close(self) -> None:
+        """Closes all descriptors."""
+        for file in self._set.files.values():
+            self._set.shut(file)
+
+    def _poll(self, file: TailFile, now: float, most: int) -> int:
+        """Reads one block of the file; returns how much of the step's room it took."""
+        if file.after is not None:
+            if self._set.files.get(file.after.key) is file.after and file.after.behind:
+                return 0
+            file.after = None
+        final = self._is_final(file, now)
+        if not (final or file.due or self._set.shaper.multiline):
+            return 0
+        if not self._set.opened(file, now):
+            if final and (file.missing or file.failed):
+                self._give_up(file)
+            return 0
+        try:
+            chunk = file.read(max(most, LEAST_BLOCK), now, final=final or file.is_gzip,
+                              ripe=now - self.options.multiline_timeout_secs)
+        except TruncatedFile:
+            self._set.truncated(file, now)
+            return 1
+        except OSError:
+            self.counts["unreadable"] += 1
+            self._set.shut(file)
+            file.failed, file.retry_at = True, now + self.options.scan_secs
+            return 0
+        if chunk is not None:
+            self._set.chunks.append(chunk)
+            return max(chunk.end - chunk.start, 1)
+        self._at_end(file, final)
+        return 0
+
+    def _is_final(self, file: TailFile, now: float) -> bool:
+        if not self.options.follow:
+            return True
+        if file.rotated_at is None and not file.renamed:
+            return False
+        return now - max(file.rotated_at or 0.0, file.changed_at) >= self.options.rotate_wait_secs
+
+    def _at_end(self, file: TailFile, final: bool) -> None:
+        if file.damaged:
+            self.counts["gzip_damaged"] += 1
+        if final and (file.rotated_at is not None or not self.options.follow):
+            self._set.end(file)
+            return
+        file.renamed = file.renamed and not final
+        if file.is_gzip:
+            self._set.shut(file)
+
+    def _give_up(self, file: TailFile) -> None:
+        """It left the globs while it was not open and is nowhere near: what was not read of it is lost."""
+        if file.behind:
+            self.counts["vanished"] += 1
+        self._set.end(file)
+
+
+async def follow(follower: Follower, limit_bytes: int = 1 << 20, poll_secs: float = 0.2) -> AsyncIterator[list[Chunk]]:
+    """Steps in a thread, so that no slow disk holds the event loop; yields what there is, never an empty list.
+
+    Ends only with `follow=False`, when everything was read. The caller starts and closes the follower.
+    """
+    while not follower.done:
+        chunks = await asyncio.to_thread(follower.step, limit_bytes)
+        if chunks:
+            yield chunks
+        elif not follower.done:
+            await asyncio.sleep(poll_secs)

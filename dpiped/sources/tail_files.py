@@ -1,0 +1,227 @@
+"""FileSet: which files are followed. Finds new ones, knows old ones again, keeps the number of descriptors bounded."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dpiped.sources.tail_file import TailFile
+from dpiped.sources.tail_identify import Resolved, is_copy_of, resolve, rest_of
+from dpiped.sources.tail_marks import Chunk, FileMark, Positions, rotation_stem, same_log
+from dpiped.sources.tail_scan import FileKey, Found, scan, siblings
+from dpiped.sources.tail_shape import Shaper
+
+ENDED_KEPT = 1_000
+"""So many ended files are remembered, to know a copy of one (`app.log.1.gz`) when it appears."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FollowOptions:
+    """What to follow and how."""
+
+    paths: tuple[str, ...]
+    exclude: tuple[str, ...] = ()
+    from_end: bool = False
+    """Files there at the very first start are read from their end."""
+    max_line_bytes: int = 1 << 20
+    multiline_start: str | None = None
+    multiline_timeout_secs: float = 1.0
+    block_bytes: int = 512 << 10
+    max_open_files: int = 512
+    rotate_wait_secs: float = 3.0
+    """A file that left the globs is given up when nothing was written to it for so long."""
+    scan_secs: float = 1.0
+    follow: bool = True
+    """False: every file is read to its end once, then the follower is done."""
+
+
+class FileSet:
+    """The followed files, by device and inode. `chunks` gathers what has to be told besides data: ended files, skipped
+    ends.
+    """
+
+    def __init__(self, options: FollowOptions, counts: Counter[str]) -> None:
+        self.options = options
+        self.counts = counts
+        self.shaper = Shaper(options.max_line_bytes, options.multiline_start, counts)
+        self.files: dict[FileKey, TailFile] = {}
+        self.ring: deque[TailFile] = deque()
+        """The same files, in the order in which they are read next."""
+        self.chunks: list[Chunk] = []
+        self.open_count = 0
+        self._ended: deque[FileMark] = deque(maxlen=ENDED_KEPT)
+        self._copies: dict[FileKey, int] = {}
+        """Copies of files that are followed, seen to be equal -> id of the file. They are not read."""
+        self._gzip_seen: dict[FileKey, Found] = {}
+        self._next_id = 1
+
+    def take_up(self, positions: Positions | None, now: float) -> None:
+        """The first scan. Files of saved marks go on from there; None: the very first start."""
+        found = self._scan()
+        if positions is not None:
+            self._next_id = positions.next_id
+            self._resolve(list(positions.files.values()), found, now)
+        for key, seen in found.items():
+            if key not in self.files:
+                file = self._add(key, seen.path, now)
+                if positions is None and self.options.from_end and self.opened(file, now):
+                    file.to_end()
+                    self.chunks.append(file.chunk())
+
+    def scan(self, now: float) -> None:
+        """Looks for what came, moved and went. Blocks: call it in a thread."""
+        found = self._scan()
+        for key, file in self.files.items():
+            seen = found.get(key)
+            if seen is not None:
+                file.renamed = file.renamed or seen.path != file.path
+                file.path, file.hint, file.rotated_at = seen.path, (seen.size, seen.mtime_ns), None
+            elif file.rotated_at is None:
+                self._left_globs(file, now)
+        for key, seen in found.items():
+            if key not in self.files:
+                self._appeared(key, seen, now)
+        self._copies = {key: number for key, number in self._copies.items() if key in found}
+        self._gzip_seen = {key: seen for key, seen in found.items() if seen.path.endswith(".gz")}
+
+    def _scan(self) -> dict[FileKey, Found]:
+        return scan(self.options.paths, self.options.exclude)
+
+    def _resolve(self, marks: list[FileMark], found: dict[FileKey, Found], now: float) -> None:
+        resolved, missing = resolve(marks, found)
+        for key, item in sorted(resolved.items(), key=lambda pair: pair[1].mark.id):
+            file = self._add(key, item.path, now, item, number=item.mark.id)
+            if key not in found:
+                file.rotated_at = now
+        for mark in missing:
+            same = any(key[1] == mark.inode or seen.path == mark.path for key, seen in found.items())
+            self.counts["truncated" if same else "vanished"] += 1
+            self._ended.append(mark)
+            self.chunks.append(Chunk(mark, mark.source or mark.path, mark.offset, mark.offset, 0, b"", gone=True))
+
+    def _left_globs(self, file: TailFile, now: float) -> None:
+        """Renamed or deleted: what the open descriptor still gives is read. If it is not open, rotation may have left
+        it near.
+        """
+        file.rotated_at = now
+        if file.reader is None:
+            seen = siblings(file.path).get(file.key)
+            if seen is not None:
+                file.path, file.hint = seen.path, (seen.size, seen.mtime_ns)
+
+    def _appeared(self, key: FileKey, seen: Found, now: float) -> None:
+        """A file that is not followed yet: a new one, or a copy of one that is or was."""
+        if seen.path.endswith(".gz") and self._gzip_seen.get(key) != seen:
+            return  # perhaps still being written: a gzip file is read when it has not changed between two scans
+        stem = rotation_stem(seen.path)
+        for file in [old for old in self.files.values() if rotation_stem(old.source) == stem]:
+            if not file.intact():
+                self.truncated(file, now)
+            elif is_copy_of(seen.path, file):
+                self._copies[key] = file.id
+                return
+        if key not in self.files:
+            self._add(key, seen.path, now, self._rest(key, seen.path))
+
+    def _rest(self, key: FileKey, path: str) -> Resolved | None:
+        for mark in reversed(self._ended):
+            if same_log(path, mark.source or mark.path):
+                rest = rest_of(mark, path, sure=self._copies.get(key) == mark.id)
+                if rest is not None:
+                    return rest
+        return None
+
+    def _add(
+        self, key: FileKey, path: str, now: float, item: Resolved | None = None, number: int | None = None
+    ) -> TailFile:
+        if number is None:
+            number = self._next_id
+        self._next_id = max(self._next_id, number + 1)
+        file = TailFile(number, key, path, self.shaper, self.counts)
+        file.changed_at = now
+        if item is not None:
+            file.resume(item.mark, item.before)
+        else:
+            olds = [old for old in self.files.values() if path in (old.source, old.path)]
+            file.after = olds[-1] if olds else None
+            stem = str(Path(path).with_name(rotation_stem(path)))
+            file.renamed = stem != path and any(old.source == stem for old in self.files.values())
+        self.files[key] = file
+        self.ring.append(file)
+        return file
+
+    def truncated(self, file: TailFile, now: float) -> None:
+        """What the file held is gone; a copy beside it may hold the rest. The file itself is read from its
+        beginning.
+        """
+        self.counts["truncated"] += 1
+        mark = file.mark
+        self._ended.append(mark)
+        file.restart()
+        self._take_rest(file, mark, now)
+        self.chunks.append(file.chunk())
+
+    def _take_rest(self, file: TailFile, mark: FileMark, now: float) -> None:
+        """Told before the file's own new mark, so that no restart finds the copy by the old one and reads it again."""
+        for key, seen in siblings(file.path).items():
+            if key in self.files:
+                continue
+            rest = rest_of(mark, seen.path, sure=self._copies.get(key) == mark.id)
+            if rest is not None:
+                file.after = self._add(key, seen.path, now, rest)
+                self.chunks.append(file.after.chunk())
+                return
+
+    def end(self, file: TailFile) -> None:
+        """The file was read to its end and will not be followed any more."""
+        self._ended.append(file.mark)
+        self.chunks.append(file.chunk(gone=True))
+        self.shut(file)
+        del self.files[file.key]
+        self.ring.remove(file)
+
+    def opened(self, file: TailFile, now: float) -> bool:
+        """Opens the file if it is not. False: it cannot be opened now; a reason that lasts is counted once."""
+        if file.reader is not None:
+            return True
+        if now < file.retry_at or (self.open_count >= self.options.max_open_files and not self._shut_idle()):
+            return False
+        try:
+            file.open()
+        except FileNotFoundError:  # the next scan says what became of it
+            file.missing, file.retry_at = True, now + self.options.scan_secs
+            return False
+        except OSError:
+            if not file.failed:
+                self.counts["unreadable"] += 1
+            file.failed, file.retry_at = True, now + self.options.scan_secs
+            return False
+        file.failed = file.missing = False
+        self.open_count += 1
+        return True
+
+    def shut(self, file: TailFile) -> None:
+        if file.reader is not None:
+            file.close()
+            self.open_count -= 1
+
+    def _shut_idle(self) -> bool:
+        """Closes the file that has been silent longest; one that left the globs only if it can be opened again."""
+        idle = [file for file in self.files.values() if file.reader is not None and not file.behind]
+        for file in sorted(idle, key=lambda file: (file.rotated_at is not None, file.changed_at)):
+            if file.rotated_at is not None:
+                seen = siblings(file.path).get(file.key)
+                if seen is None:
+                    continue
+                file.path = seen.path
+            self.shut(file)
+            return True
+        return False
+
+    def paths_of(self, mark: FileMark) -> Iterable[str]:
+        """Where the file of a mark may be."""
+        yield from [file.path for file in self.files.values() if file.id == mark.id]
+        yield mark.path
+        yield from (seen.path for seen in siblings(mark.path).values())

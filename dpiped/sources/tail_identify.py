@@ -1,0 +1,149 @@
+"""Which file on disk is the one of a mark: after a restart, after a truncation, and for copies that rotation makes."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from dpiped.sources.tail_file import TailFile, verify
+from dpiped.sources.tail_marks import HEAD_BYTES, TAIL_BYTES, FileMark, fingerprint, same_log
+from dpiped.sources.tail_reader import open_reader
+from dpiped.sources.tail_scan import FileKey, Found, siblings
+
+
+class Resolved(NamedTuple):
+    """A file and the mark at which its reading goes on."""
+
+    mark: FileMark
+    path: str
+    before: bytes
+    """The bytes before the offset."""
+
+
+def resolve(marks: Iterable[FileMark], found: dict[FileKey, Found]) -> tuple[dict[FileKey, Resolved], list[FileMark]]:
+    """Finds the file of each mark: the same inode, the same path, the same head under any name that the globs match,
+    and last what rotation may have moved out of their reach. Each must pass `verify`.
+
+    Returns: what was found, and the marks of files that are gone or truncated.
+    """
+    resolved: dict[FileKey, Resolved] = {}
+    heads: dict[str, list[tuple[FileKey, Found]]] = {}
+
+    def same_inode(mark: FileMark) -> Iterable[tuple[FileKey, Found]]:
+        return by_inode.get(mark.inode, ())
+
+    def same_path(mark: FileMark) -> Iterable[tuple[FileKey, Found]]:
+        return by_path.get(mark.path, ())
+
+    def same_head(mark: FileMark) -> Iterator[tuple[FileKey, Found]]:
+        if not heads:
+            for key, file in found.items():
+                heads.setdefault(_head(file.path) if key not in resolved else "", []).append((key, file))
+        if mark.head_len == HEAD_BYTES:
+            yield from heads.get(mark.head, ())
+        elif mark.head_len:
+            yield from (item for item in found.items() if same_log(item[1].path, mark.path))
+
+    def moved(mark: FileMark) -> Iterable[tuple[FileKey, Found]]:
+        return siblings(mark.path).items() if mark.head_len else ()
+
+    by_inode = _group((key[1], key, file) for key, file in found.items())
+    by_path = _group((file.path, key, file) for key, file in found.items())
+    missing = list(marks)
+    for candidates in (same_inode, same_path, same_head, moved):
+        left = []
+        for mark in missing:
+            for key, file in candidates(mark):
+                before = verify(mark, file.path) if key not in resolved else None
+                if before is not None:
+                    resolved[key] = Resolved(mark, file.path, before)
+                    break
+            else:
+                left.append(mark)
+        missing = left
+    return resolved, missing
+
+
+def _group(items: Iterable[tuple[object, FileKey, Found]]) -> dict[object, list[tuple[FileKey, Found]]]:
+    groups: dict[object, list[tuple[FileKey, Found]]] = {}
+    for name, key, file in items:
+        groups.setdefault(name, []).append((key, file))
+    return groups
+
+
+def _head(path: str) -> str:
+    """The hash of a whole head; empty when the file is shorter or cannot be read."""
+    try:
+        reader = open_reader(path)
+    except OSError:
+        return ""
+    try:
+        head = reader.pread(HEAD_BYTES, 0)
+    except OSError:
+        return ""
+    finally:
+        reader.close()
+    return fingerprint(head) if len(head) == HEAD_BYTES else ""
+
+
+def is_copy_of(path: str, file: TailFile) -> bool:
+    """Whether `path` holds a copy, perhaps still being made, of a file that is followed and was not truncated.
+
+    True only if its first bytes and its last ones stand at the same places in the file, so that a log of its own that
+    begins alike is not taken for a copy.
+    """
+    if not file.head_len or not same_log(path, file.source) or path == file.source:
+        return False
+    try:
+        copy = open_reader(path)
+    except OSError:
+        return False
+    try:
+        if fingerprint(copy.pread(file.head_len, 0)) != file.head:
+            return False
+        end = copy.size()
+        first = max(0, end - TAIL_BYTES)
+        original = file.reader or open_reader(file.path)
+        try:
+            return original.pread(end - first, first) == copy.pread(end - first, first)
+        finally:
+            if original is not file.reader:
+                original.close()
+    except OSError:
+        return False
+    finally:
+        copy.close()
+
+
+def rest_of(mark: FileMark, path: str, *, sure: bool) -> Resolved | None:
+    """Where to read on in `path` if it holds what the file of `mark`, which has ended, held; None if it does not.
+
+    A copy that ends before the mark was made before the last lines were read: nothing of it is left to be read. That
+    counts only if the copy is `sure`, because it was compared with the file while both were there, or has a whole head
+    to tell by.
+    """
+    if not mark.head_len or not same_log(path, mark.source or mark.path):
+        return None
+    before = verify(mark, path)
+    if before is not None:
+        return Resolved(mark, path, before)
+    if not sure and (mark.head_len < HEAD_BYTES or _head(path) != mark.head):
+        return None
+    try:
+        reader = open_reader(path)
+    except OSError:
+        return None
+    try:
+        end = reader.size()
+        first = max(0, end - TAIL_BYTES)
+        tail = reader.pread(end - first, first)
+    except OSError:
+        return None
+    finally:
+        reader.close()
+    if end >= mark.offset:
+        return None
+    return Resolved(msgspec.structs.replace(mark, offset=end, tail=zlib.crc32(tail), skip=False), path, tail)

@@ -1,0 +1,127 @@
+"""FileMark: how far one file was read, and how to know it again. Positions: the marks of all files of an input as one
+text.
+
+A file is known by a hash of its first 1,024 bytes (as many as it had; the length is stored). The inode is only a hint,
+the device and the path mean nothing. `tail` is a checksum of the up to 256 bytes before `offset`: where it does not
+fit, the file was truncated. Offsets of gzip files count decompressed bytes.
+
+The text of Positions, version 1, is JSON: {"version": 1, "files": [[id, path, source, inode, head_len, head, offset,
+tail, skip], ..]}. From 4 KiB on it is "z" and the base64 of that, compressed by zlib.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from base64 import b64decode, b64encode
+from collections.abc import Iterable
+from functools import lru_cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from dpiped.errors import DpipeError
+
+HEAD_BYTES = 1024
+TAIL_BYTES = 256
+_COMPRESS_FROM = 4096
+
+_SUFFIXES = re.compile(r"(?:\.(?:gz|old|bak|save|prev|orig))+$")
+_NUMBERS = re.compile(r"[-._]\d[\d\-_.T:]*(?=[-._]|$)")
+
+
+class FileMark(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Where the reading of one file goes on. Fields are only ever added, at the end."""
+
+    id: int
+    """Number of the file in this input, never used twice; a batch names its files by it."""
+    path: str
+    """Where it was last seen."""
+    source: str
+    """Where it was first seen, if that differs: what its events call their source."""
+    inode: int
+    head_len: int
+    head: str
+    offset: int
+    tail: int
+    skip: bool = False
+    """The offset is inside of a line that was too long: the rest of it is not wanted."""
+
+
+def fingerprint(head: bytes) -> str:
+    """The hash by which a file is known."""
+    return blake2b(head, digest_size=8).hexdigest()
+
+
+@lru_cache(maxsize=8192)
+def rotation_stem(path: str) -> str:
+    """The base name without what rotation adds: numbers, dates, `.gz`, `.old`. `app.log.2.gz` is `app.log`."""
+    return _NUMBERS.sub("", _SUFFIXES.sub("", Path(path).name))
+
+
+def same_log(path: str, other: str) -> bool:
+    """Whether rotation may have made one name of the other."""
+    return rotation_stem(path) == rotation_stem(other)
+
+
+class Chunk(NamedTuple):
+    """What one read of a file gave. With empty `data` only the mark moves."""
+
+    mark: FileMark
+    """The file after this chunk."""
+    path: str
+    """What the events call their source."""
+    start: int
+    end: int
+    """Range of bytes in the file that `data` was made from."""
+    crc: int
+    """CRC-32 of those bytes."""
+    data: bytes
+    """Whole lines."""
+    codec: str = ""
+    """Set when the data must be read by another codec than the configured one: events of many lines come as JSON."""
+    gone: bool = False
+    """The file is finished and need not be remembered."""
+
+
+class Positions:
+    """The marks of all files whose chunks were applied. The consumer owns it, so it says what was settled, not what
+    was read.
+    """
+
+    def __init__(self, marks: Iterable[FileMark] = (), next_id: int = 1) -> None:
+        self.files: dict[int, FileMark] = {mark.id: mark for mark in marks}
+        self.next_id = max([next_id, *(number + 1 for number in self.files)])
+
+    def apply(self, chunk: Chunk) -> None:
+        """The chunk is settled (or about to be, in the same transaction)."""
+        self.next_id = max(self.next_id, chunk.mark.id + 1)
+        if chunk.gone:
+            self.files.pop(chunk.mark.id, None)
+        else:
+            self.files[chunk.mark.id] = chunk.mark
+
+    def text(self) -> str:
+        """All marks as one text; reading it back gives the same."""
+        raw = msgspec.json.encode({"version": 1, "next": self.next_id, "files": list(self.files.values())})
+        return raw.decode() if len(raw) < _COMPRESS_FROM else "z" + b64encode(zlib.compress(raw, 1)).decode()
+
+    @classmethod
+    def parse(cls, text: str) -> Positions:
+        """Raises DpipeError when the text was not written by `text`."""
+        try:
+            raw = zlib.decompress(b64decode(text[1:])) if text.startswith("z") else text.encode()
+            stored = msgspec.json.decode(raw, type=_Stored)
+        except (ValueError, zlib.error) as exc:
+            raise DpipeError(f"position of files cannot be read: {exc}") from exc
+        if stored.version != 1:
+            raise DpipeError(f"position of files has version {stored.version}: written by a newer dpipe")
+        return cls(stored.files, stored.next)
+
+
+class _Stored(msgspec.Struct):
+    version: int
+    files: list[FileMark]
+    next: int = 1
