@@ -1,9 +1,11 @@
 """All that a plugin may import from dpiped."""
 
+from dpiped.aggregates import Aggregate, Count
 from dpiped.batch import Batch, BatchId
 from dpiped.compression import DamagedError, TooLargeError, UnknownEncodingError, decompress
 from dpiped.config.base import (
     Bytes,
+    ConfigModel,
     Ident,
     Listen,
     Name,
@@ -23,20 +25,32 @@ from dpiped.errors import (
     TemporaryError,
     UnavailableError,
 )
+from dpiped.expressions import Predicate, WhereError, compile_where
+from dpiped.http_client import RETRY_LATER, bearer, retry_after
+from dpiped.journal.append import LANE
 from dpiped.journal.record import Frame, FrameError, encode_frame, iter_frames
+from dpiped.pack import encode_body
 from dpiped.plugin import Emit, Filter, Input, Output, PackDraft, PluginContext, Receipt, StatefulFilter
 from dpiped.registry import register
+from dpiped.telemetry.events import EventsDropped
 from dpiped.templates import PathTemplate, check_path_template
 from dpiped.view import PackView
+from dpiped.windows import Watermark, WindowPolicy
 
 __all__ = [
+    "LANE",
+    "RETRY_LATER",
+    "Aggregate",
     "Batch",
     "BatchConflictError",
     "BatchId",
     "Bytes",
     "CodecError",
+    "ConfigModel",
+    "Count",
     "DamagedError",
     "Emit",
+    "EventsDropped",
     "FatalPluginError",
     "Filter",
     "Frame",
@@ -52,6 +66,7 @@ __all__ = [
     "PathTemplate",
     "PluginConfig",
     "PluginContext",
+    "Predicate",
     "Receipt",
     "RejectedError",
     "Secs",
@@ -60,13 +75,20 @@ __all__ = [
     "TooLargeError",
     "UnavailableError",
     "UnknownEncodingError",
+    "Watermark",
+    "WhereError",
+    "WindowPolicy",
+    "bearer",
     "check_path_template",
+    "compile_where",
     "decompress",
+    "encode_body",
     "encode_frame",
     "is_ident",
     "is_loopback",
     "is_name",
     "iter_frames",
     "register",
+    "retry_after",
     "split_listen",
 ]

@@ -34,6 +34,7 @@ from dpiped.plugin import StatefulFilter
 from dpiped.router import Router
 from dpiped.runner import Runner, Surroundings
 from dpiped.telemetry import Telemetry
+from dpiped.web.admin import AdminServer
 
 DRAIN_POLL_SECS = 0.02
 GIB = 1 << 30
@@ -55,6 +56,7 @@ class Engine:
         self.runners: list[Runner[Any]] = []
         self.journal: Journal
         self.around: Surroundings
+        self.admin: AdminServer | None = None
         self._writer: asyncio.Task[None] | None = None
 
     # ---- life ------------------------------------------------------------------------------------------------------
@@ -64,6 +66,7 @@ class Engine:
         try:
             await self._open()
             try:
+                self.admin = await self._serve()
                 await self._work()
             finally:
                 await self._close()
@@ -91,7 +94,7 @@ class Engine:
         )
         await self.journal.open(at_least=state.highest)
         self.around = Surroundings(self.journal, self.router, state, letters, self.telemetry, folder,
-                                   self.config.engine.snapshot_interval_secs)
+                                   self.config.engine.snapshot_interval_secs, self.config.engine.tick_secs)
         self._writer = asyncio.create_task(self.journal.run(), name="journal writer")
         self._build()
         for runner in self.runners:
@@ -115,6 +118,15 @@ class Engine:
             kind = StatefulFilterRunner if stateful else FilterRunner
             self.runners.append(kind(filter_table, self.around))
         self.runners += [OutputRunner(output_table, self.around) for output_table in config.outputs]
+
+    async def _serve(self) -> AdminServer:
+        admin = AdminServer(self)
+        try:
+            await admin.start()
+        except OSError as exc:
+            await admin.close()
+            raise FatalPluginError(f"[engine] admin = {self.config.engine.admin!r}: {exc.strerror or exc}") from exc
+        return admin
 
     async def _work(self) -> None:
         """Runs everything under one TaskGroup, so that no task is left alone."""
@@ -143,8 +155,9 @@ class Engine:
                 place = f"input {runner.name!r} ({runner.table.type})"
                 raise FatalPluginError(f"{place}: {exc.strerror or exc}") from exc
         self.started.set()
-        self.telemetry.say("started", detail=", ".join(
-            f"{runner.name} {runner.report().get('address', '')}".strip() for runner in self.inputs))
+        places = [f"{runner.name} {runner.report().get('address', '')}".strip() for runner in self.inputs]
+        admin = f"admin {self.admin.address}" if self.admin is not None else ""
+        self.telemetry.say("started", detail=", ".join(filter(None, [*places, admin])))
         async with asyncio.TaskGroup() as group:
             for runner in self.inputs:
                 group.create_task(runner.run(), name=f"input {runner.name}")
@@ -186,6 +199,8 @@ class Engine:
         await self.journal.append("engine", "control", [Lot([Draft(head, body)])])
 
     async def _close(self) -> None:
+        if self.admin is not None:
+            await self.admin.close()
         if self._writer is not None:
             self._writer.cancel()
             await asyncio.wait((self._writer,))

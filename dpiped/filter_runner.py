@@ -22,6 +22,7 @@ from dpiped.plugin import Filter, PackDraft, StatefulFilter
 from dpiped.runner import CLOSE_SECS, Runner, one_line
 from dpiped.telemetry.events import EventsRejected
 from dpiped.view import PackView
+from dpiped.windows import WindowPolicy
 
 PULL_BYTES = 4 << 20
 PULL_PACKS = 64
@@ -158,6 +159,15 @@ class StatefulFilterRunner(FilterRunner):
 
     def wants(self, route: Route) -> bool:
         return super().wants(route) or (route.ident == TICK_IDENT and not route.only)
+
+    @property
+    def window(self) -> WindowPolicy:
+        options = self.options
+        return WindowPolicy(
+            lateness_ms=round(options.lateness_secs * 1000), idle_ms=round(options.idle_secs * 1000),
+            max_ahead_ms=round(options.max_ahead_secs * 1000), on_late=options.on_late,
+            tick_ms=round(self.around.tick_secs * 1000),
+        )
 
     async def prepare(self) -> None:
         fingerprint = self._plugin.fingerprint()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Generic, NamedTuple, Protocol, TypeV
 from dpiped.batch import Batch, BatchId
 from dpiped.config.base import PluginConfig
 from dpiped.view import PackView
+from dpiped.windows import WindowPolicy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,6 +108,8 @@ class PluginContext:
     """Outputs: text that names this runner and its generation for ever; part of derived names and streams."""
     codec: Callable[[str], Codec] | None = None
     """Inputs: the codec of a name, with the defaults of this input; raises CodecError for an unknown name."""
+    window: WindowPolicy = WindowPolicy()
+    """Filters with windows: what the runner's keys say of time."""
     save_state: Callable[[bytes], Awaitable[None]] = _save_nothing
     """Outputs: saves and syncs this small state now, with the cursor as it was saved last."""
     projects: Mapping[str, frozenset[str]] = field(default_factory=dict)

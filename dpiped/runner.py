@@ -29,6 +29,7 @@ from dpiped.router import Router
 from dpiped.telemetry import Telemetry
 from dpiped.telemetry.events import EventsRejected, PluginFailed
 from dpiped.view import PackView
+from dpiped.windows import WindowPolicy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,6 +54,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     telemetry: Telemetry
     data_dir: Path | None
     snapshot_interval_secs: float = 10.0
+    tick_secs: float = 1.0
 
 
 class Backoff:
@@ -168,11 +170,16 @@ class Runner(ABC, Generic[Options]):
         """The plugin's own state, with the cursor as it was saved last: for what must be known before it is done."""
         await self.save(msgspec.structs.replace(self.saved, plugin=state))
 
+    @property
+    def window(self) -> WindowPolicy:
+        """Filters with windows override it."""
+        return WindowPolicy()
+
     def make_plugin(self) -> Plugin[Any]:
         """A fresh object of the plugin's class."""
         lane = f"{self.name}.{self.saved.generation}"
         context = PluginContext(name=self.name, telemetry=self.around.telemetry, data_dir=self.around.data_dir, lane=lane,
-                                save_state=self.save_plugin_state)
+                                window=self.window, save_state=self.save_plugin_state)
         return self.table.plugin_class(self.table.config, context)
 
     # ---- work ------------------------------------------------------------------------------------------------------

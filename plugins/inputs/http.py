@@ -96,8 +96,7 @@ class HttpInput(Input[HttpConfig]):
     default_codec = "json"
 
     @classmethod
-    def check(cls, config: PluginConfig) -> list[str]:
-        assert isinstance(config, HttpConfig)
+    def check(cls, config: HttpConfig) -> list[str]:
         host, _ = split_listen(config.listen)
         if not config.tokens and not is_loopback(host):
             return [f"listen {config.listen!r} is not loopback: set tokens, or listen on 127.0.0.1"]

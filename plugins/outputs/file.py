@@ -104,8 +104,7 @@ class _File:
 @register("file")
 class FileOutput(Output[FileConfig]):
     @classmethod
-    def exclusive(cls, config: PluginConfig) -> str | None:
-        assert isinstance(config, FileConfig)
+    def exclusive(cls, config: FileConfig) -> str | None:
         return f"path {config.path!r}"
 
     async def open(self, saved: bytes | None) -> None:

@@ -1,0 +1,117 @@
+"""Output `dpipe`: sends packs to another dpiped's http input, as they are stored.
+
+Delivery: exactly once. Each pack goes under a stream made of this runner's name, generation and epoch, with its offset as number,
+so the other daemon knows what it has. What was sent and not answered stays with its endpoint; only after `failover_after_secs`
+it goes to the next one, which can double it and is counted as `in_doubt`.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import aiohttp
+import msgspec
+from pydantic import Field, HttpUrl, SecretStr
+
+from dpiped.api import (
+    LANE,
+    Batch,
+    EventsDropped,
+    Frame,
+    Output,
+    PackView,
+    PluginConfig,
+    RejectedError,
+    Secs,
+    TemporaryError,
+    bearer,
+    encode_body,
+    encode_frame,
+    register,
+    retry_after,
+)
+
+FRAMES_TYPE = "application/x-dpipe"
+
+
+class DpipeConfig(PluginConfig):
+    endpoints: tuple[HttpUrl, ...] = Field(min_length=1, examples=[["http://127.0.0.1:9800"]])
+    """Http inputs of other daemons, in order of preference."""
+    token: SecretStr | None = None
+    """Bearer token; write it as `${env:NAME}`."""
+    timeout_secs: Annotated[float, Field(gt=0)] = 30.0
+    """Time for one request, connecting included."""
+    failover_after_secs: Secs = 300.0
+    """After so long a batch that may have arrived is given to the next endpoint all the same."""
+
+
+@register("dpipe")
+class DpipeOutput(Output[DpipeConfig]):
+    async def open(self, saved: bytes | None) -> None:
+        self._urls = [str(url).rstrip("/") + "/ingest" for url in self.config.endpoints]
+        self._at = 0
+        self._doubt_since: float | None = time.monotonic()  # a batch may have been on its way when the daemon ended
+        timeout = aiohttp.ClientTimeout(total=self.config.timeout_secs)
+        headers = {"Content-Type": FRAMES_TYPE, **bearer(self.config.token)}
+        self._session = aiohttp.ClientSession(timeout=timeout, headers=headers)
+
+    async def write(self, batch: Batch) -> None:
+        frames = [encode_frame(self._frame(view)) for view in batch.views]
+        await self._send(batch, frames)
+
+    def _frame(self, view: PackView) -> Frame:
+        head = view.head
+        encoding, stored = (head.encoding, view.pack.stored) if view.whole else encode_body(view.body)
+        sent = msgspec.structs.replace(
+            head, epoch="", offset=-1, count=view.count, raw_bytes=head.raw_bytes if view.whole else len(view.body),
+            encoding=encoding, stream=f"{LANE}{self.context.lane}.{head.epoch}", seq=head.offset, nonce="", position=None,
+            cause=None, hops=head.hops + 1, only="",
+        )
+        return Frame(sent, stored)
+
+    async def _send(self, batch: Batch, frames: list[bytes]) -> None:
+        """All frames in one request; in halves when that is too large for the other side."""
+        url = self._urls[self._at]
+        try:
+            async with self._session.post(url, data=b"".join(frames)) as answer:
+                text = await answer.text()
+        except aiohttp.ClientConnectorError as exc:  # nothing was sent
+            self._next_endpoint()
+            raise TemporaryError(f"connect to {url}") from exc
+        except (aiohttp.ClientError, TimeoutError) as exc:
+            self._doubt_since = self._doubt_since or time.monotonic()
+            self._next_endpoint()
+            raise TemporaryError(f"send to {url}") from exc
+        if answer.status in (200, 422):
+            self._doubt_since = None
+            return
+        if answer.status == 413:
+            await self._send_halves(batch, frames)
+            return
+        self._next_endpoint()
+        raise TemporaryError(f"{url} answered {answer.status} {text[:200]}", retry_after(answer.headers))
+
+    async def _send_halves(self, batch: Batch, frames: list[bytes]) -> None:
+        if len(frames) == 1:
+            raise RejectedError.whole(batch, "too large for the other daemon's max_body_bytes")
+        half = len(frames) // 2
+        await self._send(Batch(batch.views[:half], batch.metadata), frames[:half])
+        await self._send(Batch(batch.views[half:], batch.metadata), frames[half:])
+
+    def _next_endpoint(self) -> None:
+        """Turns to the next endpoint, unless what was sent may have arrived at this one."""
+        now = time.monotonic()
+        if self._doubt_since is not None and now - self._doubt_since < self.config.failover_after_secs:
+            return
+        if self._doubt_since is not None and len(self._urls) > 1:
+            self.context.telemetry.emit(EventsDropped(plugin=self.context.name, amount=0, reason="in_doubt"))
+        self._doubt_since = None
+        self._at = (self._at + 1) % len(self._urls)
+
+    def status(self) -> dict[str, object]:
+        return {"endpoint": self._urls[self._at], "in_doubt": self._doubt_since is not None}
+
+    async def close(self) -> None:
+        if hasattr(self, "_session"):
+            await self._session.close()

@@ -1,0 +1,91 @@
+"""The whole road in one process: http in, journal, filters, outputs, stops and starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dpiped.testing import address_of, events_in, post, running, until
+
+PROJECT = '[[project]]\nname = "rs"\n'
+HTTP = '[[input]]\ntype = "http"\nlisten = "127.0.0.1:0"\n'
+
+
+def file_output(path: Path, match: str = "", name: str = "file") -> str:
+    return f'[[output]]\ntype = "file"\nname = "{name}"\nmatch = [{match}]\npath = "{path}"\n'
+
+
+def lines(first: int, last: int) -> bytes:
+    return b"".join(b'{"@timestamp":%d,"n":%d}\n' % (1_700_000_000_000 + n, n) for n in range(first, last))
+
+
+async def test_every_event_is_delivered_once_over_restarts(tmp_path: Path) -> None:
+    out = tmp_path / "out.ndjson"
+    config = PROJECT + HTTP + file_output(out)
+    for turn in range(3):
+        async with running(config, tmp_path) as engine:
+            status, answer = await post(engine, "rs/app", lines(turn * 100, turn * 100 + 100))
+            assert (status, answer["accepted"]) == (200, 100)
+    assert [event["n"] for event in events_in(out)] == list(range(300))
+
+
+async def test_a_repeated_batch_is_known(tmp_path: Path) -> None:
+    out = tmp_path / "out.ndjson"
+    config = PROJECT + HTTP + file_output(out)
+    async with running(config, tmp_path) as engine:
+        headers = {"X-Dpipe-Batch": "web-1/7/abc"}
+        assert (await post(engine, "rs/app", lines(0, 5), headers=headers))[0] == 200
+        status, answer = await post(engine, "rs/app", lines(0, 5), headers=headers)
+        assert (status, answer.get("duplicate")) == (200, True)
+        assert (await post(engine, "rs/app", lines(0, 5), headers={"X-Dpipe-Batch": "web-1/7/other"}))[0] == 409
+        assert (await post(engine, "rs/app", lines(0, 5), headers={"X-Dpipe-Batch": "web-1/6/abc"}))[0] == 409
+    async with running(config, tmp_path) as engine:
+        status, answer = await post(engine, "rs/app", lines(0, 5), headers=headers)
+        assert (status, answer.get("duplicate")) == (200, True)
+    assert len(events_in(out)) == 5
+
+
+async def test_windows_survive_a_restart(tmp_path: Path) -> None:
+    out = tmp_path / "stats.ndjson"
+    config = PROJECT + HTTP + (
+        '[[filter]]\ntype = "aggregate"\nname = "traffic"\nident = "stats.traffic"\nwindow_secs = 60\ngroup_by = ["area"]\n'
+        '[filter.metrics]\nhits = { op = "count" }\n'
+    ) + file_output(out, '"stats.**"')
+    at = 1_700_000_040_000  # a multiple of 60 s
+    for turn in range(2):
+        async with running(config, tmp_path) as engine:
+            body = b"".join(b'{"@timestamp":%d,"area":"%s"}\n' % (at + turn, area) for area in (b"us", b"de", b"us"))
+            assert (await post(engine, "rs/app", body))[0] == 200
+    async with running(config, tmp_path) as engine:
+        assert (await post(engine, "rs/app", b'{"@timestamp":%d,"area":"fr"}\n' % (at + 65_000)))[0] == 200
+        await until(lambda: len(events_in(out)) == 2)
+    stats = {event["area"]: event for event in events_in(out)}
+    assert stats["us"] == {"@timestamp": at + 60_000, "window_start": at, "window_end": at + 60_000, "area": "us", "hits": 4}
+    assert stats["de"]["hits"] == 2
+
+
+async def test_daemons_chain(tmp_path: Path) -> None:
+    out = tmp_path / "out.ndjson"
+    async with running(PROJECT + HTTP + file_output(out), tmp_path, name="centre") as centre:
+        output = f'[[output]]\ntype = "dpipe"\nendpoints = ["http://{address_of(centre, "http")}"]\n'
+        async with running(PROJECT + HTTP + output, tmp_path, name="edge") as edge:
+            headers = {"X-Dpipe-Host": "web-7"}
+            assert (await post(edge, "rs/app", lines(0, 50), query="?source=/x.log", headers=headers))[0] == 200
+            await until(lambda: len(events_in(out)) == 50)
+    assert events_in(out)[3] == {"@timestamp": 1_700_000_000_003, "n": 3, "_host": "web-7", "_source": "/x.log"}
+
+
+async def test_relabel_by_rules(tmp_path: Path) -> None:
+    config = PROJECT + HTTP + (
+        '[[filter]]\ntype = "relabel"\nident = "rest"\nunmatched = "pass"\n'
+        'rules = [{ where = "n >= 8", ident = "big", add = { size = "big" }, drop = ["n"] }]\n'
+    ) + file_output(tmp_path / "{ident}.ndjson", '"big", "rest"')
+    async with running(config, tmp_path) as engine:
+        assert (await post(engine, "rs/app", lines(0, 10)))[0] == 200
+    assert events_in(tmp_path / "big.ndjson") == [{"@timestamp": 1_700_000_000_000 + n, "size": "big"} for n in (8, 9)]
+    assert len(events_in(tmp_path / "rest.ndjson")) == 8
+
+
+async def test_idle_pools_are_empty(tmp_path: Path) -> None:
+    async with running(PROJECT + HTTP + file_output(tmp_path / "out.ndjson"), tmp_path) as engine:
+        await post(engine, "rs/app", lines(0, 2000))
+        await until(lambda: engine.pool.in_use == 0 and engine.pool.bytes == 0)
