@@ -2,7 +2,7 @@
 
 from dpiped.aggregates import Aggregate, Count
 from dpiped.batch import Batch, BatchId
-from dpiped.compression import DamagedError, TooLargeError, UnknownEncodingError, decompress
+from dpiped.compression import DamagedError, TooLargeError, UnknownEncodingError, decompress, gzip_bytes
 from dpiped.config.base import (
     Bytes,
     ConfigModel,
@@ -38,8 +38,6 @@ from dpiped.view import PackView
 from dpiped.windows import Watermark, WindowPolicy
 
 __all__ = [
-    "LANE",
-    "RETRY_LATER",
     "Aggregate",
     "Batch",
     "BatchConflictError",
@@ -57,6 +55,7 @@ __all__ = [
     "FrameError",
     "Ident",
     "Input",
+    "LANE",
     "Listen",
     "LostTrackError",
     "Name",
@@ -67,6 +66,7 @@ __all__ = [
     "PluginConfig",
     "PluginContext",
     "Predicate",
+    "RETRY_LATER",
     "Receipt",
     "RejectedError",
     "Secs",
@@ -84,6 +84,7 @@ __all__ = [
     "decompress",
     "encode_body",
     "encode_frame",
+    "gzip_bytes",
     "is_ident",
     "is_loopback",
     "is_name",

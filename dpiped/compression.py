@@ -46,6 +46,12 @@ def decompress(encoding: str, data: bytes, max_bytes: int) -> bytes:
     raise UnknownEncodingError(f"content encoding {encoding!r} is not known: use gzip, deflate, zstd or none")
 
 
+def gzip_bytes(data: bytes, level: int = 6) -> bytes:
+    """One gzip member without a time in it, so that equal data gives equal bytes."""
+    compressor = zlib.compressobj(level, zlib.DEFLATED, 31)
+    return compressor.compress(data) + compressor.flush()
+
+
 def _deflate(data: bytes, max_bytes: int) -> bytes:
     """With the zlib header that the standard asks for, or without, as some clients send it."""
     has_header = len(data) >= 2 and data[0] & 0x0F == 8 and (data[0] << 8 | data[1]) % 31 == 0
