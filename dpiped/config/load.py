@@ -26,7 +26,7 @@ from dpiped.config.schema import (
     ProjectConfig,
     TableOptions,
 )
-from dpiped.config.source import Source, label_of, read_source
+from dpiped.config.source import Source, read_source
 from dpiped.config.validate import did_you_mean, nearest, validate
 from dpiped.plugin import Plugin
 
@@ -77,7 +77,7 @@ def _correct_tables(source: Source) -> None:
             del source.data[key]
             if near is None or near in source.data:
                 continue
-            _move(source, key, near)
+            source.alias((key,), (near,))
             source.data[near] = value
             key = near
         if key in SINGLE and not isinstance(value, dict):
@@ -87,14 +87,8 @@ def _correct_tables(source: Source) -> None:
             source.report((key,), f"[{key}]: write it as [[{key}]], there may be several")
             del source.data[key]
             if isinstance(value, dict):
-                source.places |= {(p[0], 0, *p[1:]): place for p, place in source.places.items() if p[0] == key}
+                source.alias((key,), (key, 0))
                 source.data[key] = [value]
-
-
-def _move(source: Source, old: str, new: str) -> None:
-    for known in (source.hidden, source.broken):
-        known.update({(new, *path[1:]) for path in known if path[0] == old})
-    source.places |= {(new, *path[1:]): place for path, place in source.places.items() if path[0] == old}
 
 
 def _single(source: Source, key: str, model: type[M]) -> M:
@@ -107,8 +101,8 @@ def _projects(source: Source) -> list[ProjectConfig]:
     """The projects, with defaults filled in; there is always one."""
     projects = []
     names: dict[str, str] = {}
-    for number, table in enumerate(source.data.get("project", ())):
-        label = label_of("project", number, table)
+    for number in range(len(source.data.get("project", ()))):
+        label = source.label("project", number)
         project = validate(ProjectConfig, source, ("project", number), label)
         if project is None:
             continue
@@ -127,7 +121,7 @@ def _plugin_table(
 ) -> PluginTable[TableOptions] | None:
     table = source.data[kind][number]
     path = (kind, number)
-    label = label_of(kind, number, table)
+    label = source.label(kind, number)
     table = _correct_type(source, path, label, table)
     if "type" not in table:
         return None
@@ -213,10 +207,7 @@ def _split(
                 source.report((*path, key), f'{label}: key "{key}" is not known{ending}')
             if near is None or near in table or own is None:
                 continue
-            place = source.place((*path, key))
-            source.places.setdefault((*path, near), place)
-            if source.is_hidden((*path, key)):
-                source.hidden.add((*path, near))
+            source.alias((*path, key), (*path, near))
             key = near
         parts[0 if key in runner else 1][key] = value
     return parts

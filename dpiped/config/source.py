@@ -62,6 +62,25 @@ class Source:
     def is_broken(self, path: KeyPath) -> bool:
         return any(known[: len(path)] == path for known in self.broken)
 
+    def label(self, kind: str, number: int) -> str:
+        """How messages name a table of an array: `[[output]] "archive" (file)`."""
+        table = self.data[kind][number]
+        known = {key: table[key] for key in ("name", "type") if isinstance(table.get(key), str)}
+        shown = {key: "***" if self.is_hidden((kind, number, key)) else text for key, text in known.items()}
+        label = f"[[{kind}]]"
+        if "name" in shown:
+            label += f' "{shown["name"]}"'
+        if "type" in shown:
+            label += f" ({shown['type']})"
+        return label if shown else f"{label} #{number + 1}"
+
+    def alias(self, old: KeyPath, new: KeyPath) -> None:
+        """What is known of a path and all below it holds for another path too: that of the key that was meant."""
+        many = len(old)
+        self.places |= {(*new, *p[many:]): place for p, place in self.places.items() if p[:many] == old}
+        for known in (self.hidden, self.broken):
+            known |= {(*new, *path[many:]) for path in known if path[:many] == old}
+
     def report(self, path: KeyPath, text: str) -> None:
         """Notes a problem at the place of a key."""
         self.problems.append(Problem(self.place(path), text))
@@ -183,22 +202,11 @@ def _replace(source: Source, path: KeyPath, text: str, folder: Path, environ: Ma
     return _REFERENCE.sub(one, text)
 
 
-def label_of(kind: str, number: int, table: dict[str, Any]) -> str:
-    """How messages name a table of an array: `[[output]] "archive" (file)`."""
-    name, type_name = table.get("name"), table.get("type")
-    label = f"[[{kind}]]"
-    if isinstance(name, str):
-        label += f' "{name}"'
-    if isinstance(type_name, str):
-        label += f" ({type_name})"
-    return label if "name" in table or "type" in table else f"{label} #{number + 1}"
-
-
 def _named(source: Source, path: KeyPath) -> str:
     table = source.data[str(path[0])]
     label, keys = f"[{path[0]}]", path[1:]
     if isinstance(table, list) and isinstance(path[1], int) and isinstance(table[path[1]], dict):
-        label, keys = label_of(str(path[0]), path[1], table[path[1]]), path[2:]
+        label, keys = source.label(str(path[0]), path[1]), path[2:]
     return f'{label}: key "{".".join(map(str, keys))}"' if keys else label
 
 

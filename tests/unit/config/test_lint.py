@@ -1,0 +1,128 @@
+"""What only the whole config shows."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import Files
+
+WELL = '[[input]]\ntype = "well"\n'
+
+
+def table(kind: str, type_name: str, name: str, rest: str = "") -> str:
+    return f'[[{kind}]]\ntype = "{type_name}"\nname = "{name}"\n{rest}\n'
+
+
+def store(name: str, path: str = "", rest: str = "") -> str:
+    return table("output", "store", name, f'path = "{path or name}"\n{rest}')
+
+
+def test_the_same_name_twice(files: Files) -> None:
+    problems = files.problems(WELL + store("well"))
+    assert len(problems) == 1
+    assert problems[0].startswith('5: [[output]] "well" (store): the name "well" stands already at')
+
+
+def test_the_same_project_twice(files: Files) -> None:
+    problems = files.problems(WELL + '[[project]]\nname = "a"\n' * 2)
+    assert problems[0].startswith('6: [[project]] "a": the name stands already at')
+
+
+def test_what_no_two_plugins_may_share(files: Files) -> None:
+    problems = files.problems(WELL + store("a", "same") + store("b", "same"))
+    assert problems[0].startswith('8: [[output]] "b" (store): path "same" is used already by "a" at')
+    assert files.load(WELL + store("a", "same") + store("b", "same", "disabled = true"))
+
+
+def test_the_plugins_own_check(files: Files) -> None:
+    assert files.problems(WELL + store("a", "%")) == ['3: [[output]] "a" (store): path: no %']
+
+
+def test_projects_that_do_not_exist(files: Files) -> None:
+    text = '[[project]]\nname = "rs"\n' + WELL + 'project = "sr"\n' + store("a", "", 'match = ["x:**"]')
+    assert files.problems(text) == [
+        '5: [[input]] "well" (well): key "project": there is no [[project]] "sr"; there are rs',
+        '10: [[output]] "a" (store): key "match": there is no [[project]] "x"; there are rs',
+    ]
+
+
+def test_idents_of_the_daemon(files: Files) -> None:
+    assert "idents that begin with _dpipe" in files.problems(WELL + 'ident = "_dpipe.x"\n')[0]
+
+
+def test_window_keys_of_a_filter_without_windows(files: Files) -> None:
+    problems = files.problems(WELL + table("filter", "pick", "p", "lateness_secs = 1"))
+    assert problems == ['6: [[filter]] "p" (pick): key "lateness_secs" is only for filters with windows']
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "clash"),
+    [
+        ("127.0.0.1:80", "127.0.0.1:80", True),
+        ("127.0.0.1:80", "127.0.0.2:80", False),
+        ("127.0.0.1:80", "127.0.0.1:81", False),
+        ("127.0.0.1:0", "127.0.0.1:0", False),
+        ("127.0.0.1:80", "127.0.0.1:9876", True),
+    ],
+)
+def test_addresses_used_twice(files: Files, first: str, second: str, clash: bool) -> None:
+    text = table("input", "well", "a", f'listen = "{first}"') + table("input", "well", "b", f'listen = "{second}"')
+    if clash:
+        assert "listens there already" in files.problems(text)[0]
+    else:
+        assert files.load(text)
+
+
+def test_open_doors(files: Files) -> None:
+    text = '[engine]\nadmin = "0.0.0.0:1"\n' + WELL + 'listen = "0.0.0.0:2"\n'
+    ending = "is open to other machines: set"
+    assert files.problems(text) == [
+        f'2: [engine]: key "admin" = "0.0.0.0:1" {ending} admin_token, or use 127.0.0.1',
+        f'5: [[input]] "well" (well): key "listen" = "0.0.0.0:2" {ending} tokens, or use 127.0.0.1',
+    ]
+    assert files.load(text.replace("[[input]]", 'admin_token = "t"\n[[input]]') + 'tokens = ["t"]\n')
+    projects = '[[project]]\nname = "a"\ntokens = ["t"]\n'
+    assert files.load(text.replace("[[input]]", 'admin_token = "t"\n[[input]]') + projects)
+
+
+def test_a_filter_that_feeds_itself(files: Files) -> None:
+    problems = files.problems(WELL + table("filter", "sum", "s", 'match = ["**"]'))
+    assert problems == [
+        '6: [[filter]] "s" (sum): packs go round in a circle: "s" -> "s"; change the `match` or `ident` of one of them'
+    ]
+
+
+def test_a_circle_of_three_behind_a_tail(files: Files) -> None:
+    text = WELL + table("filter", "sum", "before", 'match = ["well"]\nident = "x.in"')
+    for name, ident, match in (("a", "x.a", "x.*"), ("b", "y", "x.a"), ("c", "x.c", "y")):
+        text += table("filter", "sum", name, f'ident = "{ident}"\nmatch = ["{match}"]')
+    circle = files.problems(text)[0]
+    assert "packs go round in a circle" in circle
+    assert '"before"' not in circle.partition("circle: ")[2]
+
+
+def test_idents_that_a_plugin_adds_count(files: Files) -> None:
+    text = WELL + table("filter", "sum", "s", 'match = ["other.*"]\nalso = ["other.x"]')
+    assert "circle" in files.problems(text)[0]
+    assert "circle" in files.problems(WELL + table("filter", "sum", "s", 'match = ["s.late"]\non_late = "emit"'))[0]
+
+
+def test_a_chain_is_no_circle(files: Files) -> None:
+    text = WELL + "".join(table("filter", "sum", f"f{n}", f'match = ["f{n - 1}"]') for n in range(1, 30))
+    assert files.load(text.replace('"f0"', '"well"'))
+
+
+def test_what_can_never_match(files: Files) -> None:
+    warnings = files.load(WELL + store("a", "", 'match = ["other.**"]') + store("b", "", 'match = ["well.*"]')).warnings
+    assert [warning.partition("d.toml:")[2] for warning in warnings] == [
+        '3: [[output]] "a" (store): nothing can ever match other.**'
+    ]
+
+
+def test_the_daemons_own_packs_can_match(files: Files) -> None:
+    assert files.load(WELL + store("a", "", 'match = ["_dpipe.events"]')).warnings == ()
+
+
+def test_nothing_to_do(files: Files) -> None:
+    assert "there is no [[input]], [[filter]] or [[output]]" in files.problems("[engine]\n")[0]
+    assert files.load(WELL).warnings == ("there is no [[output]]",)
+    assert files.load(WELL + "disabled = true\n" + store("a")).warnings == ("every [[input]] is disabled",)
