@@ -63,6 +63,8 @@ def toml(value: Any, name: str = "") -> str:
         return f'"{value // unit[0]}{unit[1]}"' if unit else str(value)
     if isinstance(value, float):
         return f"{value:g}" if value.is_integer() and abs(value) < 1e15 else repr(value)
+    if isinstance(value, BaseModel):
+        value = value.model_dump(exclude_none=True)
     if isinstance(value, dict):
         pairs = ", ".join(f"{_toml_key(key)} = {toml(inner)}" for key, inner in value.items())
         return f"{{ {pairs} }}" if pairs else "{}"

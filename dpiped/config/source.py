@@ -65,14 +65,8 @@ class Source:
     def label(self, kind: str, number: int) -> str:
         """How messages name a table of an array: `[[output]] "archive" (file)`."""
         table = self.data[kind][number]
-        known = {key: table[key] for key in ("name", "type") if isinstance(table.get(key), str)}
-        shown = {key: "***" if self.is_hidden((kind, number, key)) else text for key, text in known.items()}
-        label = f"[[{kind}]]"
-        if "name" in shown:
-            label += f' "{shown["name"]}"'
-        if "type" in shown:
-            label += f" ({shown['type']})"
-        return label if shown else f"{label} #{number + 1}"
+        shown = {key: "***" if self.is_hidden((kind, number, key)) else value for key, value in table.items()}
+        return label_of(kind, number, shown)
 
     def alias(self, old: KeyPath, new: KeyPath) -> None:
         """What is known of a path and all below it holds for another path too: that of the key that was meant."""
@@ -200,6 +194,17 @@ def _replace(source: Source, path: KeyPath, text: str, folder: Path, environ: Ma
             return ""
 
     return _REFERENCE.sub(one, text)
+
+
+def label_of(kind: str, number: int, table: Mapping[str, Any]) -> str:
+    """How messages name a table of an array: `[[output]] "archive" (file)`."""
+    known = {key: table[key] for key in ("name", "type") if isinstance(table.get(key), str)}
+    label = f"[[{kind}]]"
+    if "name" in known:
+        label += f' "{known["name"]}"'
+    if "type" in known:
+        label += f" ({known['type']})"
+    return label if known else f"{label} #{number + 1}"
 
 
 def _named(source: Source, path: KeyPath) -> str:

@@ -60,7 +60,7 @@ class _Checker:
         while True:
             try:
                 result = self.model.model_validate(table)
-                return result if clean else None
+                return result if self._no_booleans(table, table, ()) and clean else None
             except ValidationError as exc:
                 errors = exc.errors(include_url=False, include_input=False)
             clean = False
@@ -70,6 +70,19 @@ class _Checker:
                 return None
             for path in sorted(unknown, key=str):
                 self._correct(path, table)
+
+    def _no_booleans(self, table: Any, value: Any, path: Path) -> bool:
+        """Reports `true` where a number is wanted; pydantic would take it for 1."""
+        if isinstance(value, dict | list):
+            inner = value.items() if isinstance(value, dict) else enumerate(value)
+            clean = [self._no_booleans(table, below, (*path, part)) for part, below in inner]  # a list: report all
+            return all(clean)
+        kinds = kinds_at(self.model, path, table) if isinstance(value, bool) else []
+        if bool in kinds or not {int, float} & {kind for kind in kinds if isinstance(kind, type)}:
+            return True
+        error = {"type": "int_type" if float not in kinds else "float_type"}
+        self._report(path, self._describe(path, [error], table))
+        return False
 
     def _correct(self, path: Path, table: Any) -> None:
         """Reports an unknown key and gives its value to the key that was meant, or takes it out."""

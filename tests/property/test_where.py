@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpiped.expressions import WhereError, compile_where
@@ -177,6 +177,7 @@ def logic(parts: st.SearchStrategy[Rule]) -> st.SearchStrategy[Rule]:
 RULES = st.recursive(CONDITIONS, logic, max_leaves=4)
 
 
+@settings(max_examples=300)
 @given(RULES, st.lists(EVENTS, min_size=1, max_size=6))
 def test_mask_and_matches_as_the_reference_says(rule: Rule, events: list[Event]) -> None:
     text, meaning = rule

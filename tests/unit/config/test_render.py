@@ -69,12 +69,14 @@ def test_the_reference_names_every_plugin_and_key() -> None:
         ("x", 0.25, "0.25"),
         ("x", 'a"\\\n', '"a\\"\\\\\\n"'),
         ("x", ["a", 1], '["a", 1]'),
+        ("x", (EngineConfig(tick_secs=2),), None),
         ("x", {"a b": 1, "c": {}}, '{ "a b" = 1, c = {} }'),
     ],
 )
-def test_toml(name: str, value: object, expected: str) -> None:
-    assert toml(value, name) == expected
-    tomllib.loads(f"x = {expected}")
+def test_toml(name: str, value: object, expected: str | None) -> None:
+    text = toml(value, name)
+    assert expected in (None, text)
+    tomllib.loads(f"x = {text}")
 
 
 GRAPH = '''
