@@ -178,7 +178,7 @@ def _careful(lines: Sequence[bytes], context: DecodeContext) -> Decoded:
         out = [line.made for line in members]
         if context.hosts is not None:
             out = with_hosts(out, [context.hosts[line.number - 1] for line in members])
-        answer.parts.append(settle(out, context, counts, suffix=suffix))
+        answer.parts.append(settle(out, context, counts, suffix=suffix, timed=True))
     if made.corrected:
         counts["time_corrected"] = made.corrected
     answer.counts = counts

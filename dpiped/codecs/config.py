@@ -115,9 +115,7 @@ class RegexCodecConfig(ConfigModel):
         return self
 
 
-CodecConfig = (
-    JsonCodecConfig | AlsCodecConfig | RawCodecConfig | SyslogCodecConfig | CsvCodecConfig | RegexCodecConfig
-)
+CodecConfig = JsonCodecConfig | AlsCodecConfig | RawCodecConfig | SyslogCodecConfig | CsvCodecConfig | RegexCodecConfig
 CODEC_NAMES = ("als", "csv", "json", "raw", "regex", "syslog")
 """What `codec = ".."` and `?codec=..` may say."""
 

@@ -86,8 +86,8 @@ class CsvCodec(Codec):
     def _write_row(self, row: list[str]) -> bytes:
         out = io.StringIO()
         delimiter, quote = self._config.delimiter, self._config.quote
-        csv.writer(out, delimiter=delimiter, quotechar=quote, lineterminator="").writerow(row)
-        return out.getvalue().encode()
+        csv.writer(out, delimiter=delimiter, quotechar=quote).writerow(row)  # quotes the characters of its line end
+        return out.getvalue().removesuffix("\r\n").encode()
 
 
 def build(config: CsvCodecConfig) -> Codec:

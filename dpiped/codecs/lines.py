@@ -140,9 +140,7 @@ def why_bad(line: bytes) -> str:
     return "not a JSON object"
 
 
-def find_good(
-    lines: Sequence[bytes], projection: Projection
-) -> tuple[list[int], list[tuple[int, str]]]:
+def find_good(lines: Sequence[bytes], projection: Projection) -> tuple[list[int], list[tuple[int, str]]]:
     """(indexes of the lines that are one object each, (index, reason) of the others); both in order.
 
     Halves whatever is not right as a whole, so one bad line of thousands costs a few decodes.

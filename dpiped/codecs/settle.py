@@ -39,12 +39,14 @@ def settle(
     counts: Counter[str],
     hosts: Sequence[str] | None = None,
     suffix: str = "",
+    timed: bool = False,
 ) -> Part:
     """Makes a part of structurally right lines, one object each.
 
     Args:
         hosts: shape of `lines`; `_host` of the events that have none.
         counts: gets `time_missing` and `time_invalid`.
+        timed: whole numbers in `@timestamp` are milliseconds already, also those before 1973.
     """
     body = b"\n".join(lines) + b"\n"
     events = check_body(body, context.projection)
@@ -53,9 +55,10 @@ def settle(
     column = list(map(context.projection.time_of, events))
     named = _named_times(body, context)
     if bounds(column) is None or named is not None or hosts is not None:
-        stamps = _stamps(column, named, context.accepted_ms, counts)
+        lowest = -LAST_MS if timed else MILLISECONDS_FROM
+        stamps = _stamps(column, named, context.accepted_ms, lowest, counts)
         out = [
-            line if was is now and now >= MILLISECONDS_FROM else with_time(line, now)
+            line if was is now else with_time(line, now)  # the same object says that it can stay
             for line, was, now in zip(lines, column, stamps, strict=True)
         ]
         if hosts is not None:
@@ -74,14 +77,15 @@ def _named_times(body: bytes, context: DecodeContext) -> list[int | None] | None
     return [None if value is None else reader.read(value, context.accepted_ms) for value in values]
 
 
-def _stamps(column: list[Any], named: list[int | None] | None, accepted_ms: int, counts: Counter[str]) -> list[int]:
+def _stamps(
+    column: list[Any], named: list[int | None] | None, accepted_ms: int, lowest: int, counts: Counter[str]
+) -> list[int]:
     """Milliseconds of each event: the named field, else its own `@timestamp`, else the time of acceptance."""
     stamps: list[int] = []
     for index, value in enumerate(column):
         ms = None if named is None else named[index]
         if ms is None:
-            # the same object says that nothing has to be rewritten
-            usable = type(value) is int and MILLISECONDS_FROM <= value <= LAST_MS
+            usable = type(value) is int and lowest <= value <= LAST_MS
             ms = value if usable else read_time(value)
         if ms is None:
             counts["time_missing" if value is None else "time_invalid"] += 1

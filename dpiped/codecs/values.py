@@ -83,4 +83,4 @@ def part_of(
     if hosts is not None:
         events = [{"_host": host, **event} for host, event in zip(hosts, events, strict=True)]
     lines = msgspec.json.Encoder().encode_lines(events).split(b"\n")[:-1]
-    return settle(lines, context, counts)
+    return settle(lines, context, counts, timed=timed)

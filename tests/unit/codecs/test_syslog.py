@@ -1,0 +1,188 @@
+"""Codec syslog: both forms with all their parts, times without year, and what is kept of the rest."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+
+from dpiped.codecs import DecodeContext, Decoded, build_codec
+from dpiped.codecs.syslog import FACILITIES, SEVERITIES, SyslogCodec
+from dpiped.projection import Projection
+
+PROJECTION = Projection.of(["message"])
+
+
+def ms(text: str) -> int:
+    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1000)
+
+
+NOW = ms("2026-11-22T01:34:41.403")
+
+
+def decode(data: str | bytes, zone: str = "UTC", now: int = NOW, **options: Any) -> Decoded:
+    raw = data.encode() if isinstance(data, str) else data
+    return build_codec({"type": "syslog", "zone": zone}).decode(raw, DecodeContext(now, PROJECTION, **options))
+
+
+def events(answer: Decoded) -> list[dict[str, Any]]:
+    return [msgspec.json.decode(line) for part in answer.parts for line in part.body.splitlines()]
+
+
+def one(data: str | bytes, zone: str = "UTC", now: int = NOW) -> dict[str, Any]:
+    answer = decode(data, zone, now)
+    assert not answer.counts
+    (event,) = events(answer)
+    return event
+
+
+def test_rfc5424_with_everything() -> None:
+    line = (
+        r'<165>1 2003-10-11T22:14:15.003Z mymachine.example.com evntslog 8710 ID47 [exampleSDID@32473 iut="3" '
+        r'eventSource="App\"lication\]\\"][empty][b x="] y"] An application event'
+    )
+    assert one(line) == {
+        "@timestamp": ms("2003-10-11T22:14:15.003"),
+        "host": "mymachine.example.com",
+        "appname": "evntslog",
+        "procid": "8710",
+        "msgid": "ID47",
+        "facility": "local4",
+        "severity": "notice",
+        "message": "An application event",
+        "sd": {"exampleSDID@32473": {"iut": "3", "eventSource": 'App"lication]\\'}, "empty": {}, "b": {"x": "] y"}},
+    }
+
+
+def test_rfc5424_with_nothing_but_dashes() -> None:
+    answer = decode("<34>1 - - - - - -\n<34>1 - - - - - - \ufeffsu: 'x'\n")
+    base = {"@timestamp": NOW, "facility": "auth", "severity": "crit"}
+    assert events(answer) == [base, {**base, "message": "su: 'x'"}]
+    assert answer.counts == {"time_missing": 2}
+
+
+@pytest.mark.parametrize("sd", ['[a b="c"]', '[a b="c"][d]'])
+def test_structured_data_without_message(sd: str) -> None:
+    event = one(f"<34>1 2003-08-24T05:14:15.000003-07:00 h a p m {sd}")
+    assert event["sd"]["a"] == {"b": "c"}
+    assert "message" not in event
+    assert event["@timestamp"] == ms("2003-08-24T12:14:15")
+
+
+def test_repeated_structured_data_is_read_the_same_way_again() -> None:
+    line = '<34>1 2003-08-24T05:14:15Z h a p m [a b="c"] x [z] y'
+    assert [event["sd"] for event in events(decode(f"{line}\n{line}\n{line}"))] == [{"a": {"b": "c"}}] * 3
+    assert one(line)["message"] == "x [z] y"
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (
+            "<34>Oct 11 22:14:15 mymachine su: 'su root' failed",
+            {"host": "mymachine", "appname": "su", "message": "'su root' failed"},
+        ),
+        ("<34>Oct 11 22:14:15 h app[12]: x", {"host": "h", "appname": "app", "procid": "12", "message": "x"}),
+        ("<34>Oct 11 22:14:15 h app[12]:x", {"host": "h", "appname": "app", "procid": "12", "message": "x"}),
+        ("<34>Oct 11 22:14:15 app[12]: no host", {"appname": "app", "procid": "12", "message": "no host"}),
+        (
+            "<34>Oct 11 22:14:15 h sshd(pam_unix)[7]: x ",
+            {"host": "h", "appname": "sshd(pam_unix)", "procid": "7", "message": "x "},
+        ),
+        ("<34>Oct 11 22:14:15 fe80::1 a: x", {"host": "fe80::1", "appname": "a", "message": "x"}),
+        ("<34>Oct 11 22:14:15 h -- MARK --", {"host": "h", "message": "-- MARK --"}),
+        ("<34>2026-10-11T22:14:15.000Z h a: x", {"host": "h", "appname": "a", "message": "x"}),
+        ("<34>2026-10-12T00:14:15.000001+02:00 h a: x", {"host": "h", "appname": "a", "message": "x"}),
+        ("<34>Oct 11 2026 22:14:15 h a: x", {"host": "h", "appname": "a", "message": "x"}),
+        ("<34>Oct 11 22:14:15.000: h a: x", {"host": "h", "appname": "a", "message": "x"}),
+    ],
+)
+def test_rfc3164_with_and_without_priority(line: str, expected: dict[str, str]) -> None:
+    expected_event = {"@timestamp": ms("2026-10-11T22:14:15"), **expected}
+    assert one(line) == {**expected_event, "facility": "auth", "severity": "crit"}
+    assert one(line.removeprefix("<34>")) == expected_event
+
+
+@pytest.mark.parametrize(
+    ("now", "text", "expected"),
+    [
+        ("2026-01-02T00:00:00", "Dec 31 23:59:59", "2025-12-31T23:59:59"),
+        ("2026-01-02T00:00:00", "Jan  2 12:00:00", "2026-01-02T12:00:00"),
+        ("2026-01-02T00:00:00", "Jan  3 00:00:01", "2025-01-03T00:00:01"),
+        ("2025-12-31T23:59:59", "Jan  1 00:00:01", "2026-01-01T00:00:01"),
+        ("2026-03-01T00:00:00", "Feb 29 12:00:00", "2024-02-29T12:00:00"),
+    ],
+)
+def test_a_time_without_year_is_the_latest_that_can_be(now: str, text: str, expected: str) -> None:
+    assert one(f"{text} h a: x", now=ms(now))["@timestamp"] == ms(expected)
+
+
+def test_the_zone_counts_only_where_none_is_written() -> None:
+    assert one("Jul  1 12:00:00 h a: x", "Europe/Berlin")["@timestamp"] == ms("2026-07-01T10:00:00")
+    assert one("2026-07-01T12:00:00 h a: x", "Europe/Berlin")["@timestamp"] == ms("2026-07-01T10:00:00")
+    assert one("2026-07-01T12:00:00Z h a: x", "Europe/Berlin")["@timestamp"] == ms("2026-07-01T12:00:00")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "garbage",
+        "<999>1 2003-10-11T22:14:15Z h a p m - x",
+        "<999>Oct 11 22:14:15 h a: x",
+        "<13>",
+        "<13>hello",
+        "<34>1 ",
+        "<34>1 2003-13-11T22:14:15Z h a p m - x",
+        '<34>1 2003-10-11T22:14:15Z h a p m [a b="c x',
+        "Oct 41 22:14:15 h a: x",
+        "2015-10-18 18:01:47,978 INFO [main] x.Y: text",
+        "<-1>1 2003-10-11T22:14:15Z h a p m - x",
+        "\x00\x1b[31m",
+    ],
+)
+def test_a_malformed_line_is_kept_whole(line: str) -> None:
+    answer = decode(line)
+    assert events(answer) == [{"@timestamp": NOW, "message": line}]
+    assert answer.counts == {"unparsed": 1}
+
+
+def test_all_priorities_have_names() -> None:
+    lines = [f"<{number}>1 2026-10-11T22:14:15Z h a p m - x" for number in range(192)]
+    named = [(event["facility"], event["severity"]) for event in events(decode("\n".join(lines)))]
+    assert named == [(facility, severity) for facility in FACILITIES for severity in SEVERITIES]
+
+
+def test_invalid_utf8_is_replaced_and_counted() -> None:
+    answer = decode(b"<34>Oct 11 22:14:15 h a: caf\xe9\n\n<34>Oct 11 22:14:15 h a: fine\r\n")
+    assert [event["message"] for event in events(answer)] == ["caf\ufffd", "fine"]
+    assert answer.counts == {"invalid_utf8": 1}
+
+
+def test_a_frame_keeps_its_line_breaks() -> None:
+    codec = build_codec("syslog")
+    assert isinstance(codec, SyslogCodec)
+    frames = [
+        b'<34>1 2026-10-11T22:14:15Z h a p m [a b="c\nd"] trace\n  at x\r\n  at y',
+        b"",
+        b"<34>Oct 11 22:14:15 h a: 1\n2",
+    ]
+    answer = codec.decode_frames(frames, DecodeContext(NOW, PROJECTION, hosts=["p1", "p2", "p3"]))
+    assert [(event["message"], event["_host"]) for event in events(answer)] == [
+        ("trace\n  at x\r\n  at y", "p1"),
+        ("1\n2", "p3"),
+    ]
+    assert events(answer)[0]["sd"] == {"a": {"b": "c\nd"}}
+
+
+def test_encode_writes_what_a_header_can_hold() -> None:
+    body = (
+        b'{"@timestamp":1065910455003,"host":"my host","appname":"caf\xc3\xa9","message":"a\\nb",'
+        b'"sd":{"x y":{"a":"\\"]"}}}\n'
+        b'{"@timestamp":1065910455003,"procid":7,"facility":"auth","severity":"crit","sd":5}\n'
+    )
+    assert build_codec("syslog").encode(body) == (
+        b'<13>1 2003-10-11T22:14:15.003Z my_host caf_ - - [x_y a="\\"\\]"] a b\n'
+        b"<34>1 2003-10-11T22:14:15.003Z - - 7 - -\n"
+    )
