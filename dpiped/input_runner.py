@@ -123,6 +123,6 @@ class InputRunner:
         """For `/admin/stat` and the dump of USR1."""
         details = self._plugin.status() if self._plugin is not None else {}
         return {"name": self.name, "kind": "input", "type": self.table.type, "status": self.status,
-                "last_error": self.last_error, **details}
+                "events": self.intake.events, "rejected": self.intake.rejected, "last_error": self.last_error, **details}
 
 

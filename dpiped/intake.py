@@ -83,6 +83,9 @@ class Intake:
         self._events_in = metrics.events_in.labels(name)
         self._bytes_in = metrics.bytes_in.labels(name)
         self._packs_in = metrics.packs_in.labels(name)
+        self.events = 0
+        """Accepted since the start, repeats apart."""
+        self.rejected = 0
 
     async def __call__(
         self,
@@ -215,7 +218,9 @@ class Intake:
                 self._telemetry.metrics.duplicates.labels(self._name).inc()
             else:
                 drafts = [draft for lot in lots for draft in lot.drafts]
-                self._events_in.inc(sum(draft.head.count for draft in drafts))
+                accepted = sum(draft.head.count for draft in drafts)
+                self.events += accepted
+                self._events_in.inc(accepted)
                 self._bytes_in.inc(sum(draft.head.raw_bytes for draft in drafts))
                 self._packs_in.inc(len(drafts))
             return duplicate
@@ -224,6 +229,7 @@ class Intake:
         if not rejected:
             return
         now = int(time.time() * 1000)
+        self.rejected += len(rejected)
         batch = origin.batch
         cause = f"{batch.stream}/{batch.seq}" if batch else f"{self._name}/{now:x}{random.getrandbits(32):08x}"
         await self._deadletters.put([

@@ -79,26 +79,38 @@ def is_repeat(batch: BatchId, streams: Mapping[str, tuple[int, str, int]]) -> bo
     return True if (batch.seq, batch.nonce) == last[:2] else None
 
 
+@dataclass(slots=True)
+class _Slot:
+    """Drafts that become one pack."""
+
+    drafts: list[Draft]
+    size: int
+    count: int
+
+    def takes(self, draft: Draft) -> bool:
+        """Adds the draft if there is room for it."""
+        size, count = self.size + draft.size, self.count + draft.head.count
+        if size > MAX_PACK_BYTES or count > MAX_PACK_EVENTS:
+            return False
+        self.drafts.append(draft)
+        self.size, self.count = size, count
+        return True
+
+
 def gather(drafts: Iterable[Draft]) -> list[Draft]:
     """Joins small drafts of one project and ident; the others keep their place and order."""
-    slots: list[list[Draft]] = []
-    open_slots: dict[tuple[str, str], list[Draft]] = {}
+    slots: list[_Slot] = []
+    open_slots: dict[tuple[str, str], _Slot] = {}
     for draft in drafts:
-        if not draft.can_be_gathered:
-            slots.append([draft])
-            continue
         key = (draft.head.project, draft.head.ident)
-        slot = open_slots.get(key)
-        if slot is None or _is_full(slot, draft):
-            slot = open_slots[key] = []
-            slots.append(slot)
-        slot.append(draft)
-    return [join(slot) for slot in slots]
-
-
-def _is_full(slot: Sequence[Draft], draft: Draft) -> bool:
-    return (sum(other.size for other in slot) + draft.size > MAX_PACK_BYTES
-            or sum(other.head.count for other in slot) + draft.head.count > MAX_PACK_EVENTS)
+        slot = open_slots.get(key) if draft.can_be_gathered else None
+        if slot is not None and slot.takes(draft):
+            continue
+        slot = _Slot([draft], draft.size, draft.head.count)
+        slots.append(slot)
+        if draft.can_be_gathered:
+            open_slots[key] = slot
+    return [join(slot.drafts) for slot in slots]
 
 
 def join(drafts: Sequence[Draft]) -> Draft:

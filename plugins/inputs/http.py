@@ -62,7 +62,7 @@ class HttpConfig(PluginConfig):
     max_in_flight_bytes: Annotated[Bytes, Field(gt=0)] = 128 << 20
     """Bodies being read or waiting for the disk at one time; above it requests are answered 503."""
     max_connections: Annotated[int, Field(gt=0)] = 4_000
-    """Connections above it are closed at once."""
+    """With more connections than these, requests are answered 503 and their connections closed."""
     request_secs: Annotated[float, Field(gt=0)] = 60.0
     """Time in which a whole request has to arrive; slower ones are answered 408."""
     idle_secs: Annotated[float, Field(gt=0)] = 75.0
@@ -106,6 +106,7 @@ class HttpInput(Input[HttpConfig]):
         host, port = split_listen(self.config.listen)
         self._emit: Emit
         self._in_flight = 0
+        self._crowded = False
         self._last_seen: dict[Any, float] = {}
         self._tokens = [token.get_secret_value().encode() for token in self.config.tokens]
         self._ready = asyncio.Event()
@@ -125,7 +126,8 @@ class HttpInput(Input[HttpConfig]):
         self._emit = emit
         self._ready.set()
         while True:
-            await asyncio.sleep(min(5.0, self.config.idle_secs / 4))
+            await asyncio.sleep(min(1.0, self.config.idle_secs / 4))
+            self._crowded = len(self._server.connections) > self.config.max_connections
             self._close_idle()
 
     def _close_idle(self) -> None:
@@ -156,7 +158,7 @@ class HttpInput(Input[HttpConfig]):
             self._last_seen[request.protocol] = time.monotonic()
 
     async def _handle(self, request: web.BaseRequest) -> web.Response:
-        if len(self._server.connections) > self.config.max_connections:
+        if self._crowded:
             raise Refused(503, "too many connections", **{"Retry-After": "5", "Connection": "close"})
         parts = request.rel_url.raw_path.strip("/").split("/")
         if parts[0] != "ingest" or len(parts) not in (1, 3):

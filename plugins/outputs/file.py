@@ -138,12 +138,9 @@ class FileOutput(Output[FileConfig]):
             for path, piece in self._route(view, body):
                 jobs.setdefault(path, []).append(piece)
         try:
-            files = await asyncio.to_thread(self._open_files, jobs)
-            if any(file.path not in self._committed for file in files):
-                self._committed |= {file.path: (file.inode, file.size) for file in files
-                                    if file.path not in self._committed}
-                await self.context.save_state(self._encode_committed())
-            await asyncio.to_thread(self._append, files, list(jobs.values()))
+            if not all(path in self._files and path in self._committed for path in jobs):
+                await self._announce(jobs)
+            await asyncio.to_thread(self._append, jobs)
         except OSError as exc:
             await self._recover(exc)
 
@@ -181,26 +178,34 @@ class FileOutput(Output[FileConfig]):
         old = file is not None and self.config.rotate_secs and time.monotonic() - file.opened > self.config.rotate_secs
         return bool(old) or bool(self.config.rotate_bytes and size >= self.config.rotate_bytes)
 
-    def _open_files(self, paths: Iterable[str]) -> list[_File]:
-        files = []
-        for path in paths:
-            file = self._files.get(path)
-            if file is None:
-                file = self._files[path] = _File(path, self.config.compression)
-            self._files.move_to_end(path)
-            files.append(file)
-        return files
+    async def _announce(self, paths: Iterable[str]) -> None:
+        """Opens files, and has path, inode and size of new ones saved before anything is appended to them."""
+        await asyncio.to_thread(self._open_files, paths)
+        new = {path: (self._files[path].inode, self._files[path].size) for path in paths if path not in self._committed}
+        if new:
+            self._committed |= new
+            await self.context.save_state(self._encode_committed())
 
-    def _append(self, files: list[_File], pieces: list[list[bytes]]) -> None:
-        sizes = [file.size for file in files]
-        for number, (file, piece) in enumerate(zip(files, pieces, strict=True)):
+    def _open_files(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            if path not in self._files:
+                self._files[path] = _File(path, self.config.compression)
+
+    def _append(self, jobs: dict[str, list[bytes]]) -> None:
+        """All of it or, when it raises OSError, nothing (of plain files)."""
+        done: list[tuple[_File, int]] = []
+        for path, pieces in jobs.items():
+            file = self._files[path]
+            self._files.move_to_end(path)
+            size = file.size
             try:
-                file.append(piece)
+                file.append(pieces)
             except OSError:
-                for done, size in zip(files[:number], sizes, strict=False):
-                    os.ftruncate(done.fd, size)
-                    done.size = size
+                for other, old_size in done:
+                    os.ftruncate(other.fd, old_size)
+                    other.size = old_size
                 raise
+            done.append((file, size))
 
     async def _recover(self, exc: OSError) -> None:
         """Plain files are as before the batch; compressed ones have to be made anew from the saved cursor."""

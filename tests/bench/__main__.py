@@ -1,0 +1,154 @@
+"""`./dev bench [NAME ..]`: medians of 3 runs of each row, and the bound it has to keep."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.bench import data
+from tests.bench.process import Measured, MeasuredDaemon
+from tests.bench.rows import ROWS, Row
+from tests.demo.road import free_port
+
+LINES = {"json": data.json_lines, "als": data.als_lines, "syslog": data.syslog_lines}
+
+
+@dataclass(frozen=True)
+class Result:
+    ratio: float
+    secs_per_million: float
+    rss_bytes: int
+    p99_ms: float
+
+
+async def main() -> int:
+    parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
+    parser.add_argument("names", nargs="*", help="rows; all of them by default")
+    parser.add_argument("--events", type=int, default=300_000)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--check", action="store_true", help="exit status 1 when a bound is not kept")
+    arguments = parser.parse_args()
+    console = Console(width=120)
+    unknown = set(arguments.names) - {row.name for row in ROWS}
+    if unknown or arguments.list:
+        for row in ROWS:
+            console.print(f"{row.name:14} {row.about}")
+        return 2 if unknown else 0
+    rows = [row for row in ROWS if not arguments.names or row.name in arguments.names]
+    table = Table("row", "what", "R", "at most", "CPU s per million", "RSS MiB", "p99 ms")
+    kept = True
+    for row in rows:
+        results = [await measure(row, int(arguments.events * row.share)) for _ in range(arguments.runs)]
+        ratio = median(result.ratio for result in results)
+        good = row.bound is None or ratio <= row.bound
+        kept = kept and good
+        table.add_row(row.name, row.about, f"[{'green' if good else 'red'}]{ratio:.2f}", f"{row.bound or '-'}",
+                      f"{median(result.secs_per_million for result in results):.2f}",
+                      f"{max(result.rss_bytes for result in results) / 2**20:.0f}",
+                      f"{median(result.p99_ms for result in results):.0f}")
+    console.print(table)
+    return 0 if kept or not arguments.check else 1
+
+
+async def measure(row: Row, amount: int) -> Result:
+    """One run of a row in a fresh folder, with R measured before and after it."""
+    with tempfile.TemporaryDirectory(prefix="dpipe-bench-") as name:
+        folder = Path(name)
+        lines = LINES[row.data](amount)
+        source, plain = folder / "source.log", folder / "plain.log"
+        data.write_lines(source, lines)
+        data.write_lines(plain, data.json_lines(min(amount, 100_000)))
+        before = await plain_cost(plain)
+        run = measure_collector if row.load == "collector" else measure_daemon
+        cpu_secs, rss_bytes, p99 = await run(row, folder, source, amount)
+        reference = (before + await plain_cost(plain)) / 2
+        per_million = cpu_secs / amount * 1e6
+        return Result(per_million / reference, per_million, rss_bytes, p99)
+
+
+async def load(*arguments: object) -> dict[str, Any]:
+    """Runs the other side and returns what it printed."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.bench.load", *map(str, arguments), stdout=asyncio.subprocess.PIPE)
+    out, _ = await process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"load {arguments[0]} ended with status {process.returncode}")
+    found: dict[str, Any] = json.loads(out) if out.strip() else {}
+    return found
+
+
+async def plain_cost(file: Path) -> float:
+    """R: CPU seconds per million events of a plain loop."""
+    lines = file.read_bytes().count(b"\n")
+    return float((await load("plain", file))["cpu_secs"]) / lines * 1e6
+
+
+async def measure_daemon(row: Row, folder: Path, source: Path, amount: int) -> tuple[float, int, float]:
+    port, admin = free_port(), free_port()
+    daemon = MeasuredDaemon(row.config.format(folder=folder, port=port), folder, admin)
+    await daemon.start()
+    try:
+        await daemon.ready()
+        before = daemon.cpu_secs()
+        p99 = await send(row, folder, source, port)
+        await daemon.idle(amount)
+        return daemon.cpu_secs() - before, daemon.peak_bytes, p99
+    finally:
+        await daemon.stop()
+
+
+async def send(row: Row, folder: Path, source: Path, port: int) -> float:
+    """Gives the load to the daemon; the p99 of an acknowledgement where there is one."""
+    if row.load == "tail":
+        source.rename(folder / "load.log")
+        return 0.0
+    if row.load == "syslog":
+        await load("syslog", source, "127.0.0.1", port, row.connections)
+        return 0.0
+    url = f"http://127.0.0.1:{port}/ingest/rs/" + ("app.{n}" if row.idents > 1 else "app")
+    return float((await load("post", source, url, row.connections, row.per_post, 0, row.idents))["p99_ms"])
+
+
+async def measure_collector(row: Row, folder: Path, source: Path, amount: int) -> tuple[float, int, float]:
+    port, admin = free_port(), free_port()
+    sink = await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.bench.load", "sink", str(port))
+    collector = Measured("collector", row.config.format(folder=folder, port=port, admin=admin), folder)
+    try:
+        await asyncio.sleep(1.0)
+        await collector.start()
+        await asyncio.sleep(2.0)
+        before = collector.cpu_secs()
+        source.rename(folder / "load.log")
+        await collected(collector, folder / "load.log")
+        return collector.cpu_secs() - before, collector.peak_bytes, 0.0
+    finally:
+        await collector.stop()
+        sink.terminate()
+        await sink.wait()
+
+
+async def collected(collector: Measured, file: Path) -> None:
+    """Waits until the collector's CPU stands still: it has sent everything."""
+    last, quiet = -1.0, 0
+    while quiet < 4:
+        await asyncio.sleep(0.5)
+        now = collector.cpu_secs()
+        quiet = quiet + 1 if now - last < 0.02 else 0
+        last = now
+        if collector.process.returncode is not None:
+            raise collector.fail("the collector ended")
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))

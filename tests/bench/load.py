@@ -1,0 +1,100 @@
+"""The other side of a benchmark, as a process of its own: HTTP clients, syslog senders, a sink for collectors.
+
+    python -m tests.bench.load post FILE URL CONNECTIONS PER_POST PER_SECOND IDENTS    prints the latencies as JSON
+    python -m tests.bench.load syslog FILE HOST PORT CONNECTIONS
+    python -m tests.bench.load sink PORT                             answers 200 to everything, counts bytes
+    python -m tests.bench.load plain FILE                            R: splits and decodes each line; prints CPU seconds
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiohttp
+import msgspec
+import zstandard
+from aiohttp import web
+
+from tests.bench.data import blocks
+
+
+async def post(file: Path, url: str, connections: int, per_post: int, per_second: float, idents: int) -> None:
+    """POSTs zstd NDJSON to `idents` idents in turn; `per_second` events a second, 0: as fast as it goes."""
+    compressor = zstandard.ZstdCompressor(level=1)
+    bodies = iter([compressor.compress(block) for block in blocks(file.read_bytes().splitlines(keepends=True), per_post)])
+    latencies: list[float] = []
+    started = time.perf_counter()
+
+    async def client(session: aiohttp.ClientSession) -> None:
+        for body in bodies:
+            if per_second:
+                due = started + len(latencies) * per_post / per_second
+                await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            began = time.perf_counter()
+            target = url.replace("{n}", str(len(latencies) % idents))
+            async with session.post(target, data=body, headers={"Content-Encoding": "zstd"}) as answer:
+                await answer.read()
+                if answer.status != 200:
+                    raise RuntimeError(f"{answer.status} {await answer.text()}")
+            latencies.append(time.perf_counter() - began)
+
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        await asyncio.gather(*(client(session) for _ in range(connections)))
+    latencies.sort()
+    print(json.dumps({"p50_ms": latencies[len(latencies) // 2] * 1000, "p99_ms": latencies[len(latencies) * 99 // 100] * 1000,
+                      "secs": time.perf_counter() - started}))
+
+
+async def syslog(file: Path, host: str, port: int, connections: int) -> None:
+    lines = iter(blocks(file.read_bytes().splitlines(keepends=True), 200 if connections < 100 else 10))
+
+    async def sender(some: Iterator[bytes]) -> None:
+        _, writer = await asyncio.open_connection(host, port)
+        for block in some:
+            writer.write(block)
+            await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    await asyncio.gather(*(sender(lines) for _ in range(connections)))
+
+
+async def sink(port: int) -> None:
+    async def answer(request: web.BaseRequest) -> web.Response:
+        await request.read()
+        return web.Response(body=b'{"accepted":1,"rejected":0,"errors":[]}', content_type="application/json")
+
+    runner = web.ServerRunner(web.Server(answer, access_log=None, auto_decompress=False))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    await asyncio.Event().wait()
+
+
+def plain(file: Path) -> None:
+    data = file.read_bytes()
+    decode = msgspec.json.Decoder().decode
+    began = time.process_time()
+    for line in data.splitlines():
+        decode(line)
+    print(json.dumps({"cpu_secs": time.process_time() - began}))
+
+
+def main(arguments: list[str]) -> None:
+    what, rest = arguments[0], arguments[1:]
+    if what == "post":
+        asyncio.run(post(Path(rest[0]), rest[1], int(rest[2]), int(rest[3]), float(rest[4]), int(rest[5])))
+    elif what == "syslog":
+        asyncio.run(syslog(Path(rest[0]), rest[1], int(rest[2]), int(rest[3])))
+    elif what == "sink":
+        asyncio.run(sink(int(rest[0])))
+    else:
+        plain(Path(rest[0]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

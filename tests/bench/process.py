@@ -1,0 +1,86 @@
+"""Processes under measurement: started on a config, their CPU and memory read from the kernel."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+READY_SECS = 30.0
+IDLE_SECS = 60.0
+
+
+class Measured:
+    """One `dpiped` or collector process."""
+
+    def __init__(self, module: str, config: str, folder: Path) -> None:
+        self._module = module
+        self._file = folder / f"{module}.toml"
+        self._file.write_text(config, encoding="utf-8")
+        self._log = folder / f"{module}.log"
+        self.process: asyncio.subprocess.Process
+        self.peak_bytes = 0
+
+    async def start(self) -> None:
+        with self._log.open("wb") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", self._module, "run", "-c", str(self._file), stdout=log, stderr=log)
+        self._ps = psutil.Process(self.process.pid)
+
+    def cpu_secs(self) -> float:
+        times = self._ps.cpu_times()
+        self.peak_bytes = max(self.peak_bytes, self._ps.memory_info().rss)
+        return times.user + times.system
+
+    def fail(self, text: str) -> RuntimeError:
+        return RuntimeError(f"{text}; end of its log:\n{self._log.read_text('utf-8', 'replace')[-2000:]}")
+
+    async def stop(self) -> None:
+        if self.process.returncode is None:
+            self.process.send_signal(signal.SIGTERM)
+            await asyncio.wait_for(self.process.wait(), 30)
+
+
+class MeasuredDaemon(Measured):
+    """A daemon with its admin address."""
+
+    def __init__(self, config: str, folder: Path, admin: int) -> None:
+        head = f'[engine]\nadmin = "127.0.0.1:{admin}"\ndata_dir = "{folder}/dpiped"\n[[project]]\nname = "rs"\n'
+        super().__init__("dpiped", head + config, folder)
+        self._url = f"http://127.0.0.1:{admin}"
+
+    def stat(self) -> dict[str, Any]:
+        with urllib.request.urlopen(f"{self._url}/admin/stat", timeout=10) as answer:
+            found: dict[str, Any] = json.load(answer)
+        return found
+
+    async def ready(self) -> None:
+        deadline = time.monotonic() + READY_SECS
+        while True:
+            try:
+                await asyncio.to_thread(self.stat)
+                return
+            except OSError as exc:
+                if time.monotonic() > deadline or self.process.returncode is not None:
+                    raise self.fail("the daemon does not get ready") from exc
+                await asyncio.sleep(0.1)
+
+    async def idle(self, events: int) -> dict[str, Any]:
+        """Waits until so many events came in and every runner has passed them."""
+        deadline = time.monotonic() + IDLE_SECS
+        while True:
+            stat = await asyncio.to_thread(self.stat)
+            came = sum(plugin.get("events", 0) for plugin in stat["plugins"] if plugin["kind"] == "input")
+            behind = [plugin["name"] for plugin in stat["plugins"] if plugin.get("lag_packs")]
+            if came >= events and not behind:
+                return stat
+            if time.monotonic() > deadline:
+                raise self.fail(f"{came} of {events} events came in, behind: {behind}")
+            await asyncio.sleep(0.1)

@@ -1,0 +1,51 @@
+"""The rows of the benchmark: a config, a load, and the bound that was promised."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+HTTP = '[[input]]\ntype = "http"\nlisten = "127.0.0.1:{port}"\n'
+SYSLOG = '[[input]]\ntype = "syslog"\ntransport = "tcp"\nlisten = "127.0.0.1:{port}"\nproject = "rs"\nident = "net"\n'
+TAIL = '[[input]]\ntype = "tail"\npaths = ["{folder}/load.log"]\nread_from = "start"\nproject = "rs"\nident = "app"\ncodec = "json"\n'
+DISCARD = '[[output]]\ntype = "discard"\n'
+FILE = '[[output]]\ntype = "file"\npath = "{folder}/out/{{ident}}.ndjson"\n'
+COUNT = (
+    '[[filter]]\ntype = "aggregate"\nname = "traffic"\nident = "stats"\nwindow_secs = 60\ngroup_by = ["_area"]\n'
+    '[filter.metrics]\nhits = {{ op = "count" }}\n[[output]]\ntype = "discard"\nname = "answers"\nmatch = ["stats"]\n'
+)
+COLLECTOR = (
+    '[collector]\ndata_dir = "{folder}/collector"\nendpoints = ["http://127.0.0.1:{port}"]\nstatus = "127.0.0.1:{admin}"\n'
+    '[[input]]\ntype = "tail"\npaths = ["{folder}/load.log"]\nread_from = "start"\nproject = "rs"\nident = "app"\n'
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    name: str
+    about: str
+    bound: float | None
+    """At most so many R; None: shown without a bound."""
+    config: str
+    data: Literal["json", "als", "syslog"] = "json"
+    load: Literal["post", "syslog", "tail", "collector"] = "post"
+    connections: int = 4
+    per_post: int = 1_000
+    idents: int = 1
+    share: float = 1.0
+    """Of the events of a run: dear rows get fewer."""
+
+
+ROWS = (
+    Row("http", "http in, disk journal, discard", 0.8, HTTP + DISCARD),
+    Row("http-file", "http in, disk journal, file out", 1.0, HTTP + FILE),
+    Row("http-count", "the same and a count by one field in 60 s windows", 1.3, HTTP + FILE + COUNT),
+    Row("collector", "collector: tail, zstd, POST to a sink", 0.8, COLLECTOR, load="collector"),
+    Row("syslog", "syslog tcp, RFC 5424, disk journal, file out", 3.0, SYSLOG + FILE, data="syslog", load="syslog"),
+    Row("tail", "the daemon's tail, json, file out", 1.2, TAIL + FILE, load="tail"),
+    Row("als", "als lines, http in, file out", 1.3, HTTP + 'codec = "als"\n' + FILE, data="als"),
+    Row("idents", "http in to 1,000 idents, file out", None, HTTP + FILE, idents=1_000),
+    Row("small-posts", "1,000 connections that POST 5 events each", None, HTTP + FILE, connections=1_000, per_post=5,
+        share=0.1),
+    Row("syslog-hosts", "1,000 syslog connections", None, SYSLOG + FILE, data="syslog", load="syslog", connections=1_000),
+)
