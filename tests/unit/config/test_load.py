@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
-from conftest import Files
 
 from dpiped.config.load import load_daemon_config
 from dpiped.config.schema import EngineConfig
+
+if TYPE_CHECKING:
+    from conftest import Files
 
 GOOD = '''
 [[project]]

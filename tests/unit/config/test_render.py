@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import tomllib
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 import pytest
-from conftest import Files
 
 from dpiped import registry
 from dpiped.config import render
 from dpiped.config.describe import toml
 from dpiped.config.draw import draw_mermaid, draw_svg, draw_text
 from dpiped.config.schema import EngineConfig, JournalConfig
+
+if TYPE_CHECKING:
+    from conftest import Files
 
 TYPES = [("input", "well"), ("filter", "sum"), ("filter", "pick"), ("output", "store")]
 
