@@ -184,3 +184,11 @@ def test_places_in_a_folder(files: Files) -> None:
     files.write('[[output]]\ntype = "store"\nname = "b"\npath = 5\n', "b.toml")
     with pytest.raises(Exception, match=r"b\.toml:4: \[\[output\]\] \"b\" \(store\): key \"path\" = 5"):
         load_daemon_config(files.folder, {})
+
+
+def test_a_misspelt_key_far_down_keeps_its_line(files: Files) -> None:
+    text = '[[input]]\ntype = "well"\n[[filter]]\ntype = "sum"\n[filter.metrics.a]\nfield = "x"\nopp = 5\n'
+    assert files.problems(text) == [
+        '7: [[filter]] (sum): key "metrics.a.op" = 5: expected text in quotes',
+        '7: [[filter]] (sum): key "metrics.a.opp" is not known; did you mean "op"?',
+    ]
