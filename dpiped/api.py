@@ -25,7 +25,7 @@ from dpiped.errors import (
     TemporaryError,
     UnavailableError,
 )
-from dpiped.expressions import Predicate, WhereError, compile_where
+from dpiped.expressions import Predicate, WhereError, check_where, compile_where
 from dpiped.http_client import RETRY_LATER, bearer, retry_after
 from dpiped.journal.append import LANE
 from dpiped.journal.record import Frame, FrameError, encode_frame, iter_frames
@@ -38,6 +38,8 @@ from dpiped.view import PackView
 from dpiped.windows import Watermark, WindowPolicy
 
 __all__ = [
+    "LANE",
+    "RETRY_LATER",
     "Aggregate",
     "Batch",
     "BatchConflictError",
@@ -55,7 +57,6 @@ __all__ = [
     "FrameError",
     "Ident",
     "Input",
-    "LANE",
     "Listen",
     "LostTrackError",
     "Name",
@@ -66,7 +67,6 @@ __all__ = [
     "PluginConfig",
     "PluginContext",
     "Predicate",
-    "RETRY_LATER",
     "Receipt",
     "RejectedError",
     "Secs",
@@ -80,6 +80,7 @@ __all__ = [
     "WindowPolicy",
     "bearer",
     "check_path_template",
+    "check_where",
     "compile_where",
     "decompress",
     "encode_body",

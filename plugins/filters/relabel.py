@@ -22,19 +22,10 @@ from dpiped.api import (
     PackView,
     PluginConfig,
     Predicate,
-    WhereError,
+    check_where,
     compile_where,
     register,
 )
-
-
-def _check_where(text: str) -> str:
-    try:
-        compile_where(text)
-    except WhereError as exc:
-        raise ValueError(str(exc)) from exc
-    return text
-
 
 Scalar = str | int | float | bool
 _encode = msgspec.json.Encoder().encode
@@ -42,7 +33,7 @@ _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class Rule(ConfigModel):
-    where: Annotated[str, AfterValidator(_check_where)] | None = None
+    where: Annotated[str, AfterValidator(check_where)] | None = None
     """Which events; by default all that no rule before it took."""
     ident: Ident | None = None
     """Their new ident; by default the filter's."""
@@ -70,6 +61,10 @@ class RelabelFilter(Filter[RelabelConfig]):
         ]
         if config.unmatched == "pass":
             self._rules.append((Rule(), None))
+
+    @classmethod
+    def idents(cls, config: RelabelConfig) -> Iterable[str]:
+        return [rule.ident for rule in config.rules if rule.ident is not None]
 
     def fields(self) -> Iterable[str]:
         return {field for _, where in self._rules if where is not None for field in where.fields}
