@@ -58,10 +58,8 @@ class _File:
     def __init__(self, path: str, compression: str) -> None:
         self.path = path
         Path(path).parent.mkdir(parents=True, exist_ok=True, mode=0o750)
-        existed = Path(path).exists()
+        self.is_new = not Path(path).exists()
         self.fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
-        if not existed:
-            _sync_folder(Path(path).parent)
         stat = os.fstat(self.fd)
         self.inode, self.size = stat.st_ino, stat.st_size
         self.opened = time.monotonic()
@@ -187,9 +185,15 @@ class FileOutput(Output[FileConfig]):
             await self.context.save_state(self._encode_committed())
 
     def _open_files(self, paths: Iterable[str]) -> None:
+        """A file that is made here has its name synced, before anything in it counts."""
+        folders: set[Path] = set()
         for path in paths:
             if path not in self._files:
-                self._files[path] = _File(path, self.config.compression)
+                file = self._files[path] = _File(path, self.config.compression)
+                if file.is_new:
+                    folders.add(Path(path).parent)
+        for folder in folders:
+            _sync_folder(folder)
 
     def _append(self, jobs: dict[str, list[bytes]]) -> None:
         """All of it or, when it raises OSError, nothing (of plain files)."""
