@@ -1,4 +1,6 @@
-"""The config of a collector: models of `[collector]` and `[[input]]`, and the loader that reports all errors at once."""
+"""The config of a collector: models of `[collector]` and `[[input]]`, and the loader that reports all errors at
+once.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from pydantic import AfterValidator, Field, SecretStr
 
 from collector.naming import check_template
 from dpiped.config.base import Bytes, ConfigModel, Ident, Listen, Name, Secs
-from dpiped.config.source import Source, label_of, read_source
+from dpiped.config.source import Source, read_source
 from dpiped.config.validate import did_you_mean, validate
 from dpiped.sources.options import SyslogOptions, TailOptions
 
@@ -150,7 +152,7 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
 
 def _input(source: Source, number: int) -> Input | None:
     table = source.data["input"][number]
-    label = label_of("input", number, table)
+    label = source.label("input", number)
     kind = table.get("type")
     model = INPUTS.get(kind) if isinstance(kind, str) else None
     if model is None:

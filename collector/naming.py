@@ -4,7 +4,8 @@
     {logname}  the stem without rotation numbers, as one camel word  mongo_slow.0.log -> mongoSlow
     {dir}      name of the folder                                    nginx
 
-A part is made of letters, digits, `_` and `-` whatever the path holds, so the result is always an ident; it never raises.
+A part is made of letters, digits, `_` and `-` whatever the path holds, so the result is always an ident; it never
+raises.
 """
 
 from __future__ import annotations

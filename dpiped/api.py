@@ -19,6 +19,7 @@ from dpiped.config.base import (
 from dpiped.errors import (
     BatchConflictError,
     CodecError,
+    DpipeError,
     FatalPluginError,
     LostTrackError,
     RejectedError,
@@ -32,6 +33,12 @@ from dpiped.journal.record import Frame, FrameError, encode_frame, iter_frames
 from dpiped.pack import encode_body
 from dpiped.plugin import Emit, Filter, Input, Output, PackDraft, PluginContext, Receipt, StatefulFilter
 from dpiped.registry import register
+from dpiped.sources.lines import LineCutter, read_lines
+from dpiped.sources.noted import Noted
+from dpiped.sources.options import SyslogOptions, TailOptions
+from dpiped.sources.syslog import SyslogListener
+from dpiped.sources.tail import Follower, follow
+from dpiped.sources.tail_marks import Positions
 from dpiped.telemetry.events import EventsDropped
 from dpiped.templates import PathTemplate, check_path_template
 from dpiped.view import PackView
@@ -49,28 +56,36 @@ __all__ = [
     "ConfigModel",
     "Count",
     "DamagedError",
+    "DpipeError",
     "Emit",
     "EventsDropped",
     "FatalPluginError",
     "Filter",
+    "Follower",
     "Frame",
     "FrameError",
     "Ident",
     "Input",
+    "LineCutter",
     "Listen",
     "LostTrackError",
     "Name",
+    "Noted",
     "Output",
     "PackDraft",
     "PackView",
     "PathTemplate",
     "PluginConfig",
     "PluginContext",
+    "Positions",
     "Predicate",
     "Receipt",
     "RejectedError",
     "Secs",
     "StatefulFilter",
+    "SyslogListener",
+    "SyslogOptions",
+    "TailOptions",
     "TemporaryError",
     "TooLargeError",
     "UnavailableError",
@@ -85,11 +100,13 @@ __all__ = [
     "decompress",
     "encode_body",
     "encode_frame",
+    "follow",
     "gzip_bytes",
     "is_ident",
     "is_loopback",
     "is_name",
     "iter_frames",
+    "read_lines",
     "register",
     "retry_after",
     "split_listen",

@@ -59,7 +59,9 @@ class TailOptions(ConfigModel):
     max_open_files: Annotated[int, Field(ge=1)] = 512
     """Files held open; others are opened when they change."""
     rotate_wait_secs: Secs = 5.0
-    """A file that was renamed or deleted is let go when it was silent for so long; then an unfinished last line is sent."""
+    """A file that was renamed or deleted is let go when it was silent for so long; then an unfinished last line is
+    sent.
+    """
 
     def follow_options(self) -> FollowOptions:
         """For the Follower."""

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from dpiped.codecs.framing import FrameSplitter
 from dpiped.errors import DpipeError
@@ -119,7 +119,8 @@ class SyslogListener:
                 context.load_verify_locations(options.client_ca)
                 context.verify_mode = ssl.CERT_REQUIRED
         except (OSError, ssl.SSLError) as exc:
-            raise DpipeError(f"certificate {options.certificate!r} or key {options.key!r} cannot be used: {exc}") from exc
+            names = f"certificate {options.certificate!r} or key {options.key!r}"
+            raise DpipeError(f"{names} cannot be used: {exc}") from exc
         return context
 
     async def take(self) -> Block:
@@ -153,6 +154,7 @@ class SyslogListener:
             peer.shut()
         if self._server is not None:
             await self._server.wait_closed()
+            self._server = None
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -244,10 +246,9 @@ class _Peer(asyncio.Protocol):
         self.last_seen = time.monotonic()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by class
         if not self._listener.joined(self):
-            transport.abort()
+            self._transport.abort()
             return
         address = transport.get_extra_info("peername")
         self.host = address[0] if isinstance(address, tuple) and address else ""

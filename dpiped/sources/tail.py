@@ -15,10 +15,13 @@ import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 
+import msgspec
+
 from dpiped.sources.tail_file import TailFile, TruncatedFile
 from dpiped.sources.tail_files import FileSet, FollowOptions
-from dpiped.sources.tail_marks import Chunk, FileMark, Positions
+from dpiped.sources.tail_marks import TAIL_BYTES, Chunk, FileMark, Positions
 from dpiped.sources.tail_reader import open_reader
+from dpiped.sources.threads import finish_in_thread
 
 LEAST_BLOCK = 64 << 10
 
@@ -89,6 +92,40 @@ class Follower:
                 return data
         return None
 
+    def halve(self, mark: FileMark, path: str, start: int, end: int, crc: int) -> tuple[Chunk, Chunk] | None:
+        """Two chunks that together are the range, cut between two events near its middle; None if there is only one."""
+        raw = self.read_again(mark, start, end, crc)
+        if raw is None:
+            return None
+        shaper = self._set.shaper
+        cut = raw.rfind(b"\n", 0, len(raw) // 2) + 1 or raw.find(b"\n") + 1
+        if shaper.multiline and cut:
+            cut = shaper.last_start(raw[: raw.find(b"\n", cut) + 1])
+        if not 0 < cut < len(raw):
+            return None
+        before = self.read_before(mark, start)
+        tail = (before + raw[:cut])[-TAIL_BYTES:]
+        middle = msgspec.structs.replace(mark, offset=start + cut, tail=zlib.crc32(tail), skip=False)
+        first, second = shaper.shape(raw[:cut]), shaper.shape(raw[cut:])
+        return (
+            Chunk(middle, path, start, start + cut, zlib.crc32(raw[:cut]), first.data, first.codec),
+            Chunk(mark, path, start + cut, end, zlib.crc32(raw[cut:]), second.data, second.codec),
+        )
+
+    def read_before(self, mark: FileMark, start: int) -> bytes:
+        """The bytes that a mark at `start` is checked by; those of the first place that can be read."""
+        first = max(0, start - TAIL_BYTES)
+        for path in self._set.paths_of(mark):
+            try:
+                reader = open_reader(path)
+            except OSError:
+                continue
+            try:
+                return reader.pread(start - first, first)
+            finally:
+                reader.close()
+        return b""
+
     def shape(self, raw: bytes) -> bytes:
         """The data of a range that was read again."""
         return self._set.shaper.shape(raw).data
@@ -158,7 +195,7 @@ async def follow(follower: Follower, limit_bytes: int = 1 << 20, poll_secs: floa
     Ends only with `follow=False`, when everything was read. The caller starts and closes the follower.
     """
     while not follower.done:
-        chunks = await asyncio.to_thread(follower.step, limit_bytes)
+        chunks = await finish_in_thread(follower.step, limit_bytes)
         if chunks:
             yield chunks
         elif not follower.done:

@@ -184,7 +184,7 @@ class TailFile:
             return None
         for size in (most, self.shaper.max_line_bytes + 1 + TAIL_BYTES + most):
             data = self.reader.pread(len(self.before) + size, self.offset - len(self.before))
-            if not data.startswith(self.before):
+            if not data.startswith(self.before) or not self._same_head():
                 raise TruncatedFile
             at_end = len(data) < len(self.before) + size
             chunk = self._take(data, at_end=at_end, final=final, ready=ready)
@@ -194,6 +194,12 @@ class TailFile:
             self._seen = signature
             self._unsure = time.time_ns() - signature[1] < MTIME_GRAIN_NS
         return chunk
+
+    def _same_head(self) -> bool:
+        """Log lines may end alike, so that the bytes before the offset prove little: the head is compared as well."""
+        if self.offset <= TAIL_BYTES or self.reader is None or self.is_gzip:
+            return True
+        return fingerprint(self.reader.pread(self.head_len, 0)) == self.head
 
     def _take(self, data: bytes, *, at_end: bool, final: bool, ready: bool) -> Chunk | None:
         """Decides how much of `data` (which begins with `self.before`) is taken, and moves there."""

@@ -96,6 +96,9 @@ class FileSet:
             if key not in found:
                 file.rotated_at = now
         for mark in missing:
+            if not mark.offset:  # nothing was read of it, so nothing can be lost
+                self.chunks.append(Chunk(mark, mark.path, 0, 0, 0, b"", gone=True))
+                continue
             same = any(key[1] == mark.inode or seen.path == mark.path for key, seen in found.items())
             self.counts["truncated" if same else "vanished"] += 1
             self._ended.append(mark)

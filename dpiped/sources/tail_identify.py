@@ -33,10 +33,11 @@ def resolve(marks: Iterable[FileMark], found: dict[FileKey, Found]) -> tuple[dic
     heads: dict[str, list[tuple[FileKey, Found]]] = {}
 
     def same_inode(mark: FileMark) -> Iterable[tuple[FileKey, Found]]:
-        return by_inode.get(mark.inode, ())
+        same = by_inode.get(mark.inode, ())
+        return same if mark.head_len else [item for item in same if item[1].path == mark.path]
 
     def same_path(mark: FileMark) -> Iterable[tuple[FileKey, Found]]:
-        return by_path.get(mark.path, ())
+        return by_path.get(mark.path, ()) if mark.head_len else ()
 
     def same_head(mark: FileMark) -> Iterator[tuple[FileKey, Found]]:
         if not heads:
@@ -52,7 +53,7 @@ def resolve(marks: Iterable[FileMark], found: dict[FileKey, Found]) -> tuple[dic
 
     by_inode = _group((key[1], key, file) for key, file in found.items())
     by_path = _group((file.path, key, file) for key, file in found.items())
-    missing = list(marks)
+    missing = sorted(marks, key=lambda mark: -mark.head_len)  # who knows most of its file chooses first
     for candidates in (same_inode, same_path, same_head, moved):
         left = []
         for mark in missing:

@@ -1,0 +1,218 @@
+"""The command `dpipe-collector`: run, check, send.
+
+Status: 0 done, 1 failed, 2 config or arguments, 3 data_dir or stream used by another.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import glob
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import uvloop
+from pydantic import SecretStr, ValidationError
+
+from collector.checkpoint import Checkpoint
+from collector.collector import Collector
+from collector.config import CollectorConfig, Config, Input, StdinInput, TailInput, load
+from collector.confirm import ConfirmFeed
+from collector.feed import Feed
+from dpiped.config.fields import secrets_of
+from dpiped.errors import ConfigError, DpipeError, LockedError
+from dpiped.telemetry import Telemetry
+from dpiped.telemetry.log import LEVELS, setup_logging
+
+FAILED, BAD_CONFIG, LOCKED, INTERRUPTED = 1, 2, 3, 130
+CONFIRM_BATCH_SECS = 0.001
+"""With --confirm the other side waits for each answer: nothing is gained by waiting for more."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An error is one line that says what to do."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_CONFIG, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser with all commands; each sets `command`, a function of the arguments that returns the exit status."""
+    common = Parser(add_help=False)
+    quiet = argparse.SUPPRESS  # so that the options may stand before and behind the command
+    common.add_argument("-v", "--verbose", action="store_true", default=quiet, help="show tracebacks of errors")
+    common.add_argument("--log-level", choices=LEVELS, default=quiet, help="least level that is logged (info)")
+    common.add_argument("--log-format", choices=("text", "json"), default=quiet, help="form of the log lines (text)")
+    parser = Parser(prog="dpipe-collector", parents=[common],
+                    description="Reads files, syslog and standard input, and sends them to dpiped, with nothing lost.")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
+    run = commands.add_parser("run", parents=[common], help="collect as the config says")
+    run.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help="config file, or folder of them")
+    run.set_defaults(command=run_command)
+    check = commands.add_parser("check", parents=[common], help="find all errors of a config; status 2 if there are")
+    check.add_argument("configs", type=Path, nargs="+", metavar="FILE", help="config file, or folder of them")
+    check.set_defaults(command=check_command)
+    _add_send(commands, common)
+    return parser
+
+
+def _add_send(commands: Any, common: Parser) -> None:
+    send = commands.add_parser(
+        "send", parents=[common], help="send files or standard input; status 0 only when everything was acknowledged"
+    )
+    send.add_argument("files", nargs="*", metavar="FILE", help="files to send, also gzip; none: standard input")
+    send.add_argument("--endpoint", action="append", metavar="URL", help="a daemon; again: the next one to try "
+                      "(http://127.0.0.1:9800)")
+    send.add_argument("--project", default="default", help="project of the events (default)")
+    send.add_argument("--ident", required=True, help="ident of the events; {stem} {logname} {dir} of a file may stand "
+                      "in it")
+    send.add_argument("--codec", default="raw", help="how the daemon shall read the lines (raw)")
+    send.add_argument("--host", default="", help="name of the machine in the events (this one)")
+    send.add_argument("--token-env", metavar="NAME", help="environment variable that holds the bearer token")
+    send.add_argument("--batch-secs", type=float, default=1.0, metavar="SECS", help="longest wait for a full batch (1)")
+    send.add_argument("--timeout-secs", type=float, default=5.0, metavar="SECS",
+                      help="at TERM or INT, time to deliver what was read (5)")
+    send.add_argument("--confirm", action="store_true",
+                      help="write OK at the start and for each line acknowledged (omprog of rsyslog, confirmMessages)")
+    send.set_defaults(command=send_command)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit status."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        status: int = arguments.command(arguments)
+        return status
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as exc:
+        if getattr(arguments, "verbose", False):
+            traceback.print_exc()
+        return _tell(exc)
+
+
+def _tell(error: Exception) -> int:
+    """One line for each problem, on standard error; the exit status of the error."""
+    if isinstance(error, ConfigError):
+        lines = error.problems
+    elif isinstance(error, DpipeError | OSError):
+        lines = [f"dpipe-collector: {error}"]
+    else:
+        lines = [f"dpipe-collector: defect: {type(error).__name__}: {error}; run it again with -v to see where"]
+    print(*lines, sep="\n", file=sys.stderr)
+    if isinstance(error, ConfigError):
+        return BAD_CONFIG
+    return LOCKED if isinstance(error, LockedError) else FAILED
+
+
+def run_command(arguments: argparse.Namespace) -> int:
+    """Runs until a signal ends it, or until all inputs have ended and everything is acknowledged."""
+    config = load(arguments.config)
+    formatter = _logging(arguments, "info")
+    formatter.hide(secrets_of(config.collector))
+    uvloop.run(_run(Collector(config, Telemetry()), arguments.config))
+    return 0
+
+
+def check_command(arguments: argparse.Namespace) -> int:
+    """Checks all files, and tells the errors of all."""
+    problems: list[str] = []
+    for path in arguments.configs:
+        try:
+            config = load(path)
+        except ConfigError as exc:
+            problems += exc.problems
+            continue
+        inputs = f"{len(config.inputs)} input{'' if len(config.inputs) == 1 else 's'}"
+        print(f"ok: {path}: {inputs}; sends to {', '.join(config.collector.endpoints)}")
+    if problems:
+        raise ConfigError(problems)
+    return 0
+
+
+def send_command(arguments: argparse.Namespace) -> int:
+    """Sends files or standard input. What was not acknowledged when a signal ends it makes status 1."""
+    config = send_config(arguments)
+    _logging(arguments, "warning").hide(secrets_of(config.collector))
+    source = config.inputs[0]
+    if arguments.confirm and not isinstance(source, StdinInput):
+        raise ConfigError(["dpipe-collector send: --confirm is for standard input, not for files"])
+    missing = [name for name in arguments.files if not os.access(name, os.R_OK)]
+    if missing:
+        raise DpipeError(f"{missing[0]} cannot be read: no such file, or no permission")
+
+    def confirm(checkpoint: Checkpoint, host: str) -> list[Feed]:
+        assert isinstance(source, StdinInput)
+        return [ConfirmFeed(source, checkpoint, host)]
+
+    collector = Collector(config, Telemetry(), stored=False, make_feeds=confirm if arguments.confirm else None)
+    complete = uvloop.run(_run(collector, None))
+    return 0 if complete else FAILED
+
+
+def send_config(arguments: argparse.Namespace) -> Config:
+    """The config that the arguments of `send` stand for. Raises ConfigError."""
+    token = None
+    if arguments.token_env:
+        if arguments.token_env not in os.environ:
+            raise ConfigError([f"dpipe-collector send: --token-env: {arguments.token_env} is not set"])
+        token = SecretStr(os.environ[arguments.token_env])
+    common = {"project": arguments.project, "ident": arguments.ident, "codec": arguments.codec, "host": arguments.host}
+    try:
+        source: Input = (
+            TailInput(type="tail", name="send", paths=tuple(map(glob.escape, arguments.files)), follow=False, **common)
+            if arguments.files else StdinInput(type="stdin", name="send", spool="memory", **common)
+        )
+        settings = CollectorConfig(
+            endpoints=tuple(arguments.endpoint or ("http://127.0.0.1:9800",)), token=token,
+            batch_secs=CONFIRM_BATCH_SECS if arguments.confirm else arguments.batch_secs,
+            drain_timeout_secs=arguments.timeout_secs, spool_max_bytes=16 << 20,
+        )
+    except ValidationError as exc:
+        problems = [f"dpipe-collector send: --{'-'.join(map(str, error['loc'][-1:]))}: "
+                    f"{error['msg'].removeprefix('Value error, ')}" for error in exc.errors()]
+        raise ConfigError(problems) from exc
+    return Config(settings, (source,))
+
+
+def _logging(arguments: argparse.Namespace, level: str) -> Any:
+    return setup_logging(getattr(arguments, "log_level", level), getattr(arguments, "log_format", "text"),
+                         tracebacks=bool(getattr(arguments, "verbose", False)))
+
+
+async def _run(collector: Collector, path: Path | None) -> bool:
+    """Runs with signals: TERM and INT stop (the second one at once), HUP reads the config again, USR1 dumps the
+    state.
+    """
+    loop = asyncio.get_running_loop()
+    asked = 0
+
+    def stop() -> None:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            os._exit(FAILED)
+        collector.stop()
+
+    def reload() -> None:
+        if path is None:
+            return
+        try:
+            collector.reload(load(path))
+        except ConfigError as exc:
+            for problem in exc.problems:
+                collector.telemetry.say(f"the old config stays: {problem}")
+
+    for number, handler in ((signal.SIGTERM, stop), (signal.SIGINT, stop), (signal.SIGHUP, reload),
+                            (signal.SIGUSR1, collector.dump)):
+        loop.add_signal_handler(number, handler)
+    return await collector.run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

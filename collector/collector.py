@@ -1,0 +1,250 @@
+"""Collector: wires feeds, lanes, sender and checkpoint; starts, watches and stops them.
+
+    feeds (tail, syslog, stdin) --items--> lanes (one batch in flight each) --POST--> daemon
+                                                  |
+                                             checkpoint.json
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from collector.checkpoint import Checkpoint
+from collector.config import CollectorConfig, Config, Input, StdinInput, SyslogInput, TailInput
+from collector.feed import Feed
+from collector.item import Item
+from collector.lane import Lane, LaneOptions
+from collector.receivers import StdinFeed, SyslogFeed
+from collector.sender import Pauses, Sender
+from collector.status import StatusServer
+from collector.tail_feed import TailFeed
+from dpiped.config.base import split_listen
+from dpiped.errors import DpipeError
+from dpiped.lock import DataDir
+from dpiped.telemetry import Telemetry
+
+SAVE_EVERY_SECS = 1.0
+FeedMaker = Callable[[Checkpoint, str], list[Feed]]
+
+
+class Collector:
+    """One collector. `run` does everything; `stop` may be called at any time on the event loop.
+
+    Args:
+        stored: False: no data_dir, no status address; what is not delivered at the end is lost (`send`).
+        make_feeds: other feeds than those of the config.
+    """
+
+    def __init__(
+        self, config: Config, telemetry: Telemetry, *, stored: bool = True, make_feeds: FeedMaker | None = None,
+        pauses: Callable[[], Pauses] = Pauses,
+    ) -> None:
+        self.config = config
+        self.telemetry = telemetry
+        self.feeds: list[Feed] = []
+        self.lanes: list[Lane] = []
+        self.status_address = ""
+        self.started_at = time.time()
+        self._stored = stored
+        self._make_feeds = make_feeds
+        self._pauses = pauses
+        self._folder = Path(config.collector.data_dir)
+        self._data_dir = DataDir(self._folder) if stored else None
+        self._checkpoint = Checkpoint(self._folder / "checkpoint.json" if stored else None)
+        settings = config.collector
+        self._sender = Sender(_token(settings), settings.request_timeout_secs, settings.parallel)
+        self._status = StatusServer(self)
+        self._stopping = asyncio.Event()
+        self._saved = b""
+
+    def stop(self) -> None:
+        """Ends `run`: what is under way gets `drain_timeout_secs`."""
+        self._stopping.set()
+
+    async def run(self) -> bool:
+        """Until `stop`, or until all inputs have ended and everything is acknowledged. True: nothing is left
+        undelivered.
+
+        Raises:
+            LockedError: data_dir or the stream is used by another.
+            DpipeError, OSError: it cannot work, with the reason.
+        """
+        if self._data_dir is not None:
+            self._data_dir.lock()
+        try:
+            await self._open()
+            await self._work()
+            return all(lane.idle for lane in self.lanes)
+        except ExceptionGroup as group:
+            raise _first_of(group) from group
+        finally:
+            await self._close()
+
+    async def _open(self) -> None:
+        settings = self.config.collector
+        self._checkpoint.load(settings.parallel)
+        self._sender.open()
+        host = settings.host or socket.gethostname()
+        self.feeds = (
+            self._make_feeds(self._checkpoint, host) if self._make_feeds
+            else [self._feed(found, host) for found in self.config.inputs if not found.disabled]
+        )
+        for feed in self.feeds:
+            try:
+                await feed.open()
+            except OSError as exc:
+                raise DpipeError(f"input {feed.name}: {exc.strerror or exc}{_hint(exc)}") from exc
+        await self._checkpoint.save()
+        options = self._lane_options()
+        self.lanes = [
+            Lane(stream, self._checkpoint, self._sender, options, self.telemetry, self._pauses)
+            for stream in self._checkpoint.streams
+        ]
+        if self._stored:
+            try:
+                self.status_address = await self._status.open(*split_listen(settings.status))
+            except OSError as exc:
+                raise DpipeError(f"status {settings.status}: {exc.strerror or exc}{_hint(exc)}") from exc
+            self.telemetry.say("collector started", detail=f"status on {self.status_address}, "
+                               f"{len(self.feeds)} inputs, sends to {', '.join(settings.endpoints)}")
+
+    def _feed(self, config: Input, host: str) -> Feed:
+        settings = self.config.collector
+        spool = self._folder / "spool" if self._stored else None
+        match config:
+            case TailInput():
+                return TailFeed(config, self._checkpoint, host, settings.batch_bytes)
+            case SyslogInput():
+                return SyslogFeed(config, spool, self._checkpoint, host, settings.spool_max_bytes, self.telemetry)
+            case StdinInput():
+                return StdinFeed(config, spool, self._checkpoint, host, settings.spool_max_bytes, self.telemetry)
+
+    def _lane_options(self) -> LaneOptions:
+        settings = self.config.collector
+        return LaneOptions(settings.endpoints, settings.batch_bytes, settings.batch_secs, settings.failover_after_secs)
+
+    async def put(self, number: int, item: Item) -> None:
+        """Feeds hand items over here; a number keeps to its lane."""
+        await self.lanes[number % self.config.collector.parallel].put(item)
+
+    # ---- work ----------------------------------------------------------------------------------------------------
+    async def _work(self) -> None:
+        by_name = {feed.name: feed for feed in self.feeds}
+        lanes_stop = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            lanes = [group.create_task(lane.run(by_name, lanes_stop), name="lane") for lane in self.lanes]
+            tender = group.create_task(self._tend(), name="tender")
+            reading = group.create_task(self._read(), name="feeds")
+            stopping = group.create_task(self._stopping.wait(), name="stop")
+            await asyncio.wait([reading, stopping], return_when=asyncio.FIRST_COMPLETED)
+            limit = None if not self._stopping.is_set() else self.config.collector.drain_timeout_secs
+            reading.cancel()
+            await asyncio.wait([reading])
+            await self._drain(limit)
+            lanes_stop.set()
+            for task in (*lanes, tender, stopping):
+                task.cancel()
+
+    async def _read(self) -> None:
+        """All feeds, until the last one has ended."""
+        async with asyncio.TaskGroup() as group:
+            for feed in self.feeds:
+                group.create_task(feed.run(self.put), name=feed.name)
+
+    async def _drain(self, limit: float | None) -> None:
+        """What was handed over is delivered, for `limit` seconds at most, or as long as nobody says stop."""
+        for lane in self.lanes:
+            lane.hurry()
+        deadline = time.monotonic() + limit if limit is not None else None
+        try:
+            async with asyncio.timeout(limit):
+                for feed in self.feeds:
+                    await feed.drain(self.put)
+                while not all(lane.idle for lane in self.lanes):
+                    if deadline is None and self._stopping.is_set():
+                        deadline = time.monotonic() + self.config.collector.drain_timeout_secs
+                    if deadline is not None and time.monotonic() > deadline:
+                        break
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            pass
+        if not all(lane.idle for lane in self.lanes):
+            self.telemetry.say("stopped before everything was acknowledged", level=logging.WARNING,
+                               detail="it is sent after the next start" if self._stored else "it is lost")
+
+    async def _tend(self) -> None:
+        """Saves what was settled since, so that a crash in a quiet hour repeats little; housekeeping of the feeds."""
+        while True:
+            await asyncio.sleep(SAVE_EVERY_SECS)
+            now = self._checkpoint.encode()
+            if now != self._saved:
+                await self._checkpoint.save()
+                self._saved = now
+            for feed in self.feeds:
+                await feed.tend()
+
+    async def _close(self) -> None:
+        await self._status.close()
+        for feed in self.feeds:
+            await feed.close()
+        await self._sender.close()
+        if self._data_dir is not None:
+            try:
+                if self.lanes:
+                    await self._checkpoint.save()
+            finally:
+                self._data_dir.unlock()
+
+    # ---- from outside --------------------------------------------------------------------------------------------
+    def reload(self, config: Config) -> None:
+        """Takes over token and endpoints; other changes need a restart, which is said."""
+        old, self.config = self.config, Config(
+            self.config.collector.model_copy(update={"token": config.collector.token,
+                                                     "endpoints": config.collector.endpoints}), self.config.inputs)
+        self._sender.set_token(_token(config.collector))
+        for lane in self.lanes:
+            lane.set_options(self._lane_options())
+        same = old.inputs == config.inputs and self.config.collector == config.collector
+        self.telemetry.say("config reloaded", detail="" if same else "token, endpoints; other changes need a restart")
+
+    def report(self) -> dict[str, object]:
+        """What /status answers, and USR1 writes to the log."""
+        return {
+            "healthy": not any(lane.trouble for lane in self.lanes),
+            "uptime_secs": round(time.time() - self.started_at, 1),
+            "inputs": [
+                {"name": feed.name, "lines": feed.lines, "counts": feed.counts(), **feed.status()} for feed in
+                self.feeds
+            ],
+            "streams": [
+                {"id": lane.stream.id, "seq": lane.stream.seq, "in_flight": lane.stream.batch is not None,
+                 "trouble": lane.trouble, **lane.counts} for lane in self.lanes
+            ],
+        }
+
+    def dump(self) -> None:
+        """Writes the report to the log."""
+        self.telemetry.say("state", detail=json.dumps(self.report()))
+
+
+def _token(settings: CollectorConfig) -> str:
+    return settings.token.get_secret_value() if settings.token is not None else ""
+
+
+def _hint(error: OSError) -> str:
+    return ": another process listens there, choose another address" if error.errno == 98 else ""
+
+
+def _first_of(group: ExceptionGroup[Exception]) -> Exception:
+    """The first plain exception in nested groups."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, Exception)
+    return error

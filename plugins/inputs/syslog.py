@@ -1,0 +1,60 @@
+"""Input `syslog`: receives syslog by udp, tcp, tls or unix socket.
+
+Delivery: plain syslog has no acknowledgement, so what was in a socket or being gathered at a kill is lost; what was
+taken is durable before more is read. TCP senders wait while the journal takes nothing; datagrams are dropped by the
+kernel then, and counted.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from dpiped.api import (
+    DpipeError,
+    Emit,
+    FatalPluginError,
+    Input,
+    Noted,
+    PluginConfig,
+    SyslogListener,
+    SyslogOptions,
+    TemporaryError,
+    register,
+)
+
+
+class SyslogConfig(PluginConfig, SyslogOptions):
+    pass
+
+
+@register("syslog")
+class SyslogInput(Input[SyslogConfig]):
+    default_codec = "syslog"
+
+    async def open(self) -> None:
+        telemetry, name = self.context.telemetry, self.context.name
+        self._noted = Noted(telemetry, name)
+        self._listener = SyslogListener(self.config.listen_options(), lambda text: telemetry.say(text, plugin=name))
+        try:
+            await self._listener.open()
+        except DpipeError as exc:
+            raise FatalPluginError(str(exc)) from exc
+        except OSError as exc:
+            kind = TemporaryError if exc.errno != errno.EACCES else FatalPluginError
+            raise kind(f"listen on {self.config.path or self.config.listen}: {exc.strerror or exc}") from exc
+
+    async def run(self, emit: Emit) -> None:
+        while True:
+            block = await self._listener.take()
+            hosts = set(block.hosts)
+            if len(hosts) == 1:
+                await emit(block.data, host=hosts.pop())
+            else:
+                await emit(block.data, hosts=block.hosts)
+            self._noted.tell(self._listener.counts)
+
+    async def close(self) -> None:
+        await self._listener.close()
+
+    def status(self) -> dict[str, object]:
+        return {"address": self._listener.address, "connections": self._listener.connections, **self._listener.counts}
