@@ -33,6 +33,7 @@ from dpiped.pack import CONTROL_IDENT, TICK_IDENT, Head, PackPool
 from dpiped.plugin import StatefulFilter
 from dpiped.router import Router
 from dpiped.runner import Runner, Surroundings
+from dpiped.self_report import SelfReport
 from dpiped.telemetry import Telemetry
 from dpiped.web.admin import AdminServer
 
@@ -132,7 +133,8 @@ class Engine:
         """Runs everything under one TaskGroup, so that no task is left alone."""
         inputs_done = asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            services = [group.create_task(Janitor(self.around, self.runners).run(), name="janitor")]
+            services = [group.create_task(Janitor(self.around, self.runners).run(), name="janitor"),
+                        group.create_task(SelfReport(self.journal, self.telemetry).run(), name="self report")]
             services += [group.create_task(runner.run(), name=f"runner {runner.name}") for runner in self.runners]
             if any(isinstance(runner, StatefulFilterRunner) for runner in self.runners):
                 services.append(group.create_task(self._tick(), name="ticker"))

@@ -12,7 +12,7 @@ import msgspec
 from dpiped.batch import Batch
 from dpiped.config.schema import OutputOptions
 from dpiped.errors import LostTrackError, RejectedError, TemporaryError
-from dpiped.pack import Pack
+from dpiped.pack import EVENTS_IDENT, Pack
 from dpiped.plugin import Output
 from dpiped.runner import CLOSE_SECS, Backoff, Runner, one_line
 from dpiped.telemetry.events import DeliveryRetried
@@ -89,12 +89,16 @@ class OutputRunner(Runner[OutputOptions]):
     # ---- one batch -------------------------------------------------------------------------------------------------
     async def _process(self, packs: list[Pack]) -> None:
         views = [self.view(pack) for pack in packs if self.control(pack) is None]
-        views = [view for view in views if view.count and not self.skipped(view.pack)]
+        views = [view for view in views if view.count and not self.skipped(view.pack) and not self._caused(view)]
         if views:
             if self._plugin.stable_batches:
                 await self._save_boundaries(packs)
             await self._deliver(Batch(views, self.options.metadata))
         self.done(packs, sum(view.count for view in views))
+
+    def _caused(self, view: PackView) -> bool:
+        """Whether the pack reports trouble of this very output: delivering that could make more of it, without end."""
+        return view.head.ident == EVENTS_IDENT and view.head.source == self.name
 
     async def _deliver(self, batch: Batch) -> None:
         """Returns when the batch is delivered, or given to the dead letter as `on_error` says."""
