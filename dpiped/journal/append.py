@@ -22,6 +22,9 @@ GATHER_BELOW_EVENTS = 500
 LANE = "~"
 """A stream whose name begins so is a lane: its numbers are offsets of another daemon, so lower or equal is a repeat."""
 
+OWN_PREFIX = "_dpipe."
+"""Idents of the daemon's own packs; they are never joined, since their source says whom they are about."""
+
 Kind = Literal["input", "filter", "control"]
 
 
@@ -46,7 +49,8 @@ class Draft:
     def can_be_gathered(self) -> bool:
         head = self.head
         return (head.count < GATHER_BELOW_EVENTS and self.body is not None and not head.stream
-                and head.position is None and head.cause is None and not head.only and head.count > 0)
+                and head.position is None and head.cause is None and not head.only and head.count > 0
+                and not head.ident.startswith(OWN_PREFIX))
 
 
 @dataclass(slots=True, eq=False)
