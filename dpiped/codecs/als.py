@@ -11,14 +11,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
 from dpiped.codecs.base import Codec, DecodeContext, Decoded, Part, Rejected
 from dpiped.codecs.config import AlsCodecConfig
-from dpiped.codecs.lines import DecodeFailure, check_body, cut_lines, find_good, strict_object, to_lines, why_bad
+from dpiped.codecs.lines import (
+    DecodeFailure,
+    check_lines,
+    cut_lines,
+    decode_all,
+    find_good,
+    newlines,
+    strict_object,
+    to_lines,
+    why_bad,
+)
 from dpiped.codecs.settle import bounds, settle, with_hosts
 from dpiped.codecs.times import DAY_MS, LAST_MS
 from dpiped.config.base import is_ident
@@ -31,6 +41,7 @@ WINDOW_MS = 60 * DAY_MS
 MS_DIGITS = 13
 """Length of a stamp in milliseconds; 13 characters that are an integer over SECONDS_UP_TO are all digits."""
 _MOST_DIGITS = 15
+_REMEMBERED = 10_000
 
 
 class _Line(NamedTuple):
@@ -48,12 +59,15 @@ class _Made:
 
 
 class AlsCodec(Codec):
-    """Stateless."""
+    """Stateless but for the heads of lines that it remembers."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, tuple[str, bytes]] = {}
 
     def decode(self, data: bytes, context: DecodeContext) -> Decoded:
         if not data.strip(b"\r\n"):
             return Decoded()
-        parts = _quick(data, context)
+        parts = _quick(data, context, self._known)
         return _careful(to_lines(data), context) if parts is None else Decoded(parts)
 
     def encode(self, body: bytes) -> bytes:
@@ -76,82 +90,104 @@ def build(config: AlsCodecConfig) -> Codec:
     return AlsCodec()
 
 
-class _Heads(dict[str, tuple[Callable[[str], None], str]]):
-    """What stands before the stamp, such as `:click,us,` -> (what takes its events, what follows the stamp in
-    them).
+class _Heads(dict[bytes, tuple[Callable[[tuple[bytes, ...]], None], bytes]]):
+    """What stands before the stamp, such as `:click,us,` -> (what takes its events, what follows the stamp in them).
+
+    Args:
+        known: head -> (suffix, what follows the stamp), kept from call to call.
     """
 
-    def __init__(self) -> None:
-        self.made: dict[str, list[str]] = {}
+    def __init__(self, known: dict[bytes, tuple[str, bytes]]) -> None:
+        self.made: dict[str, list[bytes]] = {}
+        self._known = known
 
-    def __missing__(self, head: str) -> tuple[Callable[[str], None], str]:
-        *category, area, nothing = head.encode("latin-1").split(b",")
-        suffix = _suffix(category[0]) if category else ""
-        if nothing or not area or suffix is None or len(category) > 1 or (not category and area[:1] == b":"):
-            raise ValueError("has to be looked at by itself")
-        front = f',"_area":{msgspec.json.encode(area.decode()).decode("latin-1")},'
-        found = self[head] = self.made.setdefault(suffix, []).append, front
+    def __missing__(self, head: bytes) -> tuple[Callable[[tuple[bytes, ...]], None], bytes]:
+        known = self._known.get(head)
+        if known is None:
+            known = _read_head(head)
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            self._known[head] = known
+        suffix, front = known
+        found = self[head] = self.made.setdefault(suffix, []).extend, front
         return found
 
 
-def _quick(data: bytes, context: DecodeContext) -> list[Part] | None:
+def _read_head(head: bytes) -> tuple[str, bytes]:
+    """Raises ValueError for a head that is not plain: the careful way says what is wrong with it, if anything."""
+    *category, area, nothing = head.split(b",")
+    suffix = _suffix(category[0]) if category else ""
+    if suffix is None or nothing or not area or b"\n" in head:
+        raise ValueError(head)
+    if len(category) > 1 or (not category and area[:1] == b":"):
+        raise ValueError(head)
+    return suffix, b',"_area":%b,' % msgspec.json.encode(area.decode())
+
+
+def _quick(data: bytes, context: DecodeContext, known: dict[bytes, tuple[str, bytes]]) -> list[Part] | None:
     """The parts, if all lines have stamps in milliseconds and nothing has to be looked at one by one; else None.
 
-    Works on latin-1 text: one byte a character whatever the bytes mean, and faster to format than bytes.
+    The first `,{` of a line can only be the end of its stamp; where it is not, the head is unknown or the body made is
+    no JSON. The pieces of all lines are joined at once.
     """
     if context.time is not None or context.hosts is not None:
         return None
-    text = data.decode("latin-1")
-    if "\r" in text:
-        text = text.replace("\r\n", "\n")
-    heads = _Heads()
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n")
+    data = data.strip(b"\n") + b"\n"
+    octets = np.frombuffer(data, np.uint8)
+    ends = newlines(octets)
+    if not check_lines(data, octets, ends) or _has_own_keys(data, octets):
+        return None
+    heads = _Heads(known)
+    find, start, begin = data.find, 0, b'{"@timestamp":'
     try:
-        for line in text.strip("\n").split("\n"):
-            head, _, rest = line.partition(",{")  # can only be the last comma of the head, or the head is unknown
-            add, front = heads[head[:-MS_DIGITS]]
-            add(f'{{"@timestamp":{head[-MS_DIGITS:]}{front}{rest}')
+        for end in (ends + 1).tolist():
+            comma = find(b",{", start)
+            stamp = comma - MS_DIGITS
+            add, front = heads[data[start:stamp]]
+            add((begin, data[stamp:comma], front, data[comma + 2 : end]))
+            start = end
     except ValueError:
         return None
-    return _parts(heads.made, context)
+    return _parts(heads.made, len(ends), context)
 
 
-def _parts(made: dict[str, list[str]], context: DecodeContext) -> list[Part] | None:
-    """One part a suffix, all checked together; None if anything is wrong or to be corrected."""
-    bodies = [("\n".join(lines) + "\n").encode("latin-1") for lines in made.values()]
-    body = b"".join(bodies)
-    events = check_body(body, context.projection)
-    if events is None or _own_keys_doubled(body, len(events)):
+def _has_own_keys(data: bytes, octets: np.ndarray[Any, Any]) -> bool:
+    """Whether payloads may bring an `@timestamp` or `_area`.
+
+    The pair `_a` is looked for first, at even and at odd places, for that is cheaper than a search for the whole.
+    """
+    if b"@" in data and b'"@timestamp"' in data:
+        return True
+    aligned = (octets[: len(octets) // 2 * 2].view("<u2"), np.frombuffer(data[1:], "<u2", (len(data) - 1) // 2))
+    return any((pairs == 0x615F).any() for pairs in aligned) and b'"_area"' in data
+
+
+def _parts(made: dict[str, list[bytes]], count: int, context: DecodeContext) -> list[Part] | None:
+    """One part a suffix, all decoded together; None if anything is wrong or to be corrected."""
+    bodies = [b"".join(pieces) for pieces in made.values()]
+    body = bodies[0] if len(bodies) == 1 else b"".join(bodies)
+    events = decode_all(body, count, context.projection)
+    if events is None:
         return None
     column = list(map(context.projection.time_of, events))
     limits = bounds(column)
     if limits is None or limits[0] <= SECONDS_UP_TO or not (context.keep_old or _near(*limits, context.accepted_ms)):
         return None
     if len(bodies) == 1:
-        return [Part(next(iter(made)), body, len(events), *limits, events)]
+        return [Part(next(iter(made)), body, count, *limits, events)]
     parts, start = [], 0
-    for (suffix, lines), each in zip(made.items(), bodies, strict=True):
-        end = start + len(lines)
+    for (suffix, pieces), each in zip(made.items(), bodies, strict=True):
+        end = start + len(pieces) // 4
         stamps = column[start:end]
-        parts.append(Part(suffix, each, len(lines), min(stamps), max(stamps), events[start:end]))
+        parts.append(Part(suffix, each, len(stamps), min(stamps), max(stamps), events[start:end]))
         start = end
     return parts
 
 
 def _near(low: int, high: int, accepted_ms: int) -> bool:
     return accepted_ms - WINDOW_MS <= low and high <= accepted_ms + WINDOW_MS
-
-
-def _own_keys_doubled(body: bytes, count: int) -> bool:
-    """Whether payloads may have had an `@timestamp` or `_area`; one for each event is ours.
-
-    Rare characters are counted first, `@` and the pair `_a` at even and at odd places, for that is the cheapest.
-    """
-    octets = np.frombuffer(body, np.uint8)
-    if np.count_nonzero(octets == 0x40) > count and body.count(b'"@timestamp"') > count:
-        return True
-    aligned = (np.frombuffer(each, "<u2", len(each) // 2) for each in (body, body[1:]))
-    pairs = sum(int(np.count_nonzero(each == 0x615F)) for each in aligned)
-    return pairs > count and body.count(b'"_area"') > count
 
 
 def _suffix(category: bytes) -> str | None:

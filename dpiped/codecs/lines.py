@@ -54,22 +54,42 @@ def is_utf8(data: bytes) -> bool:
 def check_body(body: bytes, projection: Projection) -> list[Any] | None:
     """The events of a structurally right body; None if anything is wrong with it.
 
-    A newline that stands between `}` and `{` is never inside a value: there a comma or a closing bracket would
-    follow. So when all do, and there are as many objects as lines, each line is one object.
+    A newline that stands between `}` and `{` is never inside a value: there a comma or a closing bracket would follow.
+    So when all do, and there are as many objects as lines, each line is one object.
     """
-    if body[:1] != b"{" or body[-2:] != b"}\n" or not is_utf8(body):
+    if body[:1] != b"{" or body[-2:] != b"}\n":
         return None
     octets = np.frombuffer(body, np.uint8)
-    ends = np.flatnonzero(octets == NEWLINE)
-    if (octets[ends - 1] != CLOSE).any() or (octets[ends[:-1] + 1] != OPEN).any():
+    ends = newlines(octets)
+    if (octets[ends[:-1] + 1] != OPEN).any() or not check_lines(body, octets, ends):
         return None
-    if _may_be_deep(octets, ends) and any(depth_of(line) > MAX_DEPTH for line in body.split(b"\n")):
-        return None
+    return decode_all(body, len(ends), projection)
+
+
+def check_lines(data: bytes, octets: Any, ends: Any) -> bool:
+    """Whether all lines are UTF-8, end with `}` and are not too deep; `octets` and `ends` belong to `data`."""
+    if (octets[ends - 1] != CLOSE).any() or not is_utf8(data):
+        return False
+    return not _may_be_deep(octets, ends) or all(depth_of(line) <= MAX_DEPTH for line in data.split(b"\n"))
+
+
+def decode_all(body: bytes, count: int, projection: Projection) -> list[Any] | None:
+    """The events; None if the body is malformed or holds another number of objects."""
     try:
         events = projection.decode(body)
     except DecodeFailure:
         return None
-    return events if len(events) == len(ends) else None
+    return events if len(events) == count else None
+
+
+def newlines(octets: Any) -> Any:
+    """Places of all newlines, ascending. Looks at words of 8 octets first, since most have none."""
+    hits = octets == NEWLINE
+    whole = len(hits) // 8 * 8
+    words = np.flatnonzero(hits[:whole].view(np.uint64) != 0)
+    found = np.flatnonzero(hits[:whole].reshape(-1, 8)[words])
+    rest = np.flatnonzero(hits[whole:]) + whole
+    return np.concatenate((words[found >> 3] * 8 + (found & 7), rest))
 
 
 def _may_be_deep(octets: Any, ends: Any) -> bool:
@@ -85,6 +105,8 @@ def _may_be_deep(octets: Any, ends: Any) -> bool:
     counts = lanes.view(np.uint8).reshape(-1, 8).sum(axis=1, dtype=np.int64)
     counts = np.append(counts, np.count_nonzero(opening[len(opening) - rest :]))
     window = min(longest // _DEPTH_BLOCK + 2, len(counts))  # no line touches more blocks
+    if int(counts.max()) * window <= MAX_DEPTH:
+        return False
     return bool(np.convolve(counts, np.ones(window, np.int64)).max() > MAX_DEPTH)
 
 

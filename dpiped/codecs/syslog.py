@@ -64,8 +64,8 @@ class SyslogCodec(Codec):
     def __init__(self, zone: str = "UTC") -> None:
         self._zone = find_zone(zone)
         self._rfc3339 = Rfc3339(self._zone)
-        self._priorities = {
-            f"<{number}>": (FACILITIES[number >> 3], SEVERITIES[number & 7]) for number in range(LAST_PRIORITY + 1)
+        self._starts = {
+            f"<{number}>1": (FACILITIES[number >> 3], SEVERITIES[number & 7]) for number in range(LAST_PRIORITY + 1)
         }
         self._old_times: dict[tuple[str, int], int | None] = {}
         self._sds: dict[str, msgspec.Raw | None] = {}
@@ -80,7 +80,7 @@ class SyslogCodec(Codec):
         texts, hosts = _texts(frames, context.hosts, counts)
         if not texts:
             return Decoded(counts=counts)
-        events = [self._event(text, context.accepted_ms, counts) for text in texts]
+        events = self._events(texts, context.accepted_ms, counts)
         if hosts is not None:
             for event, host in zip(events, hosts, strict=True):
                 event.peer = host
@@ -96,6 +96,41 @@ class SyslogCodec(Codec):
         from dpiped.codecs.lines import cut_lines  # here, because it needs numpy
 
         return cut_lines(data, most_bytes)
+
+    def _events(self, texts: Sequence[str], accepted_ms: int, counts: Counter[str]) -> list[_Event]:
+        """RFC 5424 of which every part has been seen before is put together here; all else goes the long way."""
+        starts, dates, rests, sds = self._starts, self._rfc3339.dates, self._rfc3339.rests, self._sds
+        events: list[_Event] = []
+        for text in texts:
+            try:
+                start, time, host, appname, procid, msgid, rest = text.split(" ", 6)
+                facility, severity = starts[start]
+                ms = dates[time[:19]] + rests[time[19:]]
+                if rest[:2] == "- ":
+                    sd, message = None, rest[2:]
+                else:
+                    known, bracket, message = rest.partition("] ")
+                    sd = sds[known + bracket]
+            except (KeyError, ValueError):
+                events.append(self._event(text, accepted_ms, counts))
+                continue
+            if message[:1] == "\ufeff":
+                message = message[1:]
+            events.append(
+                _Event(
+                    ms,
+                    None,
+                    None if host == "-" else host or None,
+                    None if appname == "-" else appname or None,
+                    None if procid == "-" else procid or None,
+                    None if msgid == "-" else msgid or None,
+                    facility,
+                    severity,
+                    message,
+                    sd,
+                )
+            )
+        return events
 
     def _event(self, text: str, accepted_ms: int, counts: Counter[str]) -> _Event:
         fields = text.split(" ", 6)
@@ -119,7 +154,7 @@ class SyslogCodec(Codec):
     def _new_form(self, fields: list[str], accepted_ms: int, counts: Counter[str]) -> _Event | None:
         """RFC 5424, section 6; a blank where a nil dash belongs is taken for one."""
         priority, time, host, appname, procid, msgid, rest = fields
-        names = self._priorities.get(priority[:-1])
+        names = self._starts.get(priority)
         if names is None:
             return None
         if time == "-":
@@ -150,10 +185,7 @@ class SyslogCodec(Codec):
         """(structured data as JSON, message) of the end of an RFC 5424 message; None if it is malformed."""
         if rest[:2] == "- ":
             return None, rest[2:]
-        # the first `] ` that no backslash escapes ends the structured data, except in what the pattern below refuses
-        sd, bracket, message = rest.partition("] ")
-        if bracket and sd in self._sds:
-            return self._sds[sd], message
+        sd = rest.partition("] ")[0]
         match = _SD.match(rest)
         if match is None:
             return None
@@ -161,10 +193,10 @@ class SyslogCodec(Codec):
         if text == "-":
             return None, match[2]
         raw = msgspec.Raw(msgspec.json.encode(_read_sd(text)))
-        if text == sd + "]":
+        if text == sd + "]":  # then whatever begins so can be cut at its first `] `
             if len(self._sds) > _REMEMBERED:
                 self._sds.clear()
-            self._sds[sd] = raw
+            self._sds[text + " "] = raw
         return raw, match[2]
 
     def _old_form(self, match: re.Match[str], accepted_ms: int) -> _Event | None:

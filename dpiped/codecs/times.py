@@ -56,18 +56,19 @@ def in_range(ms: float) -> bool:
 class Rfc3339:
     """Parses RFC 3339 and what comes near: a space for the T, a comma for the point, no colon or no zone at all.
 
-    Thread-safe. The fraction is cut to milliseconds; a leap second is the second after.
+    Thread-safe. The fraction is cut to milliseconds; a leap second is the second after. A known text is the sum of
+    `dates[text[:19]]` and `rests[text[19:]]`, which a hot loop may look up by itself.
     """
 
     def __init__(self, zone: tzinfo = UTC) -> None:
         self._zone = zone
-        self._whole: dict[str, int] = {}
-        self._rest: dict[str, int] = {}
+        self.dates: dict[str, int] = {}
+        self.rests: dict[str, int] = {}
 
     def parse(self, text: str) -> int | None:
         """Milliseconds, or None if the text is no such time."""
         try:
-            return self._whole[text[:19]] + self._rest[text[19:]]
+            return self.dates[text[:19]] + self.rests[text[19:]]
         except KeyError:
             return self._parse(text)
 
@@ -85,11 +86,11 @@ class Rfc3339:
         ms = to_ms(moment.replace(tzinfo=self._zone if offset is None else UTC)) + 1000 * leap
         rest = int((fraction or ".0")[1:4].ljust(3, "0")) - shift
         if offset is not None or self._zone is UTC:  # then the parts mean the same in every text, and are remembered
-            if len(self._whole) > _REMEMBERED or len(self._rest) > _REMEMBERED:
-                self._whole.clear()
-                self._rest.clear()
-            self._whole[whole] = ms
-            self._rest[text[19:]] = rest
+            if len(self.dates) > _REMEMBERED or len(self.rests) > _REMEMBERED:
+                self.dates.clear()
+                self.rests.clear()
+            self.dates[whole] = ms
+            self.rests[text[19:]] = rest
         return ms + rest
 
 

@@ -98,10 +98,10 @@ def test_a_bad_line_is_rejected_alone(line: bytes, reason: str) -> None:
 @pytest.mark.parametrize(("days", "corrected"), [(0, False), (-59, False), (59, False), (-61, True), (61, True)])
 def test_the_window_reaches_sixty_days_both_ways(factor: int, days: int, corrected: bool) -> None:
     seconds = NOW // 1000 + days * 86_400
-    answer = decode(b"us,%d,{}\n" % (seconds * factor))
+    answer = decode(b'us,%d,{"a":1}\n' % (seconds * factor))
     assert [event["@timestamp"] for event in events(answer)] == [NOW if corrected else seconds * 1000]
     assert answer.counts == ({"time_corrected": 1} if corrected else {})
-    kept = decode(b"us,%d,{}\n" % (seconds * factor), keep_old=True)
+    kept = decode(b'us,%d,{"a":1}\n' % (seconds * factor), keep_old=True)
     assert [event["@timestamp"] for event in events(kept)] == [seconds * 1000]
     assert not kept.counts
 
@@ -125,6 +125,14 @@ def test_keys_that_the_payload_has_too_stand_once() -> None:
         b'{"@timestamp":1795311281400,"_area":"us","user_action":1,"m":"a@b"}\n'
     )
     events(answer)
+
+
+@pytest.mark.parametrize("key", [b"@timestamp", b"_area"])
+@pytest.mark.parametrize("shift", [b"", b" "])
+def test_one_key_that_the_payload_has_too_stands_once(key: bytes, shift: bytes) -> None:
+    answer = decode(b'us,1795311281400,{%b"a":1,"%b":1795311281399}\n' % (shift, key))
+    assert answer.parts[0].body.count(b'"%b"' % key) == 1
+    assert events(answer) == [{"@timestamp": NOW - 3, "_area": "us", "a": 1}]
 
 
 def test_escaped_keys_and_strange_areas() -> None:

@@ -102,6 +102,13 @@ def test_a_hundred_levels_are_taken() -> None:
     assert not decode(data.replace(b"[", b"[[").replace(b"]", b"]]")).parts
 
 
+@pytest.mark.parametrize("before", range(0, 1100, 50))
+def test_a_deep_line_is_found_wherever_it_stands(before: int) -> None:
+    deep = b'{"@timestamp":1795311281400,"b":' + b'{"k":' * 100 + b"1" + b"}" * 101 + b"\n"
+    data = b'{"@timestamp":1795311281400,"c":"' + b"x" * before + b'"}\n' + deep + b'{"@timestamp":1795311281400}\n'
+    assert [each.line for each in decode(data).rejected] == [2]
+
+
 def test_two_objects_on_one_line_are_two_events_of_that_line() -> None:
     answer = decode(b'{"a":1}\nx\n{"a":2}{"a":3}\n{"a":4}{"a":"\xff"}\n', hosts=["h1", "h2", "h3", "h4"])
     assert [(event["a"], event["_host"]) for event in events(answer)] == [(1, "h1"), (2, "h3"), (3, "h3")]
@@ -132,6 +139,7 @@ def test_msgpack_is_named() -> None:
     [
         (b"1795311281400", 1795311281400),
         (b"1795311281400.7", 1795311281400),
+        (b"1795311281400.0", 1795311281400),
         (b"1795311281", 1795311281000),
         (b"1795311281.4567", 1795311281457),
         (b'"2026-11-21T23:21:10.165382123Z"', 1795303270165),
@@ -142,6 +150,7 @@ def test_msgpack_is_named() -> None:
 def test_times_become_milliseconds(text: bytes, ms: int) -> None:
     answer = decode(b'{"a":1.50,"@timestamp":%b,"n":{"@timestamp":"x"}}\n' % text)
     assert events(answer) == [{"a": 1.5, "@timestamp": ms, "n": {"@timestamp": "x"}}]
+    assert type(events(answer)[0]["@timestamp"]) is int
     assert b'"a":1.50,' in answer.parts[0].body
     assert answer.parts[0].body.count(b'"@timestamp"') == 2
     assert answer.parts[0].events == PROJECTION.decode(answer.parts[0].body)

@@ -75,6 +75,9 @@ def test_repeated_structured_data_is_read_the_same_way_again() -> None:
     line = '<34>1 2003-08-24T05:14:15Z h a p m [a b="c"] x [z] y'
     assert [event["sd"] for event in events(decode(f"{line}\n{line}\n{line}"))] == [{"a": {"b": "c"}}] * 3
     assert one(line)["message"] == "x [z] y"
+    unfinished = line.removesuffix("] x [z] y")
+    answer = decode(f"{line}\n{unfinished}")
+    assert events(answer)[1] == {"@timestamp": NOW, "message": unfinished}
 
 
 @pytest.mark.parametrize(
