@@ -57,8 +57,7 @@ class Collector:
         self._folder = Path(config.collector.data_dir)
         self._data_dir = DataDir(self._folder) if stored else None
         self._checkpoint = Checkpoint(self._folder / "checkpoint.json" if stored else None)
-        settings = config.collector
-        self._sender = Sender(_token(settings), settings.request_timeout_secs, settings.parallel)
+        self._sender = Sender(_token(config.collector), config.collector.request_timeout_secs)
         self._status = StatusServer(self)
         self._stopping = asyncio.Event()
         self._saved = b""
@@ -89,7 +88,6 @@ class Collector:
     async def _open(self) -> None:
         settings = self.config.collector
         self._checkpoint.load(settings.parallel)
-        self._sender.open()
         host = settings.host or socket.gethostname()
         self.feeds = (
             self._make_feeds(self._checkpoint, host) if self._make_feeds
@@ -219,7 +217,7 @@ class Collector:
             "healthy": not any(lane.trouble for lane in self.lanes),
             "uptime_secs": round(time.time() - self.started_at, 1),
             "inputs": [
-                {"name": feed.name, "lines": feed.lines, "counts": feed.counts(), **feed.status()} for feed in
+                {"name": feed.name, "bytes": feed.bytes, "counts": feed.counts(), **feed.status()} for feed in
                 self.feeds
             ],
             "streams": [

@@ -66,8 +66,8 @@ class ConfirmFeed(Feed):
         if not lines:
             return
         config = self._config
-        what = Range(config.name, config.project, config.ident, "", config.codec, self.lines, self.lines + len(lines))
-        self.lines += len(lines)
+        what = Range(config.name, config.project, config.ident, "", config.codec, self.bytes, self.bytes + len(lines))
+        self.bytes += sum(map(len, lines)) + len(lines)
         self._settled.clear()
         await put(0, self._packer.pack(self, what, self._host, b"\n".join([*lines, b""])))
         await self._settled.wait()

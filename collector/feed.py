@@ -20,8 +20,8 @@ class Feed(ABC):
     def __init__(self, name: str, checkpoint: Checkpoint) -> None:
         self.name = name
         self.checkpoint = checkpoint
-        self.lines = 0
-        """Lines handed over since the start."""
+        self.bytes = 0
+        """Bytes of lines read since the start."""
 
     @abstractmethod
     async def open(self) -> None:

@@ -9,7 +9,7 @@ import zstandard
 
 from collector.checkpoint import Range
 from dpiped.journal.record import PACK, encode_record
-from dpiped.pack import COMPRESS_FROM_BYTES, Head
+from dpiped.pack import COMPRESS_FROM_BYTES, Head, decode_body
 
 if TYPE_CHECKING:
     from collector.feed import Feed
@@ -27,14 +27,17 @@ class Item:
     encoding: str
     body: bytes
     raw_bytes: int
-    lines: int
+
+    def count_lines(self) -> int:
+        """How many lines it has; decompresses, so it is only asked when something is given up."""
+        return decode_body(self.body, self.encoding, self.raw_bytes).count(b"\n")
 
     def frame(self, stream: str, seq: int, nonce: str) -> tuple[bytes, bytes, bytes]:
         """The frame under a batch id, in three pieces."""
         what = self.range
         head = Head(
             project=what.project, ident=what.ident, source=what.source, host=self.host, raw_bytes=self.raw_bytes,
-            count=self.lines, encoding=self.encoding, stream=stream, seq=seq, nonce=nonce, codec=what.codec,
+            encoding=self.encoding, stream=stream, seq=seq, nonce=nonce, codec=what.codec,
         )
         return encode_record(PACK, head, self.body)
 
@@ -48,5 +51,5 @@ class Packer:
     def pack(self, feed: Feed, what: Range, host: str, data: bytes) -> Item:
         """The item of some whole lines."""
         if len(data) < COMPRESS_FROM_BYTES:
-            return Item(feed, what, host, "", data, len(data), data.count(b"\n"))
-        return Item(feed, what, host, "zstd", self._compressor.compress(data), len(data), data.count(b"\n"))
+            return Item(feed, what, host, "", data, len(data))
+        return Item(feed, what, host, "zstd", self._compressor.compress(data), len(data))

@@ -150,7 +150,7 @@ class Lane:
                 continue
             self._give_up(what, "in_doubt", "cannot be read any more, and may have arrived or not")
             if feed is not None:
-                feed.settle(Item(feed, what, "", "", b"", 0, 0))
+                feed.settle(Item(feed, what, "", "", b"", 0))
         if not any(item.raw_bytes for item in items):
             self.stream.batch = None
             self._settle(items)
@@ -239,7 +239,7 @@ class Lane:
         halves = await full[0].feed.halve(full[0])
         at = items.index(full[0])
         if halves is None:
-            self._give_up(full[0].range, "too_large", answer.detail, full[0].lines)
+            self._give_up(full[0].range, "too_large", answer.detail, full[0].count_lines())
             self._settle(items)
             return
         self._halves.extendleft([[halves[1], *items[at + 1 :]], [*items[:at], halves[0]]])
@@ -252,7 +252,7 @@ class Lane:
 
     def _count(self, answer: Answer, items: Sequence[Item]) -> None:
         self.counts["batches"] += 1
-        self.counts["lines"] += sum(item.lines for item in items)
+        self.counts["lines"] += answer.accepted + answer.rejected
         self.counts["bytes"] += sum(item.raw_bytes for item in items)
         self.counts["duplicates"] += answer.duplicate
         self.counts["rejected"] += answer.rejected
@@ -261,7 +261,7 @@ class Lane:
                                 detail=answer.detail)
 
     def _count_doubt(self, items: Sequence[Item]) -> None:
-        lines = sum(item.lines for item in items)
+        lines = sum(item.count_lines() for item in items)
         self.counts["in_doubt"] += lines
         self._telemetry.emit(EventsDropped(plugin="collector", amount=lines, reason="in_doubt"))
 

@@ -6,9 +6,9 @@ import enum
 import random
 from dataclasses import dataclass
 
-import aiohttp
 import msgspec
 
+from collector.http_client import ConnectError, ExchangeError, HttpClient
 from dpiped.batch import BatchId
 from dpiped.journal.record import CONTENT_TYPE
 
@@ -38,6 +38,7 @@ class Answer:
     verdict: Verdict
     detail: str = ""
     retry_after_secs: float = 0.0
+    accepted: int = 0
     rejected: int = 0
     duplicate: bool = False
 
@@ -57,18 +58,11 @@ _VERDICTS = {
 
 
 class Sender:
-    """Keeps connections alive. Use: `open`, `post` from any number of lanes, `close`."""
+    """Keeps connections alive. `post` from any number of lanes, at last `close`."""
 
-    def __init__(self, token: str, timeout_secs: float, connections: int) -> None:
+    def __init__(self, token: str, timeout_secs: float) -> None:
         self._token = token
-        self._timeout = aiohttp.ClientTimeout(total=timeout_secs, sock_connect=min(timeout_secs, 10.0))
-        self._connections = connections
-        self._session: aiohttp.ClientSession | None = None
-
-    def open(self) -> None:
-        """On the event loop."""
-        connector = aiohttp.TCPConnector(limit=self._connections + 1, keepalive_timeout=60.0)
-        self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout, auto_decompress=True)
+        self._client = HttpClient(timeout_secs)
 
     def set_token(self, token: str) -> None:
         """From the next request on."""
@@ -76,28 +70,20 @@ class Sender:
 
     async def post(self, endpoint: str, batch: BatchId, body: bytes) -> Answer:
         """Never raises but when cancelled, after which the batch is in doubt."""
-        assert self._session is not None
         headers = {"Content-Type": CONTENT_TYPE, "X-Dpipe-Batch": f"{batch.stream}/{batch.seq}/{batch.nonce}"}
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
         try:
-            url = f"{endpoint}/ingest"
-            async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as got:
-                text = await got.read()
-        except aiohttp.ClientConnectorError as exc:
-            return Answer(Verdict.REFUSED, f"{endpoint} cannot be reached: {exc.os_error.strerror or exc.os_error}")
-        except aiohttp.ConnectionTimeoutError:
-            return Answer(Verdict.REFUSED, f"{endpoint} cannot be reached: no answer to connect")
-        except (aiohttp.ClientError, TimeoutError, OSError) as exc:
-            return Answer(Verdict.UNANSWERED, f"{endpoint} gave no answer: {type(exc).__name__} {exc}".rstrip())
-        return judge(endpoint, got.status, got.headers.get("Retry-After", ""), text)
-
+            got = await self._client.post(f"{endpoint}/ingest", headers, body)
+        except ConnectError as exc:
+            return Answer(Verdict.REFUSED, f"{endpoint} cannot be reached: {exc}")
+        except ExchangeError as exc:
+            return Answer(Verdict.UNANSWERED, f"{endpoint} gave no answer: {exc}")
+        return judge(endpoint, got.status, got.headers.get("retry-after", ""), got.body)
 
     async def close(self) -> None:
         """Closes all connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._client.close()
 
 
 def judge(endpoint: str, status: int, retry_after: str, text: bytes) -> Answer:
@@ -109,7 +95,7 @@ def judge(endpoint: str, status: int, retry_after: str, text: bytes) -> Answer:
             body = msgspec.json.decode(text, type=_Body)
         except msgspec.DecodeError:  # the status is what counts
             body = _Body()
-        return Answer(verdict, detail, 0.0, body.rejected, body.duplicate)
+        return Answer(verdict, detail, 0.0, body.accepted, body.rejected, body.duplicate)
     return Answer(verdict, detail, _seconds(retry_after))
 
 

@@ -128,7 +128,7 @@ class SpoolFeed(Feed):
             self.telemetry.say(f"the spool cannot be written: {exc}", plugin=self.name, level=logging.ERROR)
             return False
         self._in_hand = ()
-        self.lines += sum(frame.head.count for frame in frames)
+        self.bytes += sum(frame.head.raw_bytes for frame in frames)
         self._loop.call_soon_threadsafe(self._appended.set)
         return True
 
@@ -150,8 +150,8 @@ class SpoolFeed(Feed):
             small = len(data) < COMPRESS_FROM_BYTES
             head = Head(
                 offset=self._storage.next + len(frames), project=self.options.project, ident=self.options.ident,
-                host=host or self.host, accepted_ms=int(time.time() * 1000), count=data.count(b"\n"),
-                raw_bytes=len(data), encoding="" if small else "zstd", codec=self._codec,
+                host=host or self.host, accepted_ms=int(time.time() * 1000), raw_bytes=len(data),
+                encoding="" if small else "zstd", codec=self._codec,
             )
             frames.append(Frame(head, data if small else self._compressor.compress(data)))
         return frames
@@ -174,7 +174,7 @@ class SpoolFeed(Feed):
     def _item(self, frame: Frame) -> Item:
         head = frame.head
         what = Range(self.name, head.project, head.ident, head.source, head.codec, head.offset, head.offset + 1)
-        return Item(self, what, head.host, head.encoding, frame.body, head.raw_bytes, head.count)
+        return Item(self, what, head.host, head.encoding, frame.body, head.raw_bytes)
 
     async def again(self, what: Range) -> Item | None:
         frames, _ = await asyncio.to_thread(self._storage.read, what.start, _all, 1)

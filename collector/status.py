@@ -93,9 +93,9 @@ class StatusServer:
             lines += [f'dpipe_collector_{name}_total{{stream="{lane.stream.id}"}} {lane.counts[name]}'
                       for lane in self._collector.lanes]
         feeds = self._collector.feeds
-        lines += ["# HELP dpipe_collector_input_lines_total Lines read",
-                  "# TYPE dpipe_collector_input_lines_total counter"]
-        lines += [f'dpipe_collector_input_lines_total{{input="{feed.name}"}} {feed.lines}' for feed in feeds]
+        lines += ["# HELP dpipe_collector_input_bytes_total Bytes of lines read",
+                  "# TYPE dpipe_collector_input_bytes_total counter"]
+        lines += [f'dpipe_collector_input_bytes_total{{input="{feed.name}"}} {feed.bytes}' for feed in feeds]
         lines += ["# HELP dpipe_collector_noted_total What happened to inputs",
                   "# TYPE dpipe_collector_noted_total counter"]
         lines += [f'dpipe_collector_noted_total{{input="{feed.name}",what="{what}"}} {amount}'

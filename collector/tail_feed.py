@@ -55,7 +55,7 @@ class TailFeed(Feed):
             items = await self._in_thread(self._step)
             for item in items:
                 assert item.range.mark is not None
-                self.lines += item.lines
+                self.bytes += item.raw_bytes
                 await put(item.range.mark.id, item)
             if not items and not self._follower.done:
                 await asyncio.sleep(POLL_SECS)
