@@ -90,13 +90,11 @@ def _zstd(data: bytes, max_bytes: int) -> bytes:
         size = zstandard.frame_content_size(data)
         if size > max_bytes:
             raise TooLargeError(f"the body has more than {max_bytes} bytes when decompressed")
-        if size > 0 and zstandard.get_frame_parameters(data).window_size <= max(max_bytes, 1 << 27):
-            one = zstandard.ZstdDecompressor().decompressobj()
-            body = one.decompress(data)
-            if not one.eof:
-                raise DamagedError("the body ends in the middle of its zstd data")
-            if not one.unused_data:
-                return body
+        if size > 0:
+            try:
+                return zstandard.ZstdDecompressor().decompress(data, allow_extra_data=False)
+            except zstandard.ZstdError:
+                pass  # several frames, or damaged: the careful way tells
         return _zstd_stream(data, max_bytes)
     except zstandard.ZstdError as exc:
         raise DamagedError(f"the body is not zstd: {exc}") from exc

@@ -16,7 +16,7 @@ from dpiped.pack import EVENTS_IDENT, Pack
 from dpiped.plugin import Output
 from dpiped.runner import CLOSE_SECS, Backoff, Runner, one_line
 from dpiped.telemetry.events import DeliveryRetried
-from dpiped.view import PackView
+from dpiped.view import METADATA_FIELDS, PackView
 
 MAX_BATCH_PACKS = 1_000
 
@@ -28,7 +28,8 @@ class OutputRunner(Runner[OutputOptions]):
 
     def fields(self) -> Iterable[str]:
         plugin = cast("Output[Any]", self.make_plugin())
-        return {*plugin.fields(), *(self.where.fields if self.where else ())}
+        metadata = METADATA_FIELDS if self.options.metadata else ()
+        return {*plugin.fields(), *metadata, *(self.where.fields if self.where else ())}
 
     async def session(self) -> None:
         plugin = self._plugin = cast("Output[Any]", self.make_plugin())

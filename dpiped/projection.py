@@ -15,6 +15,8 @@ import msgspec
 
 TIMESTAMP = "@timestamp"
 """Every projection reads it."""
+HOST, SOURCE = "_host", "_source"
+"""What outputs write into events that have no such key; whether one has it is known even if its value is null."""
 
 
 class JsonObject(msgspec.Struct, gc=False, frozen=True):
@@ -22,6 +24,8 @@ class JsonObject(msgspec.Struct, gc=False, frozen=True):
 
 
 _LEAF = JsonObject | int | float | str | bool | list[Any] | None
+
+_ABSENT = (msgspec.Struct, msgspec.UnsetType)
 
 Value = int | float | str | bool | list[Any] | None
 """What a column holds for each event; None = absent."""
@@ -77,6 +81,10 @@ class Projection:
                 column = [b if a is None else a for a, b in zip(column, other, strict=True)]
         return column
 
+    def nowhere(self, events: Sequence[Any], path: str) -> bool:
+        """Whether no event has the key `_host` or `_source`, not even with null."""
+        return list(map(self._getters[path][0], events)).count(msgspec.UNSET) == len(events)
+
     def _paths(self, path: str) -> tuple[Any, ...]:
         steps = [path] if path == TIMESTAMP else path.split(".")
         names, attributes = self._names, []
@@ -94,8 +102,8 @@ def _read(events: Sequence[Any], getter: Any) -> list[Value]:
         column = list(map(getter, events))
     except AttributeError:  # somewhere a plain value stands where the path goes on
         column = [_careful(event, getter) for event in events]
-    if any(issubclass(kind, msgspec.Struct) for kind in set(map(type, column))):
-        column = [None if isinstance(value, msgspec.Struct) else value for value in column]
+    if any(issubclass(kind, _ABSENT) for kind in set(map(type, column))):
+        column = [None if isinstance(value, _ABSENT) else value for value in column]
     return column
 
 
@@ -124,6 +132,8 @@ def _struct(tree: dict[str, Any]) -> tuple[type[msgspec.Struct], dict[str, Any]]
             inner, deeper = _struct(below)
             kind = inner | int | float | str | bool | list[Any] | None
             default = inner()
+        elif name in (HOST, SOURCE):
+            kind, default = _LEAF | msgspec.UnsetType, msgspec.UNSET
         names[name] = (attribute, deeper)
         specs.append((attribute, kind, msgspec.field(name=name, default=default)))
     return msgspec.defstruct("Projected", specs, gc=False, frozen=True), names

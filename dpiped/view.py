@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from dpiped.pack import Head, Pack
-from dpiped.projection import Projection, Value
+from dpiped.projection import HOST, SOURCE, Projection, Value
 
 if TYPE_CHECKING:
     from dpiped.expressions import Predicate
 
-HOST, SOURCE, IDENT, PROJECT = "_host", "_source", "_ident", "_project"
+IDENT, PROJECT = "_ident", "_project"
 METADATA_FIELDS = (HOST, SOURCE)
 """Fields that outputs write into the events; `_ident` and `_project` can be read in the same way."""
 
@@ -67,7 +67,14 @@ class PackView:
 
     def body_with_metadata(self) -> bytes:
         """The body with `_host` and `_source` of the head in each event that has no such field of its own."""
-        return with_fields(self.body, {HOST: self.head.host, SOURCE: self.head.source})
+        fields = {name: value for name, value in ((HOST, self.head.host), (SOURCE, self.head.source)) if value}
+        if not fields:
+            return self.body
+        if self.projection.fields >= fields.keys():
+            events = self.pack.events(self.projection)
+            if all(self.projection.nowhere(events, name) for name in fields):
+                return _splice(self.body, _members(fields))
+        return with_fields(self.body, fields)
 
     def column(self, path: str) -> list[Value]:
         """The values of a field, shape (count,); None = absent. `_host` and `_source` come from the head if it has them."""
@@ -95,13 +102,20 @@ def with_fields(body: bytes, fields: dict[str, str]) -> bytes:
         return body
     present = [name for name in pieces if b'"' + name.encode() + b'"' in body]
     if not present:
-        return body.replace(b"}\n", _members(pieces) + b"}\n")
+        return _splice(body, _members(pieces))
     lines = []
     for line in body.splitlines(keepends=True):
         event: dict[str, Any] = msgspec.json.decode(line)
         missing = {name: value for name, value in pieces.items() if name not in event}
         lines.append(line[:-2] + _members(missing) + b"}\n" if missing else line)
     return b"".join(lines)
+
+
+def _splice(body: bytes, members: bytes) -> bytes:
+    """Adds members before the closing brace of each line; faster than to search for all closing braces."""
+    lines = body.split(b"\n")
+    lines[-1] = b"}"
+    return (members + b"}\n").join([line[:-1] for line in lines])
 
 
 def _members(fields: dict[str, str]) -> bytes:

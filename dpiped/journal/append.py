@@ -14,8 +14,8 @@ import msgspec
 
 from dpiped.batch import BatchId
 from dpiped.pack import MAX_PACK_BYTES, MAX_PACK_EVENTS, Head
-from dpiped.projection import Projection
-from dpiped.view import HOST, SOURCE, with_fields
+from dpiped.projection import HOST, SOURCE, Projection
+from dpiped.view import with_fields
 
 GATHER_BELOW_EVENTS = 500
 """Drafts of fewer events are gathered."""
@@ -107,13 +107,16 @@ def gather(drafts: Iterable[Draft]) -> list[Draft]:
     open_slots: dict[tuple[str, str], _Slot] = {}
     for draft in drafts:
         key = (draft.head.project, draft.head.ident)
-        slot = open_slots.get(key) if draft.can_be_gathered else None
+        small = draft.can_be_gathered
+        slot = open_slots.get(key) if small else None
         if slot is not None and slot.takes(draft):
             continue
         slot = _Slot([draft], draft.size, draft.head.count)
         slots.append(slot)
-        if draft.can_be_gathered:
+        if small:
             open_slots[key] = slot
+        else:
+            open_slots.pop(key, None)  # what comes later must not overtake it
     return [join(slot.drafts) for slot in slots]
 
 
