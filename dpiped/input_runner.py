@@ -10,10 +10,18 @@ from typing import Any, cast
 from dpiped.codecs import build_codec
 from dpiped.codecs.base import Codec
 from dpiped.config.schema import InputOptions, PluginTable
-from dpiped.errors import FatalPluginError
+from dpiped.errors import FatalPluginError, TemporaryError
 from dpiped.intake import Intake
 from dpiped.plugin import Input, PluginContext
-from dpiped.runner import CLOSE_SECS, RESTART_INITIAL_SECS, RESTART_MAX_SECS, Backoff, Status, Surroundings, one_line
+from dpiped.runner import (
+    RESTART_INITIAL_SECS,
+    RESTART_MAX_SECS,
+    Backoff,
+    Status,
+    Surroundings,
+    close_plugin,
+    one_line,
+)
 from dpiped.telemetry.events import PluginFailed
 
 
@@ -59,10 +67,13 @@ class InputRunner:
         return codec
 
     async def open(self) -> None:
-        """The first opening: what fails here for good keeps the daemon from starting."""
+        """The first opening: what fails here for good keeps the daemon from starting; the rest `run` tries again."""
         if self.ended:
             return
-        await self._open()
+        try:
+            await self._open()
+        except TemporaryError as exc:
+            self.last_error = one_line(exc)
 
     async def _open(self) -> None:
         journal, state = self.around.journal, self.around.state
@@ -75,7 +86,7 @@ class InputRunner:
         try:
             await plugin.open()
         except BaseException:
-            await plugin.close()
+            await close_plugin(plugin, self.name, self.around.telemetry)
             raise
         self._plugin = plugin
 
@@ -107,8 +118,7 @@ class InputRunner:
             await plugin.run(self.intake)
         finally:
             self._plugin = None
-            async with asyncio.timeout(CLOSE_SECS):
-                await plugin.close()
+            await close_plugin(plugin, self.name, self.around.telemetry)
 
     async def _pause(self, exc: Exception, again_secs: float | None) -> None:
         self.last_error = one_line(exc)

@@ -29,6 +29,7 @@ class LevelDb:
         self._path = path
         self._write_buffer_bytes = write_buffer_bytes
         self._lock = threading.Lock()
+        self._closed = False
         self._db = self._open()
 
     def _open(self) -> plyvel.DB:
@@ -39,9 +40,16 @@ class LevelDb:
         except plyvel.Error as exc:
             raise LevelDbError(f"open {self._path}: {exc}") from exc
 
+    def _reopen(self) -> None:
+        """After a failed write the next call, whichever it is, begins with a fresh database. The lock is held."""
+        if self._db.closed and not self._closed:
+            self._db = self._open()
+
     def get(self, key: bytes) -> bytes | None:
         try:
-            value: bytes | None = self._db.get(key, verify_checksums=True)
+            with self._lock:
+                self._reopen()
+                value: bytes | None = self._db.get(key, verify_checksums=True)
         except plyvel.Error as exc:
             raise LevelDbError(f"read {self._path}: {exc}") from exc
         return value
@@ -49,7 +57,10 @@ class LevelDb:
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """(key, value) of all keys with this prefix, in order; the keys come whole."""
         try:
-            with self._db.iterator(prefix=prefix, verify_checksums=True) as found:
+            with self._lock:
+                self._reopen()
+                iterator = self._db.iterator(prefix=prefix, verify_checksums=True)
+            with iterator as found:
                 yield from found
         except plyvel.Error as exc:
             raise LevelDbError(f"read {self._path}: {exc}") from exc
@@ -57,8 +68,7 @@ class LevelDb:
     def write(self, items: Items, *, sync: bool) -> None:
         """All of it or nothing. When it raises, the batch may be in or not: write the same again."""
         with self._lock:
-            if self._db.closed:
-                self._db = self._open()
+            self._reopen()
             try:
                 with self._db.write_batch(transaction=True, sync=sync) as batch:
                     for key, value in items:
@@ -71,4 +81,5 @@ class LevelDb:
                 raise LevelDbError(f"write {self._path}: {exc}") from exc
 
     def close(self) -> None:
+        self._closed = True
         self._db.close()

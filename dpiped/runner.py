@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import random
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -55,6 +56,12 @@ class Surroundings(msgspec.Struct, frozen=True):
     data_dir: Path | None
     snapshot_interval_secs: float = 10.0
     tick_secs: float = 1.0
+
+
+class Closable(Protocol):
+    """An input or an output."""
+
+    async def close(self) -> None: ...
 
 
 class Backoff:
@@ -121,7 +128,7 @@ class Runner(ABC, Generic[Options]):
         state, journal = self.around.state, self.around.journal
         saved = state.synced.get(self.key)
         if saved is None:
-            lost_state = not state.synced and journal.next > 0
+            lost_state = state.is_new and journal.next > 0
             earliest = lost_state or self.options.start == "earliest"
             first = journal.storage.first() if earliest else journal.next
             saved = Saved(first)
@@ -270,6 +277,16 @@ class Runner(ABC, Generic[Options]):
             "lag_packs": max(0, self.around.journal.next - self.reader.cursor), "packs": self.packs, "events": self.events,
             "last_error": self.last_error,
         }
+
+
+async def close_plugin(plugin: Closable, name: str, telemetry: Telemetry) -> None:
+    """Closes within CLOSE_SECS. What goes wrong is said, never raised: it would hide why the plugin ended, even that
+    it was cancelled."""
+    try:
+        async with asyncio.timeout(CLOSE_SECS):
+            await plugin.close()
+    except Exception as exc:
+        telemetry.say("did not close", plugin=name, detail=one_line(exc), level=logging.WARNING)
 
 
 def one_line(exc: BaseException) -> str:

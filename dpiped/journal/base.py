@@ -35,6 +35,8 @@ class Storage(ABC):
     next: int = 0
     """The next offset."""
     used_bytes: int = 0
+    on_damage: Callable[[str], None] = staticmethod(lambda text: None)
+    """Told once of each stored pack that turns out to be damaged when it is read; in any thread."""
 
     @abstractmethod
     def open(self) -> Recovered:

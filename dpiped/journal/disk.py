@@ -9,9 +9,11 @@ from __future__ import annotations
 import mmap
 import os
 import threading
-from bisect import bisect_right
+from array import array
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from dpiped.journal.base import Recovered, Storage, Wanted, learn
 from dpiped.journal.record import OVERHEAD_BYTES, Dropped, Frame, Marks
@@ -42,6 +44,8 @@ class DiskStorage(Storage):
         self._segments: list[Segment] = []
         self._indexed: list[Segment] = []
         """Closed segments whose positions are in memory, because somebody reads them."""
+        self._damaged: set[tuple[Path, int]] = set()
+        """Places of packs that were found damaged, so that each is counted once."""
         self._lock = threading.Lock()
         self._fd = -1
         self._good = 0
@@ -187,28 +191,21 @@ class DiskStorage(Storage):
     def _read_segment(
         self, segment: Segment, offset: int, wanted: Callable[[Route], bool], most_bytes: int
     ) -> tuple[list[Frame], int]:
-        with self._lock:
-            size, end, loaded = segment.size, segment.end, len(segment.offsets) > 0
-        if not loaded:
-            try:
-                found = scan(segment.path)
-            except FileNotFoundError:
-                return [], end
-            with self._lock:
-                segment.offsets, segment.positions = found.offsets, found.positions
-                self._indexed.append(segment)
-                if len(self._indexed) > INDEXED_SEGMENTS:
-                    self._indexed.pop(0).forget_positions()
-        frames, taken = [], 0
         try:
-            file = segment.path.open("rb")
-        except FileNotFoundError:  # freed meanwhile: nobody wants it
-            return [], end
+            opened = self._open_indexed(segment)
+        except FileNotFoundError:
+            self._say_damaged(segment.path, -1, offset)
+            return [], segment.end
+        if opened is None:
+            return [], offset  # freed, rewritten or forgotten meanwhile: the caller looks again
+        file, size, end, offsets, positions = opened
+        frames, taken = [], 0
         with file, mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as data:
-            with self._lock:
-                index, positions, offsets = segment.position(offset), segment.positions, segment.offsets
+            index = bisect_left(offsets, offset)
             while index < len(positions) and offsets[index] < end:
                 frame = read_frame(data, positions[index])
+                if frame is None:
+                    self._say_damaged(segment.path, positions[index], offsets[index])
                 index += 1
                 if frame is not None and wanted(Route.of(frame.head)):
                     frames.append(frame)
@@ -216,6 +213,27 @@ class DiskStorage(Storage):
                     if taken >= most_bytes:
                         return frames, frame.head.offset + 1
         return frames, end
+
+    def _open_indexed(self, segment: Segment) -> tuple[BinaryIO, int, int, array[int], array[int]] | None:
+        """(file, size, end, offsets, positions) that belong together; None when the file is no longer this one."""
+        indexed = len(segment.offsets) > 0
+        found = Segment(segment.path) if indexed else _scan_if_there(segment.path)
+        with self._lock:
+            if segment not in self._segments or (indexed and not segment.offsets):
+                return None
+            if not indexed:
+                if not found.offsets:
+                    raise FileNotFoundError(segment.path)
+                segment.offsets, segment.positions = found.offsets, found.positions
+                self._indexed.append(segment)
+                if len(self._indexed) > INDEXED_SEGMENTS:
+                    self._indexed.pop(0).forget_positions()
+            return segment.path.open("rb"), segment.size, segment.end, segment.offsets, segment.positions
+
+    def _say_damaged(self, path: Path, at: int, offset: int) -> None:
+        if (path, at) not in self._damaged:
+            self._damaged.add((path, at))
+            self.on_damage(f"{path.name}: pack {offset} at byte {at} is damaged")
 
     # ---- free ----------------------------------------------------------------------------------------------------
     def free(self, wanted: Wanted, below: int) -> int:
@@ -230,8 +248,8 @@ class DiskStorage(Storage):
     def _free_segment(self, segment: Segment, wanted: Wanted) -> None:
         kept = sum(share.size for route, share in segment.shares.items() if wanted(route, share.first, share.last))
         if kept == 0 and segment is self._segments[0]:
-            segment.path.unlink()
             with self._lock:
+                segment.path.unlink()
                 self._segments.remove(segment)
                 self.used_bytes -= segment.size
         elif kept < segment.size * REWRITE_BELOW and (kept or segment.shares):
@@ -239,28 +257,29 @@ class DiskStorage(Storage):
 
     def _rewrite(self, segment: Segment, wanted: Wanted) -> None:
         """Leaves only wanted packs, under the same name, and names what was dropped."""
-        frames, _ = self._read_segment(
-            segment, segment.first, lambda route: wanted(route, segment.first, segment.end - 1), segment.size
-        )
-        frames = [frame for frame in frames
-                  if wanted(Route.of(frame.head), frame.head.offset, frame.head.offset)]
+        frames: list[Frame] = []
+        at = segment.first
+        while at < segment.end:
+            some, at = self._read_segment(segment, at, lambda route: wanted(route, segment.first, segment.end - 1),
+                                          segment.size)
+            frames += [frame for frame in some if wanted(Route.of(frame.head), frame.head.offset, frame.head.offset)]
         gone = _gaps([frame.head.offset for frame in frames], segment.first, segment.end)
         path = segment.path.with_suffix(".tmp")
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640)
         try:
-            size = write_all(fd, group_pieces(frames, segment.marks, Dropped(gone)))
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        if size + OVERHEAD_BYTES >= segment.size:
+            _write_file(path, group_pieces(frames, segment.marks, Dropped(gone)))
+            fresh = scan(path)
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
+        if fresh.size + OVERHEAD_BYTES >= segment.size:
             path.unlink()
             return
-        path.rename(segment.path)
-        self._sync_folder()
-        fresh = scan(segment.path)
-        with self._lock:
+        with self._lock:  # a reader opens either the old file with its places, or the new one with its own
+            path.rename(segment.path)
+            fresh.path = segment.path
             self.used_bytes += fresh.size - segment.size
             self._segments[self._segments.index(segment)] = fresh
+        self._sync_folder()
 
     def free_disk_bytes(self) -> int | None:
         stat = os.statvfs(self._folder)
@@ -270,6 +289,22 @@ class DiskStorage(Storage):
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def _scan_if_there(path: Path) -> Segment:
+    try:
+        return scan(path)
+    except FileNotFoundError:  # freed meanwhile, or deleted by somebody
+        return Segment(path)
+
+
+def _write_file(path: Path, pieces: Sequence[bytes]) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640)
+    try:
+        write_all(fd, pieces)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _gaps(offsets: Sequence[int], first: int, end: int) -> list[tuple[int, int]]:

@@ -64,6 +64,9 @@ class Journal:
         self.window = Window(pool, 0)
         self._queue: deque[Append] = deque()
         self._writing: list[Append] = []
+        self._written = asyncio.Event()
+        """Set when nothing is being written."""
+        self._written.set()
         self._queued_bytes = 0
         self._waiting = asyncio.Event()
         self._room = asyncio.Event()
@@ -80,6 +83,7 @@ class Journal:
     async def open(self, at_least: int = 0) -> Recovered:
         """Opens the storage; the next offset is at least `at_least`, what cursors and saved boundaries know."""
         loop = asyncio.get_running_loop()
+        self.storage.on_damage = self._count_damage
         found = await loop.run_in_executor(self._writer, self.storage.open)
         self.marks = found.marks
         self.storage.next = max(self.storage.next, at_least)
@@ -89,6 +93,10 @@ class Journal:
         if found.lost:
             self._telemetry.emit(DataLost(place="journal", amount=found.lost, reason="offsets missing between segments"))
         return found
+
+    def _count_damage(self, text: str) -> None:
+        """Called in a reading thread."""
+        self._telemetry.emit(DataLost(place="journal", amount=1, reason=text))
 
     async def close(self) -> None:
         """After the writer task has ended."""
@@ -136,9 +144,8 @@ class Journal:
             self._queue.remove(item)
             self._unqueue(item)
             item.answer.cancel()
-        writing = [item.answer for item in self._writing if item.owner == owner]
-        if writing:
-            await asyncio.wait(writing)
+        while any(item.owner == owner for item in self._writing):  # not its answer: who was cancelled has none
+            await self._written.wait()
 
     def _unqueue(self, item: Append) -> None:
         self._queued_bytes -= item.size
@@ -150,12 +157,14 @@ class Journal:
         while True:
             await self._waiting.wait()
             items = self._writing = self._take()
+            self._written.clear()
             answers, drafts = self._judge(items)
             if drafts:
                 failed = await self._write(gather(drafts))
                 if failed is not None:
                     answers = dict.fromkeys(items, failed)
             self._writing = []
+            self._written.set()
             for item in items:
                 _answer(item, answers[item])
 

@@ -97,7 +97,10 @@ class Reader:
     async def _pull_stored(self, most_bytes: int) -> list[Pack]:
         journal = self._journal
         while self._at < journal.window.base:
-            frames, self._at = await journal.read_stored(self._at, self.wants, most_bytes)
+            end = journal.next  # what the writer syncs meanwhile is not readable before it is announced
+            found, at = await journal.read_stored(self._at, self.wants, most_bytes)
+            frames = [frame for frame in found if frame.head.offset < end]
+            self._at = min(at, end)
             if frames:
                 packs = [journal.pool.take(frame.head, frame.body, None, self.name) for frame in frames]
                 self._pulled.extend(packs)

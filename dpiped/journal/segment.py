@@ -63,7 +63,7 @@ class Share(msgspec.Struct, gc=False):
     last: int = -1
 
 
-@dataclass
+@dataclass(eq=False)
 class Segment:
     """What is known of one file; positions are kept only while somebody reads it."""
 
@@ -137,20 +137,30 @@ def scan(path: Path, good_size: int | None = None) -> Segment:
         return segment
     with path.open("rb") as file, mmap.mmap(file.fileno(), segment.size, access=mmap.ACCESS_READ) as data:
         for place in places(data, segment.damage):
-            _note(segment, place, data[place.at + PREFIX_BYTES : place.at + PREFIX_BYTES + place.head_length])
+            _note(segment, place, data)
     return segment
 
 
-def _note(segment: Segment, place: Place, head: bytes) -> None:
+def _note(segment: Segment, place: Place, data: mmap.mmap) -> None:
+    head = data[place.at + PREFIX_BYTES : place.at + PREFIX_BYTES + place.head_length]
     try:
         if place.kind == PACK:
-            segment.add(decode_head(head), place.at, place.end - place.at)
+            found = decode_head(head)
+            expected = segment.end if segment.end >= 0 else int(segment.path.stem)
+            if found.offset != expected and not _is_whole(data, place):  # a flipped bit must not shift what follows
+                segment.damage.append(f"record at byte {place.at}: wrong checksum")
+                return
+            segment.add(found, place.at, place.end - place.at)
         elif place.kind == MARKS:
             segment.marks = msgspec.msgpack.decode(head, type=Marks)
         elif place.kind == DROPPED:
             segment.add_dropped(msgspec.msgpack.decode(head, type=Dropped).ranges)
     except msgspec.DecodeError as exc:
         segment.damage.append(f"head at byte {place.at}: {exc}")
+
+
+def _is_whole(data: mmap.mmap, place: Place) -> bool:
+    return check_record(data[place.at : place.end], place.head_length, place.body_length)
 
 
 def whole_groups(path: Path) -> tuple[int, int]:
@@ -188,7 +198,7 @@ def _intact(data: mmap.mmap, begin: int, end: int) -> bool:
         if prefix is None:
             return False
         place = Place(prefix[0], at, prefix[1], prefix[2])
-        if not check_record(data[at : place.end], place.head_length, place.body_length):
+        if not _is_whole(data, place):
             return False
         at = place.end
     return True

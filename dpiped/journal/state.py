@@ -21,7 +21,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from dpiped.errors import DpipeError
-from dpiped.leveldb import Items, LevelDbError
+from dpiped.leveldb import Items
 
 VERSION = b"1"
 
@@ -51,6 +51,8 @@ class Saved(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """Boundaries [first, end) of the stable batch that is or was being written."""
     seen_ms: int = 0
     """When a config last had this runner."""
+    batch_epoch: str = ""
+    """Epoch of the first pack of `batch`: with the boundaries it names the batch for ever."""
 
 
 class Database(Protocol):
@@ -95,12 +97,15 @@ class State:
         self._flushing: asyncio.Task[None] | None = None
         self.synced: dict[RunnerKey, Saved] = {}
         """What is on disk of each runner."""
+        self.is_new = False
+        """Nothing was there at `open`: a first start, or the state was lost."""
 
     def open(self) -> None:
         """Reads all cursors; blocking. Syncs once, since what is found may not have been synced by the daemon before."""
         version = self._database.get(b"v")
         if version not in (None, VERSION):
             raise DpipeError(f"state has layout {version!r}, this dpiped knows {VERSION!r}: start the newer one")
+        self.is_new = version is None
         self._database.write([(b"v", VERSION)], sync=True)
         for key, value in self._database.scan(b"c\0"):
             kind, name, type_name = key.decode().split("\0")[1:]
@@ -162,10 +167,10 @@ class State:
             error: Exception | None = None
             try:
                 await loop.run_in_executor(self._thread, partial(self._database.write, batch, sync=True))
-            except LevelDbError as exc:
+            except Exception as exc:  # whatever it is, those who wait have to know
                 error = exc
             for _, done in waiting:
-                if done.cancelled():
+                if done.done():
                     continue
                 if error is None:
                     done.set_result(None)
