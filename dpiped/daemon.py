@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import uvloop
 
+import dpiped.codecs.lines  # noqa: F401 - numpy is loaded at the start, not with the first event
 from dpiped.config.schema import DaemonConfig
 from dpiped.engine import Engine
 from dpiped.errors import ConfigError, DpipeError, LockedError

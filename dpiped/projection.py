@@ -81,9 +81,12 @@ class Projection:
                 column = [b if a is None else a for a, b in zip(column, other, strict=True)]
         return column
 
-    def nowhere(self, events: Sequence[Any], path: str) -> bool:
-        """Whether no event has the key `_host` or `_source`, not even with null."""
-        return list(map(self._getters[path][0], events)).count(msgspec.UNSET) == len(events)
+    def lacks(self, events: Sequence[Any], paths: Iterable[str]) -> bool:
+        """Whether it is sure that no event has one of the keys `_host`, `_source`, not even with null."""
+        return all(
+            path in self.fields and list(map(self._getters[path][0], events)).count(msgspec.UNSET) == len(events)
+            for path in paths
+        )
 
     def _paths(self, path: str) -> tuple[Any, ...]:
         steps = [path] if path == TIMESTAMP else path.split(".")

@@ -70,10 +70,9 @@ class PackView:
         fields = {name: value for name, value in ((HOST, self.head.host), (SOURCE, self.head.source)) if value}
         if not fields:
             return self.body
-        if self.projection.fields >= fields.keys():
-            events = self.pack.events(self.projection)
-            if all(self.projection.nowhere(events, name) for name in fields):
-                return _splice(self.body, _members(fields))
+        events = self.pack.known(self.projection)
+        if events is not None and self.projection.lacks(events, fields):
+            return _splice(self.body, _members(fields))
         return with_fields(self.body, fields)
 
     def column(self, path: str) -> list[Value]:
