@@ -19,9 +19,11 @@ class BatchId(NamedTuple):
 class Batch:
     """Some packs in journal order, as the runner of one output wants them. The same batch comes again after TemporaryError."""
 
-    __slots__ = ("_bodies", "count", "metadata", "views")
+    __slots__ = ("_bodies", "count", "metadata", "name", "views")
 
-    def __init__(self, views: Sequence[PackView], metadata: bool = True) -> None:
+    def __init__(self, views: Sequence[PackView], metadata: bool = True, name: str = "") -> None:
+        self.name = name
+        """Of stable batches: EPOCH-FIRST-LAST, the same after a crash, also when some of its packs are gone."""
         self.views = views
         self.metadata = metadata
         self.count = sum(view.count for view in views)

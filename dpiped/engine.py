@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from dpiped.config.schema import DEFAULT_PROJECT, DaemonConfig
+from dpiped.config.schema import DaemonConfig
 from dpiped.deadletter import DeadLetters
 from dpiped.errors import FatalPluginError, UnavailableError
 from dpiped.filter_runner import FilterRunner, StatefulFilterRunner
@@ -58,21 +58,18 @@ class Engine:
         self.journal: Journal
         self.around: Surroundings
         self.admin: AdminServer | None = None
-        self._writer: asyncio.Task[None] | None = None
+        self._writer: asyncio.Task[None]
 
     # ---- life ------------------------------------------------------------------------------------------------------
     async def run(self) -> None:
         """Until `stop` is called or all inputs have ended. Raises LockedError, FatalPluginError, OSError at start."""
         self._data_dir.lock()
-        try:
-            await self._open()
-            try:
-                self.admin = await self._serve()
-                await self._work()
-            finally:
-                await self._close()
-        finally:
-            self._data_dir.unlock()
+        async with AsyncExitStack() as opened:
+            opened.callback(self._data_dir.unlock)
+            await self._open(opened)
+            self.admin = await self._serve()
+            opened.push_async_callback(self.admin.close)
+            await self._work()
 
     def stop(self) -> None:
         """Asks for a stop; `run` returns when everything is drained and saved."""
@@ -82,21 +79,26 @@ class Engine:
     def durable(self) -> bool:
         return self.config.journal.type == "disk"
 
-    async def _open(self) -> None:
+    async def _open(self, opened: AsyncExitStack) -> None:
+        """What `opened` is told is closed in the reverse order, also when something further on fails."""
         folder = self._data_dir.path
         state = State(await asyncio.to_thread(LevelDb, folder / "state") if self.durable else _memory_database())
+        opened.push_async_callback(state.close)
         await asyncio.to_thread(state.open)
         letters = DeadLetters(await asyncio.to_thread(LevelDb, folder / "deadletter"), self.telemetry)
+        opened.callback(letters.close)
         await asyncio.to_thread(letters.open)
         storage: Storage = DiskStorage(folder / "journal") if self.durable else MemoryStorage(state.highest)
         self.journal = Journal(
             storage, self.pool, self.telemetry, max_bytes=self.config.journal.max_bytes,
             min_free_bytes=self._min_free_bytes(folder), on_commit=self.router.commit, readers=lambda: self.router.readers,
         )
+        opened.push_async_callback(self.journal.close)
         await self.journal.open(at_least=state.highest)
         self.around = Surroundings(self.journal, self.router, state, letters, self.telemetry, folder,
                                    self.config.engine.snapshot_interval_secs, self.config.engine.tick_secs)
         self._writer = asyncio.create_task(self.journal.run(), name="journal writer")
+        opened.push_async_callback(self._end_writer)
         self._build()
         for runner in self.runners:
             await runner.attach()
@@ -134,7 +136,8 @@ class Engine:
         inputs_done = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             services = [group.create_task(Janitor(self.around, self.runners).run(), name="janitor"),
-                        group.create_task(SelfReport(self.journal, self.telemetry).run(), name="self report")]
+                        group.create_task(SelfReport(self.journal, self.telemetry).run(), name="self report"),
+                        group.create_task(self._watch_writer(), name="writer watch")]
             services += [group.create_task(runner.run(), name=f"runner {runner.name}") for runner in self.runners]
             if any(isinstance(runner, StatefulFilterRunner) for runner in self.runners):
                 services.append(group.create_task(self._tick(), name="ticker"))
@@ -171,7 +174,7 @@ class Engine:
             await asyncio.sleep(self.config.engine.tick_secs)
             head = Head(ident=TICK_IDENT, accepted_ms=int(time.time() * 1000))
             try:
-                await self.journal.append("ticker", "input", [Lot([Draft(head, b"")])])
+                await self.journal.append("~ticker", "input", [Lot([Draft(head, b"")])])
             except UnavailableError:
                 continue  # a full journal has no time either; the next tick tells it
 
@@ -198,17 +201,16 @@ class Engine:
     async def _finish(self, runner: StatefulFilterRunner) -> None:
         body = b'{"control":"finish"}\n'
         head = Head(ident=CONTROL_IDENT, accepted_ms=int(time.time() * 1000), raw_bytes=len(body), only=runner.name)
-        await self.journal.append("engine", "control", [Lot([Draft(head, body)])])
+        await self.journal.append("~engine", "control", [Lot([Draft(head, body)])])
 
-    async def _close(self) -> None:
-        if self.admin is not None:
-            await self.admin.close()
-        if self._writer is not None:
-            self._writer.cancel()
-            await asyncio.wait((self._writer,))
-        await self.journal.close()
-        await self.around.state.close()
-        self.around.deadletters.close()
+    async def _end_writer(self) -> None:
+        self._writer.cancel()
+        await asyncio.wait((self._writer,))
+
+    async def _watch_writer(self) -> None:
+        """The writer outlives all other tasks; should it fail, the daemon ends with its error instead of standing still."""
+        await asyncio.wait((self._writer,))
+        self._writer.result()
 
     def report(self) -> list[dict[str, object]]:
         """Every input and runner, for `/admin/stat` and the dump of USR1."""

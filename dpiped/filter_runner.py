@@ -20,7 +20,6 @@ from dpiped.journal.append import Draft, Lot
 from dpiped.pack import CONTROL_IDENT, MAX_HOPS, TICK_IDENT, Head, Pack, Route
 from dpiped.plugin import Filter, PackDraft, StatefulFilter
 from dpiped.runner import CLOSE_SECS, Runner, one_line
-from dpiped.telemetry.events import EventsRejected
 from dpiped.view import PackView
 from dpiped.windows import WindowPolicy
 
@@ -32,6 +31,8 @@ class FilterRunner(Runner[FilterOptions]):
     """Hands packs to the filter one by one, appends what it emits, and goes on only when that is synced."""
 
     _plugin: Filter[Any]
+    _in_hand = False
+    """The plugin has seen a pack that is not finished."""
 
     def fields(self) -> Iterable[str]:
         plugin = cast("Filter[Any]", self.make_plugin())
@@ -39,6 +40,7 @@ class FilterRunner(Runner[FilterOptions]):
 
     async def session(self) -> None:
         self._plugin = cast("Filter[Any]", self.make_plugin())
+        self._in_hand = False
         await self._gather_skips()
         await self.prepare()
         self.status = "running"
@@ -49,15 +51,21 @@ class FilterRunner(Runner[FilterOptions]):
                     await self.save_cursor()
                     continue
                 for pack in await self.reader.pull(PULL_BYTES, PULL_PACKS):
+                    self._in_hand = True
                     await self._process(pack)
+                    self._in_hand = False
                     await asyncio.sleep(0)
         except asyncio.CancelledError:
-            try:
-                async with asyncio.timeout(CLOSE_SECS):
-                    await self.save_cursor()
-            except TimeoutError:
-                self.around.telemetry.say("snapshot not saved at the stop", plugin=self.name)
+            if not self._in_hand:  # else its state knows half of a pack: the next start goes on from the last snapshot
+                await self._last_save()
             raise
+
+    async def _last_save(self) -> None:
+        try:
+            async with asyncio.timeout(CLOSE_SECS):
+                await self.save_cursor()
+        except TimeoutError:
+            self.around.telemetry.say("snapshot not saved at the stop", plugin=self.name)
 
     async def prepare(self) -> None:
         """Before the first pack; stateful filters get their state back here."""
@@ -115,8 +123,6 @@ class FilterRunner(Runner[FilterOptions]):
         """All emissions of the offset in one write; returns when they are synced."""
         head = pack.head
         if head.hops >= MAX_HOPS:
-            self.around.telemetry.emit(EventsRejected(plugin=self.name, amount=sum(draft.count for draft in drafts),
-                                                      reason=f"more than {MAX_HOPS} hops"))
             await self.bury(PackView(pack, self.around.router.projection_of(pack.route)),
                             dict.fromkeys(range(head.count), f"more than {MAX_HOPS} hops: do filters feed each other?"))
             return
@@ -177,7 +183,7 @@ class StatefulFilterRunner(FilterRunner):
                 "config keys that shape its state were changed: the filter starts empty at its cursor", plugin=self.name)
             await self.around.state.forget_snapshot(self.key)
         else:
-            self._plugin.restore(self.around.state.snapshot(self.key))
+            self._plugin.restore(await asyncio.to_thread(self.around.state.snapshot, self.key))
         if self.saved.fingerprint != fingerprint:
             await self.save(msgspec.structs.replace(self.saved, fingerprint=fingerprint))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,11 @@ class Janitor:
     async def run(self) -> None:
         while True:
             await asyncio.sleep(PERIOD_SECS)
-            await self.free()
+            try:
+                await self.free()
+            except OSError as exc:  # the next round tries again
+                self._around.telemetry.say("room of the journal cannot be given back", level=logging.ERROR,
+                                           detail=exc.strerror or str(exc))
             self._measure()
             self._report_idle_packs()
 

@@ -14,8 +14,8 @@ from dpiped.config.schema import OutputOptions
 from dpiped.errors import LostTrackError, RejectedError, TemporaryError
 from dpiped.pack import EVENTS_IDENT, Pack
 from dpiped.plugin import Output
-from dpiped.runner import CLOSE_SECS, Backoff, Runner, one_line
-from dpiped.telemetry.events import DeliveryRetried
+from dpiped.runner import CLOSE_SECS, Backoff, Runner, close_plugin, one_line
+from dpiped.telemetry.events import DataLost, DeliveryRetried
 from dpiped.view import METADATA_FIELDS, PackView
 
 MAX_BATCH_PACKS = 1_000
@@ -25,6 +25,8 @@ class OutputRunner(Runner[OutputOptions]):
     """Delivery is at least once; its effect exactly once where the output says so."""
 
     _plugin: Output[Any]
+    _suspect = -1
+    """Up to this offset packs go one by one: a batch of them made the plugin raise, and one of them may be why."""
 
     def fields(self) -> Iterable[str]:
         plugin = cast("Output[Any]", self.make_plugin())
@@ -33,8 +35,10 @@ class OutputRunner(Runner[OutputOptions]):
 
     async def session(self) -> None:
         plugin = self._plugin = cast("Output[Any]", self.make_plugin())
+        is_open = False
         try:
             await plugin.open(self.saved.plugin)
+            is_open = True
             self.status = "running"
             await self._finish_stable_batch()
             while True:
@@ -47,11 +51,11 @@ class OutputRunner(Runner[OutputOptions]):
                     await self._process(packs)
                 await asyncio.sleep(0)
         except asyncio.CancelledError:
-            await self._last_save()
+            if is_open:  # before, it knows less than what is saved
+                await self._last_save()
             raise
         finally:
-            async with asyncio.timeout(CLOSE_SECS):
-                await plugin.close()
+            await close_plugin(plugin, self.name, self.around.telemetry)
 
     async def _last_save(self) -> None:
         """At a stop: what was written is made durable and the cursor saved, if that goes quickly."""
@@ -65,10 +69,11 @@ class OutputRunner(Runner[OutputOptions]):
     async def _collect(self) -> list[Pack]:
         """The packs of the next batch: what is there, up to the limits, waiting `max_secs` for a full one."""
         limits = self.options.batch
-        most = 1 if self._tries else MAX_BATCH_PACKS  # after a failure one by one, to find the one that fails
+        careful = bool(self._tries) or self.reader.cursor <= self._suspect
+        most = 1 if careful else MAX_BATCH_PACKS
         packs = await self.reader.pull(limits.max_bytes, most)
         deadline = time.monotonic() + limits.max_secs
-        while packs and not self._tries and not self._is_full(packs):
+        while packs and not careful and not self._is_full(packs):
             left = deadline - time.monotonic()
             if left <= 0 or len(packs) >= MAX_BATCH_PACKS or not await self._more_within(left):
                 break
@@ -88,13 +93,14 @@ class OutputRunner(Runner[OutputOptions]):
         return True
 
     # ---- one batch -------------------------------------------------------------------------------------------------
-    async def _process(self, packs: list[Pack]) -> None:
+    async def _process(self, packs: list[Pack], name: str = "") -> None:
+        """`name`: of a stable batch that was begun before."""
         views = [self.view(pack) for pack in packs if self.control(pack) is None]
         views = [view for view in views if view.count and not self.skipped(view.pack) and not self._caused(view)]
         if views:
-            if self._plugin.stable_batches:
-                await self._save_boundaries(packs)
-            await self._deliver(Batch(views, self.options.metadata))
+            if self._plugin.stable_batches and not name:
+                name = await self._save_boundaries(packs)
+            await self._deliver(Batch(views, self.options.metadata, name))
         self.done(packs, sum(view.count for view in views))
 
     def _caused(self, view: PackView) -> bool:
@@ -118,8 +124,10 @@ class OutputRunner(Runner[OutputOptions]):
                 self._recovered()
                 return await self._bury_rejected(batch, exc)
             except Exception as exc:
-                if self.failed_on(batch.views[0].head.offset) and len(batch.views) == 1:
+                whole = len(batch.views) == 1 or self._plugin.stable_batches  # a stable batch is never cut up
+                if self.failed_on(batch.views[0].head.offset) and whole:
                     return await self._give_up(batch, exc)
+                self._suspect = -1 if whole else batch.views[-1].head.offset
                 raise
             else:
                 return self._recovered()
@@ -152,10 +160,14 @@ class OutputRunner(Runner[OutputOptions]):
         await self._plugin.flush()
         await self.save(msgspec.structs.replace(self.saved, cursor=cursor, plugin=self._plugin.saved(), batch=None))
 
-    async def _save_boundaries(self, packs: list[Pack]) -> None:
-        first, end = packs[0].head.offset, packs[-1].head.offset + 1
+    async def _save_boundaries(self, packs: list[Pack]) -> str:
+        """With the cursor, so that packs of an earlier batch cannot come again in another one."""
+        first, end, epoch = packs[0].head.offset, packs[-1].head.offset + 1, packs[0].head.epoch
         if self.saved.batch != (first, end):
-            await self.save(msgspec.structs.replace(self.saved, batch=(first, end)))
+            await self._plugin.flush()
+            await self.save(msgspec.structs.replace(self.saved, cursor=self.reader.cursor, plugin=self._plugin.saved(),
+                                                    batch=(first, end), batch_epoch=epoch))
+        return _batch_name(epoch, first, end)
 
     async def _finish_stable_batch(self) -> None:
         """The batch that was begun before a crash, the same again; what is left of it goes under the same name."""
@@ -163,13 +175,24 @@ class OutputRunner(Runner[OutputOptions]):
             return
         first, end = self.saved.batch
         packs: list[Pack] = []
-        while self.reader.behind and (not packs or packs[-1].head.offset < end - 1):
+        while not packs or packs[-1].head.offset < end - 1:
             more = await self.reader.pull(1, 1)
             if not more:
                 break
             packs += more
-        if packs:
-            await self._process([pack for pack in packs if first <= pack.head.offset < end])
+        mine = [pack for pack in packs if pack.head.offset < end]
+        if mine:
+            await self._process(mine, _batch_name(self.saved.batch_epoch, first, end))
+        else:
+            reason = f"all packs of the batch {first} to {end - 1} are gone: it is given up"
+            self.around.telemetry.emit(DataLost(place=self.name, amount=end - first, reason=reason))
+            await self.save(msgspec.structs.replace(self.saved, batch=None))
+        if len(mine) < len(packs):  # the next one was looked at only to see that it is the next
+            self.reader.rewind(packs[-1].head.offset)
+
+
+def _batch_name(epoch: str, first: int, end: int) -> str:
+    return f"{epoch}-{first:012x}-{end - 1:012x}"
 
 
 def _size(packs: list[Pack]) -> int:

@@ -54,7 +54,7 @@ class SelfReport:
             self._left_out = 0
         drafts = [self._draft(plugin, lines, heard) for plugin, lines in by_plugin.items()]
         try:
-            await self._journal.append("self report", "input", [Lot(drafts)])
+            await self._journal.append("~self report", "input", [Lot(drafts)])
         except UnavailableError:
             self._left_out += len(heard)
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from dpiped.pack import Pack, Route
 
 if TYPE_CHECKING:
     from dpiped.journal.journal import Journal
+    from dpiped.journal.record import Frame
 
 READ_BYTES = 4 << 20
 """What a lagging runner reads from the segments at a time, compressed."""
+TYPICAL_RATIO = 4
+"""Stored bodies are about so much smaller; a read of more than a batch takes is cut, and read again."""
 _MEMO_ROUTES = 50_000
 
 
@@ -72,7 +75,7 @@ class Reader:
         if not self._behind.is_set():
             return []
         if self._at < window.base:
-            packs = await self._pull_stored(min(most_bytes, READ_BYTES))
+            packs = await self._pull_stored(most_bytes, most_packs)
             if packs:
                 return packs
         return self._pull_recent(most_bytes, most_packs)
@@ -94,13 +97,16 @@ class Reader:
         self._pulled.extend(packs)
         return packs
 
-    async def _pull_stored(self, most_bytes: int) -> list[Pack]:
+    async def _pull_stored(self, most_bytes: int, most_packs: int) -> list[Pack]:
         journal = self._journal
+        stored_bytes = min(max(most_bytes // TYPICAL_RATIO, 1), READ_BYTES)
         while self._at < journal.window.base:
             end = journal.next  # what the writer syncs meanwhile is not readable before it is announced
-            found, at = await journal.read_stored(self._at, self.wants, most_bytes)
+            found, at = await journal.read_stored(self._at, self.wants, stored_bytes)
             frames = [frame for frame in found if frame.head.offset < end]
-            self._at = min(at, end)
+            kept = _within(frames, most_bytes, most_packs)
+            self._at = frames[kept].head.offset if kept < len(frames) else min(at, end)
+            frames = frames[:kept]
             if frames:
                 packs = [journal.pool.take(frame.head, frame.body, None, self.name) for frame in frames]
                 self._pulled.extend(packs)
@@ -126,3 +132,13 @@ class Reader:
             self._behind.set()
         else:
             self._behind.clear()
+
+
+def _within(frames: Sequence[Frame], most_bytes: int, most_packs: int) -> int:
+    """How many of the frames a batch takes: it ends with the pack that reaches `most_bytes`, as in the window."""
+    size = 0
+    for number, frame in enumerate(frames):
+        if number >= most_packs or size >= most_bytes:
+            return number
+        size += frame.head.raw_bytes
+    return len(frames)
