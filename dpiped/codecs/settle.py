@@ -25,6 +25,11 @@ TIME_KEY, HOST_KEY = b'"@timestamp"', b'"_host"'
 
 def bounds(column: Sequence[Any]) -> tuple[int, int] | None:
     """(smallest, largest) if all are integer milliseconds, else None."""
+    if len(column) < 64:  # numpy costs more than it saves
+        if set(map(type, column)) != {int}:
+            return None
+        low, high = min(column), max(column)
+        return (low, high) if low >= MILLISECONDS_FROM and high <= LAST_MS else None
     try:
         stamps = np.frombuffer(array("q", column), np.int64)
     except (TypeError, OverflowError):
