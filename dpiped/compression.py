@@ -46,6 +46,11 @@ def decompress(encoding: str, data: bytes, max_bytes: int) -> bytes:
     raise UnknownEncodingError(f"content encoding {encoding!r} is not known: use gzip, deflate, zstd or none")
 
 
+def is_one_frame(encoding: str, data: bytes, raw_bytes: int) -> bool:
+    """Whether the whole body stands in the first zstd frame: only then one call brings it back."""
+    return encoding == "zstd" and zstandard.frame_content_size(data) == raw_bytes
+
+
 def gzip_bytes(data: bytes, level: int = 6) -> bytes:
     """One gzip member without a time in it, so that equal data gives equal bytes."""
     compressor = zlib.compressobj(level, zlib.DEFLATED, 31)

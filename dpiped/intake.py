@@ -7,7 +7,9 @@ the sender hears of them. One Intake for each input; it is what the input calls 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -19,7 +21,7 @@ import msgspec
 from dpiped.batch import BatchId
 from dpiped.codecs.base import Codec, DecodeContext, Decoded, Part, Rejected
 from dpiped.codecs.times import TimeSpec
-from dpiped.compression import decompress
+from dpiped.compression import decompress, is_one_frame
 from dpiped.config.base import is_ident, is_name
 from dpiped.deadletter import DeadLetters, Letter
 from dpiped.errors import CodecError, UnavailableError
@@ -33,6 +35,8 @@ from dpiped.telemetry import Telemetry
 from dpiped.telemetry.events import EventsRejected
 
 SHOWN_ERRORS = 10
+CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+"""Characters that no text from outside may bring into a head; lone surrogates cannot even be stored."""
 POSITION_IDENT = "_dpipe.position"
 """Ident of empty packs that only carry an input's position, when all that was read was rejected."""
 
@@ -140,6 +144,8 @@ class Intake:
         origin = Origin(head.project or self._project, head.ident or self._ident, head.source, head.host, batch, head.hops)
         if not is_ident(origin.ident) or not is_name(origin.project):
             raise CodecError(f"frame with a project or ident that is not allowed: {origin.project!r} {origin.ident!r}")
+        if not _is_sound(head):
+            raise CodecError("frame with a source, host, stream or nonce that is too long or has control characters")
         body = decompress(head.encoding, frame.body, self._max_frame_bytes)
         if head.hops > MAX_HOPS:
             return [], [Rejected(0, f"more than {MAX_HOPS} hops: do daemons send to each other in a circle?", body)], origin
@@ -188,7 +194,9 @@ class Intake:
         context: DecodeContext,
     ) -> Iterable[Draft]:
         ident = f"{origin.ident}.{part.suffix}" if part.suffix else origin.ident
-        keep = stored if decoded.canonical and stored is not None else None
+        keep = stored if decoded.canonical and stored is not None and is_one_frame(*stored, len(part.body)) else None
+        if b"\r" in part.body:  # a blank of JSON, but the end of a line to many readers
+            part, keep = dataclasses.replace(part, body=part.body.replace(b"\r", b" ")), None
         for piece in _split(part, context) if part.count > MAX_PACK_EVENTS else (part,):
             stream, seq, nonce = origin.batch or ("", -1, "")
             head = Head(
@@ -239,6 +247,12 @@ class Intake:
             for bad in rejected
         ])
         self._telemetry.emit(EventsRejected(plugin=self._name, amount=len(rejected), reason=rejected[0].reason))
+
+
+def _is_sound(head: Head) -> bool:
+    """Whether the texts of a head from outside may enter heads, marks and paths of ours."""
+    limits = ((head.source, 1024), (head.host, 255), (head.stream, 300), (head.nonce, 100), (head.codec, 64))
+    return all(len(text) <= most and CONTROL.search(text) is None for text, most in limits) and -1 <= head.seq < 1 << 62
 
 
 def _with_position(drafts: list[Draft], position: tuple[str, str]) -> list[Draft]:

@@ -34,6 +34,8 @@ OTHER = "_other"
 _START = struct.Struct(">q")
 _encode = msgspec.json.Encoder().encode
 _TRUE, _FALSE = object(), object()
+_BIG_INT = 1
+"""Code of the msgpack extension for whole numbers of more than 64 bits."""
 _PLAIN = {_TRUE: True, _FALSE: False}
 
 Group = tuple[Any, ...]
@@ -97,18 +99,20 @@ class AggregateFilter(StatefulFilter[AggregateConfig]):
     # ---- in --------------------------------------------------------------------------------------------------------
     def process(self, pack: PackView) -> Iterable[PackDraft]:
         rows = self._rows(pack)
-        times = [self._pane_of(at) for at in pack.column("@timestamp")]  # type: ignore[arg-type]
+        stamps: list[int] = pack.column("@timestamp")  # type: ignore[assignment]
+        times = [self._pane_of(at) for at in stamps]
         oldest, horizon = self._oldest_open_pane(), self._watermark.horizon(pack.head.accepted_ms)
         late: list[PackDraft] = []
-        if min(times) < oldest or max(times) > self._pane_of(horizon):
-            keep = self._timely(pack, times, oldest)
+        newest = max(stamps)
+        if min(times) < oldest or newest > horizon:
+            keep = self._timely(stamps, times, oldest, horizon)
             late = self._late(pack, times, oldest)
+            newest = max((at for at in stamps if at <= horizon), default=-1)
             rows = [row for row, good in zip(rows, keep, strict=True) if good]
             times = [start for start, good in zip(times, keep, strict=True) if good]
         self._count(times, rows, pack.head.project)
-        stamps = [at for at in pack.column("@timestamp") if isinstance(at, int) and at <= horizon]
-        if stamps:
-            self._watermark.saw(max(stamps))
+        if newest >= 0:
+            self._watermark.saw(newest)
             self._clock_changed = True
         return [*late, *self._close()]
 
@@ -126,10 +130,9 @@ class AggregateFilter(StatefulFilter[AggregateConfig]):
         """Start of the oldest pane that belongs to a window which is still open."""
         return -(1 << 62) if self._closed < 0 else self._closed - self._window + self._slide
 
-    def _timely(self, pack: PackView, panes: list[int], oldest: int) -> list[bool]:
+    def _timely(self, stamps: list[int], panes: list[int], oldest: int, horizon: int) -> list[bool]:
         """Which events are neither late nor too far ahead; counts the others."""
-        horizon = self._watermark.horizon(pack.head.accepted_ms)
-        ahead = [isinstance(at, int) and at > horizon for at in pack.column("@timestamp")]
+        ahead = [at > horizon for at in stamps]
         late = [start < oldest for start in panes]
         policy = self._watermark.policy
         for amount, reason in ((sum(ahead), "too_far_ahead"), (sum(late) if policy.on_late == "drop" else 0, "late")):
@@ -203,6 +206,8 @@ class AggregateFilter(StatefulFilter[AggregateConfig]):
             for start in [start for start in self._panes if start <= end - self._window]:
                 del self._panes[start]
                 self._changed.add(start)
+        if self._watermark.at_ms >= 0:  # windows without data are closed as well
+            self._closed = max(self._closed, self._pane_of(self._watermark.at_ms))
         return drafts
 
     def _emit(self, end: int) -> list[PackDraft]:
@@ -267,8 +272,19 @@ def _hashable(column: list[Any]) -> list[Any]:
     return column
 
 
+def _storable(value: Any) -> Any:
+    """A group value for msgpack, which knows no whole numbers of more than 64 bits."""
+    if type(value) is int and not -(1 << 63) <= value < 1 << 63:
+        return msgspec.msgpack.Ext(_BIG_INT, str(value).encode())
+    return _PLAIN.get(value, value)
+
+
+def _stored(value: Any) -> Any:
+    return int(value.data) if isinstance(value, msgspec.msgpack.Ext) else value
+
+
 def _dump(pane: _Pane) -> bytes:
-    groups = [([_PLAIN.get(value, value) for value in group], [metric.dumps() for metric in metrics])
+    groups = [([_storable(value) for value in group], [metric.dumps() for metric in metrics])
               for group, metrics in pane.groups.items()]
     return msgspec.msgpack.encode((sorted(pane.projects), groups))
 
@@ -277,5 +293,5 @@ def _load(value: bytes) -> _Pane:
     projects, groups = msgspec.msgpack.decode(value)
     pane = _Pane(projects)
     for group, metrics in groups:
-        pane.groups[tuple(_hashable(group))] = [Count.loads(data) for data in metrics]
+        pane.groups[tuple(_hashable([_stored(value) for value in group]))] = [Count.loads(data) for data in metrics]
     return pane

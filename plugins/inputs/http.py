@@ -47,8 +47,13 @@ from dpiped.api import (
 
 FRAMES_TYPE = "application/x-dpipe"
 _BATCH = re.compile(r"([A-Za-z0-9._~:@+-]{1,200})/(\d{1,18})(?:/([A-Za-z0-9._~+=-]{0,100}))?")
-_PRINTABLE = re.compile(r"[^\x00-\x1f\x7f]{0,1024}")
+_PRINTABLE = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{0,1024}")
+"""Bytes that are not UTF-8 arrive as lone surrogates."""
 _encode = msgspec.json.Encoder().encode
+SHUTDOWN_SECS = 3.0
+"""What requests get to end at a stop; the runner allows 5 s for all of `close`."""
+THREAD_FROM_BYTES = 128 << 10
+"""Larger bodies are decompressed in a thread: beside the event loop, which they would hold."""
 
 
 class HttpConfig(PluginConfig):
@@ -90,6 +95,23 @@ class Target:
     batch: BatchId | None
 
 
+class _Hold:
+    """What one request adds to the bytes in flight, from the first that arrives until it is answered."""
+
+    __slots__ = ("_input", "_size")
+
+    def __init__(self, owner: HttpInput) -> None:
+        self._input = owner
+        self._size = 0
+
+    def add(self, size: int) -> None:
+        self._size += size
+        self._input.in_flight += size
+
+    def release(self) -> None:
+        self._input.in_flight -= self._size
+
+
 @register("http")
 class HttpInput(Input[HttpConfig]):
     default_codec = "json"
@@ -97,14 +119,14 @@ class HttpInput(Input[HttpConfig]):
     async def open(self) -> None:
         host, port = split_listen(self.config.listen)
         self._emit: Emit
-        self._in_flight = 0
+        self.in_flight = 0
         self._crowded = False
         self._last_seen: dict[Any, float] = {}
         self._tokens = [token.get_secret_value().encode() for token in self.config.tokens]
         self._ready = asyncio.Event()
         self._server = web.Server(self._answer, access_log=None, read_bufsize=1 << 20, auto_decompress=False,
                                   keepalive_timeout=self.config.idle_secs)
-        self._runner = web.ServerRunner(self._server, handle_signals=False, shutdown_timeout=5.0)
+        self._runner = web.ServerRunner(self._server, handle_signals=False, shutdown_timeout=SHUTDOWN_SECS)
         await self._runner.setup()
         site = web.TCPSite(self._runner, host, port, backlog=1024, reuse_address=True)
         await site.start()
@@ -112,7 +134,7 @@ class HttpInput(Input[HttpConfig]):
 
     def status(self) -> dict[str, object]:
         return {"address": self._address, "connections": len(self._server.connections),
-                "in_flight_bytes": self._in_flight}
+                "in_flight_bytes": self.in_flight}
 
     async def run(self, emit: Emit) -> None:
         self._emit = emit
@@ -172,11 +194,11 @@ class HttpInput(Input[HttpConfig]):
             codec = self.context.codec(target.codec) if target.codec else None
         except CodecError as exc:
             raise Refused(404, str(exc)) from exc
-        raw = await self._read(request)
         encoding = request.headers.get("Content-Encoding", "")
-        self._in_flight += len(raw)
+        hold = _Hold(self)
         try:
-            data = self._decompress(encoding, raw)
+            raw = await self._read(request, hold)
+            data = await self._decompress(encoding, raw, hold)
             stored = ("zstd", raw) if encoding.strip().lower() == "zstd" else None
             receipt = await self._emit(data, project=target.project, ident=target.ident, source=target.source,
                                        host=target.host, codec=codec, batch=target.batch, stored=stored, wait=False)
@@ -187,7 +209,7 @@ class HttpInput(Input[HttpConfig]):
         except CodecError as exc:
             raise Refused(422, str(exc)) from exc
         finally:
-            self._in_flight -= len(raw)
+            hold.release()
         return _accepted(receipt)
 
     async def _take_frames(self, request: web.BaseRequest) -> web.Response:
@@ -195,10 +217,10 @@ class HttpInput(Input[HttpConfig]):
             raise Refused(404, f"/ingest takes only {FRAMES_TYPE}; POST other bodies to /ingest/PROJECT/IDENT")
         if not self._is_allowed(request, self._tokens) and not self.context.projects:
             self._authorise(request, set())
-        raw = await self._read(request)
-        self._in_flight += len(raw)
+        hold = _Hold(self)
         try:
-            data = self._decompress(request.headers.get("Content-Encoding", ""), raw)
+            raw = await self._read(request, hold)
+            data = await self._decompress(request.headers.get("Content-Encoding", ""), raw, hold)
             frames = list(iter_frames(data))
             projects = {frame.head.project for frame in frames}
             for project in projects:
@@ -214,7 +236,7 @@ class HttpInput(Input[HttpConfig]):
         except (CodecError, FrameError, DamagedError, UnknownEncodingError) as exc:
             raise Refused(422, str(exc)) from exc
         finally:
-            self._in_flight -= len(raw)
+            hold.release()
         return _accepted(receipt)
 
     # ---- head ------------------------------------------------------------------------------------------------------
@@ -258,37 +280,43 @@ class HttpInput(Input[HttpConfig]):
         return sum(hmac.compare_digest(token, sent) for token in tokens) > 0  # all are compared, whatever the first says
 
     # ---- body ------------------------------------------------------------------------------------------------------
-    async def _read(self, request: web.BaseRequest) -> bytes:
+    async def _read(self, request: web.BaseRequest, hold: _Hold) -> bytes:
         most = self.config.max_body_bytes
         length = request.content_length
         if length is not None and length > most:
             raise Refused(413, f"the body has more than {most} bytes", Connection="close")
-        if self._in_flight > self.config.max_in_flight_bytes:
+        if self.in_flight > self.config.max_in_flight_bytes:
             raise Refused(503, "too many requests in flight", **{"Retry-After": "1"})
         if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
             request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         try:
             async with asyncio.timeout(self.config.request_secs):
-                if length is not None:
-                    return await request.content.read()
-                return await self._read_chunks(request, most)
+                return await self._read_pieces(request, most, hold)
         except TimeoutError as exc:
             raise Refused(408, "the request took too long to arrive", Connection="close") from exc
 
     @staticmethod
-    async def _read_chunks(request: web.BaseRequest, most: int) -> bytes:
-        pieces, size = [], 0
+    async def _read_pieces(request: web.BaseRequest, most: int, hold: _Hold) -> bytes:
+        pieces: list[bytes] = []
+        size = 0
         async for piece in request.content.iter_any():
             size += len(piece)
+            hold.add(len(piece))
             if size > most:
                 raise Refused(413, f"the body has more than {most} bytes", Connection="close")
             pieces.append(piece)
-        return b"".join(pieces)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def _decompress(self, encoding: str, raw: bytes) -> bytes:
+    async def _decompress(self, encoding: str, raw: bytes, hold: _Hold) -> bytes:
+        most = self.config.max_body_bytes
         try:
             for name in reversed(encoding.split(",")):
-                raw = decompress(name, raw, self.config.max_body_bytes)
+                if len(raw) >= THREAD_FROM_BYTES and name:
+                    data = await asyncio.to_thread(decompress, name, raw, most)
+                else:
+                    data = decompress(name, raw, most)
+                hold.add(len(data) if data is not raw else 0)
+                raw = data
         except UnknownEncodingError as exc:
             raise Refused(415, str(exc)) from exc
         except TooLargeError as exc:
