@@ -39,6 +39,7 @@ from dpiped.sources.options import SyslogOptions, TailOptions
 from dpiped.sources.syslog import SyslogListener
 from dpiped.sources.tail import Follower, follow
 from dpiped.sources.tail_marks import Positions
+from dpiped.sources.threads import finish_in_thread
 from dpiped.telemetry.events import EventsDropped
 from dpiped.templates import PathTemplate, check_path_template
 from dpiped.view import PackView
@@ -100,6 +101,7 @@ __all__ = [
     "decompress",
     "encode_body",
     "encode_frame",
+    "finish_in_thread",
     "follow",
     "gzip_bytes",
     "is_ident",

@@ -7,6 +7,7 @@ files are cut back to what the cursor says. A file that somebody replaced is nev
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 import zlib
@@ -30,6 +31,7 @@ from dpiped.api import (
     Secs,
     TemporaryError,
     check_path_template,
+    finish_in_thread,
     register,
 )
 
@@ -68,14 +70,22 @@ class _File:
         self._compressor: Any = None
 
     def append(self, pieces: list[bytes]) -> None:
-        """Raises OSError after taking back what a plain file got; a compressed one cannot be taken back in part."""
+        """Raises OSError when part of it, or nothing, was written."""
         self.dirty = True
         data = pieces if self._compression == "none" else [self._compress(piece) for piece in pieces]
+        self._write(b"".join(data) if len(data) > 1 else data[0])
+
+    def cut(self, size: int) -> None:
+        """Takes back what was appended since it had this size; of plain files only."""
+        os.ftruncate(self.fd, size)
+        self.size = size
+
+    def is_in_place(self) -> bool:
+        """Whether its path still leads to it."""
         try:
-            self._write(b"".join(data) if len(data) > 1 else data[0])
-        except OSError:
-            os.ftruncate(self.fd, self.size)
-            raise
+            return Path(self.path).stat().st_ino == self.inode
+        except FileNotFoundError:
+            return False
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)
@@ -109,6 +119,8 @@ class FileOutput(Output[FileConfig]):
         self._template = PathTemplate(self.config.path)
         self._files: OrderedDict[str, _File] = OrderedDict()
         self._numbers: dict[str, int] = {}
+        self._lost_track = False
+        """Part of a batch may be in the files, and no cursor will know of it."""
         self._committed: dict[str, tuple[int, int]] = msgspec.msgpack.decode(saved, type=dict[str, tuple[int, int]]) \
             if saved else {}
         await asyncio.to_thread(self._cut_back)
@@ -117,17 +129,20 @@ class FileOutput(Output[FileConfig]):
         """Files are made what the saved cursor says."""
         for path, (inode, size) in self._committed.items():
             try:
-                stat = os.stat(path)
+                stat = Path(path).stat()
                 if stat.st_ino != inode:
-                    self.context.telemetry.say("file was replaced: left as it is", plugin=self.context.name, detail=path)
+                    self._say("file was replaced: left as it is", path)
                 elif stat.st_size < size:
-                    self.context.telemetry.say("file is shorter than it was left", plugin=self.context.name, detail=path)
+                    self._say("file is shorter than it was left", path)
                 elif stat.st_size > size:
                     _truncate(path, size)
             except FileNotFoundError:
-                self.context.telemetry.say("file is gone", plugin=self.context.name, detail=path)
+                self._say("file is gone", path)
             except OSError as exc:
                 raise TemporaryError(f"cut {path} back to {size} bytes") from exc
+
+    def _say(self, text: str, path: str) -> None:
+        self.context.telemetry.say(text, plugin=self.context.name, detail=path, level=logging.WARNING)
 
     # ---- write -----------------------------------------------------------------------------------------------------
     async def write(self, batch: Batch) -> None:
@@ -138,9 +153,13 @@ class FileOutput(Output[FileConfig]):
         try:
             if not all(path in self._files and path in self._committed for path in jobs):
                 await self._announce(jobs)
-            await asyncio.to_thread(self._append, jobs)
+            await finish_in_thread(self._append, jobs)
         except OSError as exc:
-            await self._recover(exc)
+            text = f"write to {exc.filename or self.config.path}: {exc.strerror}"
+            raise (LostTrackError if self._lost_track else TemporaryError)(text) from exc
+        except asyncio.CancelledError:
+            self._lost_track = True
+            raise
 
     def _route(self, view: PackView, body: bytes) -> Iterable[tuple[str, bytes]]:
         """(path, events for it) of a pack."""
@@ -159,16 +178,17 @@ class FileOutput(Output[FileConfig]):
 
     def _numbered(self, path: str) -> str:
         """The path with the number that rotation has come to."""
-        number = self._numbers.get(path, 0)
-        if self.config.rotate_bytes or self.config.rotate_secs:
-            while True:
-                current = f"{path}.{number}" if number else path
-                if not self._is_over(current):
-                    break
+        if not self.config.rotate_bytes and not self.config.rotate_secs:
+            return path
+        number = self._numbers.get(path)
+        if number is None:  # the newest that is there goes on
+            number = 0
+            while Path(f"{path}.{number + 1}").exists():
                 number += 1
-            self._numbers[path] = number
-            return current
-        return path
+        while self._is_over(current := f"{path}.{number}" if number else path):
+            number += 1
+        self._numbers[path] = number
+        return current
 
     def _is_over(self, path: str) -> bool:
         file = self._files.get(path)
@@ -177,51 +197,53 @@ class FileOutput(Output[FileConfig]):
         return bool(old) or bool(self.config.rotate_bytes and size >= self.config.rotate_bytes)
 
     async def _announce(self, paths: Iterable[str]) -> None:
-        """Opens files, and has path, inode and size of new ones saved before anything is appended to them."""
-        await asyncio.to_thread(self._open_files, paths)
-        new = {path: (self._files[path].inode, self._files[path].size) for path in paths if path not in self._committed}
-        if new:
+        """Opens files, and has path, inode and size saved, where they are not, before anything is appended to them."""
+        opened = await finish_in_thread(self._open_files, paths)
+        new = {file.path: (file.inode, file.size) for file in opened}
+        if any(self._committed.get(path) != place for path, place in new.items()):
             self._committed |= new
             await self.context.save_state(self._encode_committed())
 
-    def _open_files(self, paths: Iterable[str]) -> None:
+    def _open_files(self, paths: Iterable[str]) -> list[_File]:
         """A file that is made here has its name synced, before anything in it counts."""
-        folders: set[Path] = set()
-        for path in paths:
-            if path not in self._files:
-                file = self._files[path] = _File(path, self.config.compression)
-                if file.is_new:
-                    folders.add(Path(path).parent)
-        for folder in folders:
-            _sync_folder(folder)
+        opened: list[_File] = []
+        try:
+            for path in paths:
+                if path not in self._files:
+                    opened.append(_File(path, self.config.compression))
+            for folder in {Path(file.path).parent for file in opened if file.is_new}:
+                _sync_folder(folder)
+        except OSError:
+            for file in opened:
+                file.close()
+            raise
+        self._files |= {file.path: file for file in opened}
+        return opened
 
     def _append(self, jobs: dict[str, list[bytes]]) -> None:
         """All of it or, when it raises OSError, nothing (of plain files)."""
+        self._lost_track = True
         done: list[tuple[_File, int]] = []
-        for path, pieces in jobs.items():
-            file = self._files[path]
-            self._files.move_to_end(path)
-            size = file.size
-            try:
+        try:
+            for path, pieces in jobs.items():
+                file = self._files[path]
+                self._files.move_to_end(path)
+                done.append((file, file.size))
                 file.append(pieces)
-            except OSError:
-                for other, old_size in done:
-                    os.ftruncate(other.fd, old_size)
-                    other.size = old_size
-                raise
-            done.append((file, size))
-
-    async def _recover(self, exc: OSError) -> None:
-        """Plain files are as before the batch; compressed ones have to be made anew from the saved cursor."""
-        text = f"write to {exc.filename or self.config.path}: {exc.strerror}"
-        if self.config.compression != "none":
-            raise LostTrackError(text) from exc
-        raise TemporaryError(text) from exc
+        except OSError:
+            if self.config.compression == "none":  # what a compressor has taken cannot be taken back
+                for file, size in done:
+                    file.cut(size)
+                self._lost_track = False
+            raise
+        self._lost_track = False
 
     # ---- cursor ----------------------------------------------------------------------------------------------------
     async def flush(self) -> None:
+        if self._lost_track:
+            raise LostTrackError("stopped in the middle of a batch")
         try:
-            await asyncio.to_thread(self._flush)
+            await finish_in_thread(self._flush)
         except OSError as exc:
             raise LostTrackError(f"flush {exc.filename or self.config.path}: {exc.strerror}") from exc
 
@@ -233,9 +255,11 @@ class FileOutput(Output[FileConfig]):
                     os.fsync(file.fd)
                 file.dirty = False
                 self._committed[file.path] = (file.inode, file.size)
+        for file in [file for file in self._files.values() if not file.is_in_place()]:
+            self._say("file was moved or removed: a new one is begun", file.path)
+            self._files.pop(file.path).close()
         while len(self._files) > self.config.max_open_files:
-            path, file = self._files.popitem(last=False)
-            file.close()
+            self._files.popitem(last=False)[1].close()
         self._committed = {path: place for path, place in self._committed.items() if path in self._files}
 
     def saved(self) -> bytes | None:
