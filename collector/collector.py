@@ -61,6 +61,8 @@ class Collector:
         self._status = StatusServer(self)
         self._stopping = asyncio.Event()
         self._saved = b""
+        self._pins: dict[tuple[str, int], int] = {}
+        """(input, number) -> lane, for what was under way when the collector ended."""
 
     def stop(self) -> None:
         """Ends `run`: what is under way gets `drain_timeout_secs`."""
@@ -88,6 +90,7 @@ class Collector:
     async def _open(self) -> None:
         settings = self.config.collector
         self._checkpoint.load(settings.parallel)
+        self._pin()
         host = settings.host or socket.gethostname()
         self.feeds = (
             self._make_feeds(self._checkpoint, host) if self._make_feeds
@@ -128,8 +131,18 @@ class Collector:
         return LaneOptions(settings.endpoints, settings.batch_bytes, settings.batch_secs, settings.failover_after_secs)
 
     async def put(self, number: int, item: Item) -> None:
-        """Feeds hand items over here; a number keeps to its lane."""
-        await self.lanes[number % self.config.collector.parallel].put(item)
+        """Feeds hand items over here; a number keeps to its lane, or marks would go back when an older batch is settled
+        later.
+
+        What was under way at the start stays with its lane too, also if `parallel` was another number then.
+        """
+        lane = self._pins.get((item.range.input, number), number % self.config.collector.parallel)
+        await self.lanes[lane].put(item)
+
+    def _pin(self) -> None:
+        for number, stream in enumerate(self._checkpoint.streams):
+            for what in stream.batch.ranges if stream.batch is not None else ():
+                self._pins[what.input, what.mark.id if what.mark is not None else 0] = number
 
     # ---- work ----------------------------------------------------------------------------------------------------
     async def _work(self) -> None:

@@ -142,7 +142,7 @@ class Follower:
                 return 0
             file.after = None
         final = self._is_final(file, now)
-        if not (final or file.due or self._set.shaper.multiline):
+        if not (final or file.due or file.is_gzip or self._set.shaper.multiline):
             return 0
         if not self._set.opened(file, now):
             if final and (file.missing or file.failed):
@@ -173,7 +173,8 @@ class Follower:
         return now - max(file.rotated_at or 0.0, file.changed_at) >= self.options.rotate_wait_secs
 
     def _at_end(self, file: TailFile, final: bool) -> None:
-        if file.damaged:
+        if file.damaged and not file.damage_told:
+            file.damage_told = True
             self.counts["gzip_damaged"] += 1
         if final and (file.rotated_at is not None or not self.options.follow):
             self._set.end(file)

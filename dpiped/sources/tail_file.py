@@ -73,6 +73,7 @@ class TailFile:
         """When opening it may be tried again."""
         self.failed = False
         """The last try to open or read it failed, which was counted."""
+        self.damage_told = False
         self.missing = False
         """When it was to be opened it was not there."""
         self._seen: tuple[int, int] | None = None
@@ -187,12 +188,13 @@ class TailFile:
             if not data.startswith(self.before) or not self._same_head():
                 raise TruncatedFile
             at_end = len(data) < len(self.before) + size
-            chunk = self._take(data, at_end=at_end, final=final, ready=ready)
+            whole = final and not self.damaged  # the last line of a damaged file is not whole
+            chunk = self._take(data, at_end=at_end, final=whole, ready=ready)
             if chunk is not None or at_end:
                 break
         if at_end and (chunk is None or not chunk.mark.skip):
             self._seen = signature
-            self._unsure = time.time_ns() - signature[1] < MTIME_GRAIN_NS
+            self._unsure = time.time_ns() - signature[1] < MTIME_GRAIN_NS and not self.is_gzip
         return chunk
 
     def _same_head(self) -> bool:

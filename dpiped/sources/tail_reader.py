@@ -8,6 +8,9 @@ import zlib
 
 from dpiped.sources.tail_scan import key_of
 
+_PIECE_BYTES = 64 << 10
+"""Decompressed at a time: what stands in one piece with the damage is lost."""
+
 
 class PlainReader:
     """Bytes of a file by place."""
@@ -48,18 +51,18 @@ class GzipReader(PlainReader):
         if not self._start <= at <= self._start + len(self._window):
             self._stream.seek(at)
             self._start, self._window = at, b""
-        have = self._window[at - self._start :]
+        have = bytearray(self._window[at - self._start :])
         while len(have) < size and not self.damaged:
             try:
-                more = self._stream.read(size - len(have))
+                more = self._stream.read1(min(size - len(have), _PIECE_BYTES))
             except (EOFError, OSError, zlib.error):
                 self.damaged = True
                 break
             if not more:
                 break
             have += more
-        self._start, self._window = at, have
-        return have[:size]
+        self._start, self._window = at, bytes(have)
+        return self._window[:size]
 
     def size(self) -> int:
         while self.pread(1 << 20, self._start + len(self._window)):

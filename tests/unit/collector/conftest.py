@@ -19,8 +19,8 @@ from dpiped.journal.record import iter_frames
 from dpiped.telemetry import Telemetry
 
 Action = int | str
-"""A status to answer (nothing is stored), "lose" (stored, no answer), "drop" (not stored, no answer), "kill" and "kill stored"
-(the same, and `on_kill` is called)."""
+"""A status to answer (nothing is stored), "lose" (stored, no answer), "drop" (not stored, no answer), "kill" and "kill
+stored" (the same, and `on_kill` is called)."""
 
 
 class Sink:
@@ -99,6 +99,13 @@ class Sink:
         return web.json_response({"accepted": count, "rejected": 0, "errors": [], "duplicate": duplicate})
 
 
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Waits for what sets no event."""
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
 def quick() -> Pauses:
     return Pauses(0.001, 0.005)
 
@@ -121,4 +128,6 @@ def kill(collector: Collector, task: asyncio.Task[bool]) -> None:
 def kit(tmp_path: Path) -> SimpleNamespace:
     """What the tests of this folder share: `Sink`, `build`, `kill`, and the folder with its log `app.log`."""
     (tmp_path / "logs").mkdir()
-    return SimpleNamespace(Sink=Sink, build=build, kill=kill, folder=tmp_path, log=tmp_path / "logs" / "app.log")
+    return SimpleNamespace(
+        Sink=Sink, eventually=eventually, build=build, kill=kill, folder=tmp_path, log=tmp_path / "logs" / "app.log"
+    )

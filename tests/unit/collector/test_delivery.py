@@ -37,7 +37,8 @@ async def test_each_line_arrives_once(kit, actions, monkeypatch):
     monkeypatch.setattr("collector.lane.SLOW_PAUSE_SECS", 0.01)
     lines = append(kit.log, 0, 1000)
     async with kit.Sink(*actions) as sink:
-        assert await run_until(kit.build(kit.folder, sink.url), sink.until(lambda: len(sink.lines) >= 1000 and not sink.actions))
+        done = sink.until(lambda: len(sink.lines) >= 1000 and not sink.actions)
+        assert await run_until(kit.build(kit.folder, sink.url), done)
     assert sink.lines == lines
     assert len({seq for _, seq in sink.requests}) == 1, "the same batch is sent again, not another one"
 
@@ -45,9 +46,11 @@ async def test_each_line_arrives_once(kit, actions, monkeypatch):
 async def test_frame_tells_where_it_came_from(kit):
     append(kit.log, 0, 3)
     async with kit.Sink() as sink:
-        await run_until(kit.build(kit.folder, sink.url, token="secret", host="web1"), sink.until(lambda: bool(sink.lines)))
+        collector = kit.build(kit.folder, sink.url, token="secret", host="web1")
+        await run_until(collector, sink.until(lambda: bool(sink.lines)))
     head = sink.frames[0].head
-    assert (head.project, head.ident, head.source, head.host, head.codec) == ("rs", "rs.app", str(kit.log), "web1", "raw")
+    assert (head.project, head.ident, head.source) == ("rs", "rs.app", str(kit.log))
+    assert (head.host, head.codec) == ("web1", "raw")
     assert sink.tokens[0] == "Bearer secret"
 
 
@@ -193,8 +196,8 @@ async def test_any_accidents(kit, seed):
             task = asyncio.create_task(collector.run())
             sink.on_kill = lambda collector=collector, task=task: kit.kill(collector, task)
             wanted = len(sink.requests) + chance.randint(1, 4)
-            waiting = asyncio.create_task(sink.until(lambda wanted=wanted: len(sink.requests) >= wanted or
-                                                     set(sink.lines) >= set(lines)))
+            waiting = asyncio.create_task(sink.until(lambda wanted=wanted, all_lines=frozenset(lines): (
+                len(sink.requests) >= wanted or set(sink.lines) >= all_lines)))
             await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
             collector.stop()
             waiting.cancel()
@@ -226,3 +229,18 @@ async def test_second_collector_on_one_data_dir_is_refused(kit):
             await kit.build(kit.folder, sink.url).run()
         collector.stop()
         await task
+
+
+async def test_another_number_of_streams_keeps_what_was_under_way_in_order(kit):
+    """The file of a batch in doubt stays with its stream: a later batch on another one could be settled first."""
+    append(kit.log, 0, 100)
+    async with kit.Sink("kill") as sink:
+        collector = kit.build(kit.folder, sink.url)
+        task = asyncio.create_task(collector.run())
+        sink.on_kill = lambda: kit.kill(collector, task)
+        await asyncio.wait([task])
+        append(kit.log, 100, 200)
+        sink.actions = [503, 503, 503]
+        await run_until(kit.build(kit.folder, sink.url, parallel=2), sink.until(lambda: len(sink.lines) >= 200))
+    assert len({stream for stream, _ in sink.requests}) == 1
+    assert sink.lines == [f"app.log {number} of a log" for number in range(200)]

@@ -1,0 +1,162 @@
+"""The command line: config errors, `check`, `send`, `send --confirm`, status pages, naming."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+
+import pytest
+
+from collector.cli import main
+from collector.collector import Collector
+from collector.config import CollectorConfig, Config, StdinInput, load
+from collector.confirm import ConfirmFeed
+from collector.naming import ident_of, logname
+from collector.sender import Pauses, Verdict, judge
+from dpiped.config.base import is_ident
+from dpiped.errors import ConfigError
+from dpiped.telemetry import Telemetry
+
+GOOD = """
+[collector]
+endpoints = ["http://127.0.0.1:9800"]
+token = "${env:DPIPE_TOKEN}"
+
+[[input]]
+type = "tail"
+paths = ["/var/log/nginx/*.log"]
+ident = "rs.{logname}"
+multiline = { start = '^\\d', timeout_secs = 2 }
+"""
+
+
+def test_config_is_read(tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text(GOOD)
+    config = load(path, {"DPIPE_TOKEN": "abc"})
+    assert config.collector.token.get_secret_value() == "abc"
+    assert (config.inputs[0].name, config.inputs[0].codec) == ("tail", "raw")
+
+
+@pytest.mark.parametrize(("change", "complaint"), [
+    (("endpoints", "endpoint"), 'did you mean "endpoints"'),
+    (("paths", "pathes"), 'did you mean "paths"'),
+    (('"tail"', '"tial"'), 'did you mean "tail"'),
+    (("{logname}", "{name}"), "{stem}, {logname} or {dir}"),
+    (("^\\d", "(?=x)"), "pattern"),
+    (("http://127.0.0.1:9800", "127.0.0.1:9800"), "URL of a daemon"),
+    (("[collector]", "[colector]"), 'did you mean "collector"'),
+])
+def test_config_errors_name_place_and_remedy(tmp_path, change, complaint):
+    path = tmp_path / "c.toml"
+    path.write_text(GOOD.replace(*change))
+    with pytest.raises(ConfigError) as caught:
+        load(path, {"DPIPE_TOKEN": "abc"})
+    assert complaint in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "abc" not in str(caught.value)
+
+
+def test_check_tells_and_sets_the_status(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("DPIPE_TOKEN", "x")
+    good, bad = tmp_path / "good.toml", tmp_path / "bad.toml"
+    good.write_text(GOOD)
+    bad.write_text(GOOD.replace("ident", "idnet"))
+    assert main(["check", str(good)]) == 0
+    assert "1 input; sends to http://127.0.0.1:9800" in capsys.readouterr().out
+    assert main(["check", str(good), str(bad)]) == 2
+    assert 'did you mean "ident"' in capsys.readouterr().err
+
+
+def test_send_arguments_are_checked(capsys, tmp_path):
+    assert main(["send", "--ident", "no good"]) == 2
+    assert "ident" in capsys.readouterr().err
+    assert main(["send", "--ident", "a.b", str(tmp_path / "none")]) == 1
+    assert "cannot be read" in capsys.readouterr().err
+
+
+async def test_send_command_ships_files(kit):
+    kit.log.write_text("1\n2\n3")
+    async with kit.Sink() as sink:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "collector.cli", "send", "--endpoint", sink.url, "--ident", "rs.{stem}", str(kit.log),
+            stderr=subprocess.PIPE,
+        )
+        _, errors = await process.communicate()
+    assert (process.returncode, errors, sink.lines) == (0, b"", ["1", "2", "3"])
+    assert sink.frames[0].head.ident == "rs.app"
+
+
+async def test_confirm_answers_each_line_when_it_is_stored(kit):
+    reading, feed_in = os.pipe()
+    read_answers, answers = os.pipe()
+    source = StdinInput(type="stdin", name="send", ident="rs.c", spool="memory")
+    async with kit.Sink(503) as sink:
+        settings = CollectorConfig(endpoints=(sink.url,), batch_secs=0.001)
+        collector = Collector(
+            Config(settings, (source,)), Telemetry(), stored=False, pauses=lambda: Pauses(0.001, 0.005),
+            make_feeds=lambda checkpoint, host: [ConfirmFeed(source, checkpoint, host, reading, answers)],
+        )
+        task = asyncio.create_task(collector.run())
+        assert await asyncio.to_thread(os.read, read_answers, 100) == b"OK\n"
+        os.write(feed_in, b"one\n")
+        assert await asyncio.to_thread(os.read, read_answers, 100) == b"OK\n"
+        assert sink.lines == ["one"]
+        os.write(feed_in, b"BEGIN TRANSACTION\ntwo\nthree\nCOMMIT TRANSACTION\n")
+        os.close(feed_in)
+        assert await task
+        assert await asyncio.to_thread(os.read, read_answers, 100) == b"OK\nDEFER_COMMIT\nDEFER_COMMIT\nOK\n"
+    assert sink.lines == ["one", "two", "three"]
+    for descriptor in (reading, read_answers, answers):
+        os.close(descriptor)
+
+
+async def test_status_pages(kit):
+    kit.log.write_text("1\n2\n")
+
+    async def page(address, path):
+        reader, writer = await asyncio.open_connection(*address.split(":"))
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        text = await reader.read()
+        writer.close()
+        return text.decode()
+
+    async with kit.Sink() as sink:
+        collector = kit.build(kit.folder, sink.url)
+        task = asyncio.create_task(collector.run())
+        await sink.until(lambda: bool(sink.lines))
+        await kit.eventually(lambda: collector.lanes[0].idle)
+        address = collector.status_address
+        assert 'dpipe_collector_lines_total{stream="' in await page(address, "/metrics")
+        assert '"in_flight": false' in await page(address, "/status")
+        assert "200 OK" in await page(address, "/healthz")
+        assert "404" in await page(address, "/nothing")
+        collector.stop()
+        await task
+
+
+@pytest.mark.parametrize(("name", "word"), [
+    ("mongo_slow.0.log", "mongoSlow"), ("ffs.client.Error.11.log", "ffsClientError"),
+    ("check_click_20140101050105_1", "checkClick"), ("a.log", "a"), ("syslog", "syslog"), ("access.log.1", "access"),
+    ("access.log-20240101.gz", "access"), ("日本.log", "unnamed"), ("...", "unnamed"), ("", "unnamed"),
+])
+def test_logname(name, word):
+    assert logname(f"/var/log/{name}" if name else "") == word
+    assert is_ident(ident_of("rs.{logname}.{dir}.{stem}", f"/var/log/{name}"))
+
+
+@pytest.mark.parametrize(("status", "verdict"), [
+    (200, Verdict.STORED), (302, Verdict.MISCONFIGURED), (409, Verdict.CONFLICT), (500, Verdict.UNANSWERED),
+    (502, Verdict.UNANSWERED), (503, Verdict.REFUSED), (418, Verdict.UNANSWERED),
+])
+def test_what_answers_mean(status, verdict):
+    assert judge("http://x", status, "", b"").verdict is verdict
+
+
+def test_retry_after_is_honoured_within_reason():
+    assert judge("http://x", 503, "7", b"").retry_after_secs == 7
+    assert judge("http://x", 503, "Wed, 21 Oct 2026 07:28:00 GMT", b"").retry_after_secs == 0
+    assert judge("http://x", 503, "999999", b"").retry_after_secs == 300
+    assert 7 <= Pauses().next(7) < 9

@@ -1,0 +1,177 @@
+"""Lines from pipes, and blocks of frames from sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+
+import pytest
+import trustme
+
+from dpiped.sources.gatherer import Gatherer
+from dpiped.sources.lines import LineCutter, read_lines
+from dpiped.sources.syslog import ListenOptions, SyslogListener
+
+
+def test_lines_are_cut_after_newlines_whatever_the_reads():
+    cutter = LineCutter(10)
+    got = [cutter.feed(piece) for piece in (b"ab", b"c\nd", b"e\n", b"x" * 25, b"y\nlast")]
+    assert b"".join(got) + cutter.finish() == b"abc\nde\n" + b"x" * 10 + b"\nlast\n"
+    assert cutter.cut == 1
+
+
+async def test_pipe_is_read_to_its_end():
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, b"1\n2\n3")
+        os.close(writing)
+        assert b"".join([block async for block in read_lines(reading, LineCutter(100))]) == b"1\n2\n3\n"
+    finally:
+        os.close(reading)
+
+
+async def test_plain_file_is_read_to_its_end(tmp_path):
+    path = tmp_path / "f"
+    path.write_bytes(b"1\n2")
+    with path.open("rb") as file:
+        assert [block async for block in read_lines(file.fileno(), LineCutter(100))] == [b"1\n", b"2\n"]
+
+
+async def test_gatherer_mixes_peers_and_keeps_a_frame_one_line():
+    gatherer = Gatherer(1000, 4000)
+    gatherer.add([b"a", b"b\nc"], "h1")
+    gatherer.add([b"d\0e"], "h2")
+    assert await gatherer.take(0.001) == (b"a\nb#012c\nd#000e\n", ["h1", "h1", "h2"])
+    assert gatherer.empty
+
+
+async def test_gatherer_says_when_it_is_full():
+    gatherer = Gatherer(10, 20)
+    gatherer.add([b"x" * 30], "h")
+    assert gatherer.full and not gatherer.room.is_set()
+    await gatherer.take(10.0)
+    assert gatherer.room.is_set()
+
+
+@pytest.fixture
+async def listen():
+    opened = []
+
+    async def start(**options):
+        listener = SyslogListener(ListenOptions(**options), lambda text: None)
+        await listener.open()
+        opened.append(listener)
+        return listener
+
+    yield start
+    for listener in opened:
+        await listener.close()
+
+
+def port_of(listener):
+    return int(listener.address.rpartition(":")[2])
+
+
+async def take(listener, frames):
+    """Blocks until so many frames have come."""
+    data, hosts = b"", []
+    async with asyncio.timeout(10):
+        while len(hosts) < frames:
+            block = await listener.take()
+            data, hosts = data + block.data, hosts + block.hosts
+    assert data.count(b"\n") == len(hosts)
+    return data.splitlines(), hosts
+
+
+async def test_tcp_with_both_framings(listen):
+    listener = await listen(transport="tcp")
+    _, writer = await asyncio.open_connection("127.0.0.1", port_of(listener))
+    writer.write(b"<1>line\n8 <1>count<1>last")
+    writer.close()
+    assert await take(listener, 3) == ([b"<1>line", b"<1>count", b"<1>last"], ["127.0.0.1"] * 3)
+
+
+async def test_udp(listen):
+    listener = await listen(transport="udp", max_frame_bytes=500)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for text in (b"<1>one\n", b"<1>two", b"x" * 600):
+            sender.sendto(text, ("127.0.0.1", port_of(listener)))
+    frames, hosts = await take(listener, 3)
+    assert frames == [b"<1>one", b"<1>two", b"x" * 500]
+    assert set(hosts) == {"127.0.0.1"}
+    assert listener.counts["datagram_cut"] == 1
+
+
+@pytest.mark.parametrize(("transport", "kind"), [("unix", socket.SOCK_STREAM), ("unixgram", socket.SOCK_DGRAM)])
+async def test_unix_sockets(listen, tmp_path, transport, kind):
+    path = str(tmp_path / "s")
+    listener = await listen(transport=transport, path=path)
+    with socket.socket(socket.AF_UNIX, kind) as sender:
+        sender.connect(path)
+        sender.send(b"<1>hello\n")
+    assert await take(listener, 1) == ([b"<1>hello"], [""])
+
+
+async def test_socket_file_of_a_dead_process_is_replaced_and_a_live_one_is_not(listen, tmp_path):
+    path = str(tmp_path / "s")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as dead:
+        dead.bind(path)
+    await listen(transport="unixgram", path=path)
+    with pytest.raises(OSError, match="in use"):
+        await SyslogListener(ListenOptions(transport="unixgram", path=path), lambda text: None).open()
+
+
+async def test_tls(listen, tmp_path):
+    authority = trustme.CA()
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "server.pem"))
+    listener = await listen(transport="tls", certificate=str(tmp_path / "server.pem"))
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    _, writer = await asyncio.open_connection("127.0.0.1", port_of(listener), ssl=context, server_hostname="localhost")
+    writer.write(b"<1>secret\n")
+    assert (await take(listener, 1))[0] == [b"<1>secret"]
+    writer.close()
+
+
+async def test_peers_wait_while_nobody_takes(listen):
+    """All of it arrives, and never more than about the room is held."""
+    listener = await listen(transport="tcp", block_bytes=10_000)
+    _, writer = await asyncio.open_connection("127.0.0.1", port_of(listener))
+    line = b"<1>" + b"x" * 96 + b"\n"
+    sending = asyncio.create_task(_send(writer, line * 100_000))
+    frames, _ = await take(listener, 100_000)
+    await sending
+    assert set(frames) == {line[:-1]}
+    writer.close()
+
+
+async def _send(writer, data):
+    writer.write(data)
+    await writer.drain()
+
+
+async def test_too_many_connections_are_closed_and_counted(listen):
+    listener = await listen(transport="tcp", max_connections=1)
+    _, first = await asyncio.open_connection("127.0.0.1", port_of(listener))
+    first.write(b"<1>a\n")
+    await take(listener, 1)
+    reader, second = await asyncio.open_connection("127.0.0.1", port_of(listener))
+    try:
+        assert await reader.read() == b""
+    except ConnectionResetError:
+        pass
+    assert listener.counts["connection_refused"] == 1
+    first.close()
+    second.close()
+
+
+async def test_long_frames_are_cut_and_counted(listen):
+    listener = await listen(transport="tcp", max_frame_bytes=500)
+    _, writer = await asyncio.open_connection("127.0.0.1", port_of(listener))
+    writer.write(b"<1>" + b"x" * 5000 + b"\n<1>next\n")
+    frames, _ = await take(listener, 2)
+    assert [len(frame) for frame in frames] == [500, 7]
+    assert listener.counts["frame_cut"] == 1
+    writer.close()

@@ -1,0 +1,332 @@
+"""The follower, one behaviour at a time. Random sequences are in tests/property/test_tail.py."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dpiped.sources.tail import Follower, follow
+from dpiped.sources.tail_files import FollowOptions
+from dpiped.sources.tail_marks import Positions, rotation_stem
+
+
+class Tail:
+    """A follower with a clock, and what it gave."""
+
+    def __init__(self, folder, pattern="*.log", positions=None, **options):
+        self.now = 0.0
+        self.positions = positions or Positions()
+        self.follower = Follower(FollowOptions(paths=(f"{folder}/{pattern}",), **options), clock=lambda: self.now)
+        self.follower.start(positions)
+
+    def read(self, secs=1.1):
+        """The lines that come when so much time has passed."""
+        self.now += secs
+        lines, idle = [], 0
+        while idle < 3:
+            chunks = self.follower.step()
+            idle = 0 if chunks else idle + 1
+            for chunk in chunks:
+                lines += chunk.data.decode(errors="replace").splitlines()
+                self.positions.apply(chunk)
+        return lines
+
+    def again(self, folder, **options):
+        """The same after a restart."""
+        self.follower.close()
+        return Tail(folder, positions=Positions.parse(self.positions.text()), **options)
+
+
+@pytest.fixture
+def log(tmp_path):
+    return tmp_path / "app.log"
+
+
+def add(path, text):
+    with path.open("ab") as file:
+        file.write(text.encode() if isinstance(text, str) else text)
+
+
+def test_new_files_are_read_from_the_start_and_unfinished_lines_wait(tmp_path, log):
+    tail = Tail(tmp_path)
+    assert tail.read() == []
+    add(log, "1\n2\n3")
+    assert tail.read() == ["1", "2"]
+    add(log, "!\n")
+    assert tail.read(0.1) == ["3!"]
+
+
+def test_read_from_end_counts_for_files_there_at_the_first_start(tmp_path, log):
+    add(log, "old\nhalf")
+    tail = Tail(tmp_path, from_end=True)
+    assert tail.read() == []
+    add(log, " a line\n")
+    add(tmp_path / "new.log", "new\n")
+    assert sorted(tail.read()) == ["half a line", "new"]
+    add(tmp_path / "later.log", "later\n")
+    assert tail.again(tmp_path, from_end=True).read() == ["later"]
+
+
+def test_renamed_out_of_the_globs_it_is_read_to_its_end_first(tmp_path, log):
+    add(log, "1\n")
+    tail = Tail(tmp_path)
+    assert tail.read() == ["1"]
+    add(log, "2\n3")
+    log.rename(tmp_path / "app.log.1")
+    add(log, "4\n")
+    assert tail.read() == ["2", "4"]
+    add(tmp_path / "app.log.1", "!\n")
+    assert tail.read(0.1) == ["3!"]
+    assert tail.read(4) == []
+    assert (len(tail.follower), tail.follower.open_files) == (1, 1)
+
+
+def test_unfinished_last_line_of_a_rotated_file_comes_when_it_is_finished(tmp_path, log):
+    add(log, "1\n2")
+    tail = Tail(tmp_path, "*.log*")
+    assert tail.read() == ["1"]
+    log.rename(tmp_path / "app.log.1")
+    assert tail.read() == []
+    assert tail.read(4) == ["2"]
+
+
+def test_deleted_file_is_read_from_its_descriptor_and_let_go(tmp_path, log):
+    add(log, "1\n")
+    tail = Tail(tmp_path)
+    assert tail.read() == ["1"]
+    add(log, "2\n3")
+    log.unlink()
+    assert tail.read() == ["2"]
+    assert tail.read(4) == ["3"]
+    assert (len(tail.follower), tail.follower.open_files, tail.positions.files) == (0, 0, {})
+
+
+def test_rotation_during_a_stop_loses_nothing(tmp_path, log):
+    add(log, "1\n")
+    tail = Tail(tmp_path)
+    assert tail.read() == ["1"]
+    add(log, "2\n")
+    log.rename(tmp_path / "app.log.1")
+    add(log, "3\n")
+    assert tail.again(tmp_path).read() == ["2", "3"]
+
+
+def test_copytruncate_reads_the_rest_from_the_copy(tmp_path, log):
+    add(log, "1\n")
+    tail = Tail(tmp_path)
+    assert tail.read() == ["1"]
+    add(log, "2\n")
+    shutil.copy(log, tmp_path / "app.log.1")
+    os.truncate(log, 0)
+    add(log, "3\n")
+    assert tail.read() == ["2", "3"]
+    assert tail.follower.counts["truncated"] == 1
+
+
+def test_copy_that_the_globs_match_is_not_read_twice(tmp_path, log):
+    add(log, "x" * 2000 + "\n")
+    tail = Tail(tmp_path, "*.log*")
+    assert len(tail.read()) == 1
+    shutil.copy(log, tmp_path / "app.log.1")
+    assert tail.read() == []
+    os.truncate(log, 0)
+    assert tail.read() == []
+    add(log, "2\n")
+    assert tail.read() == ["2"]
+
+
+def test_copy_that_goes_its_own_way_is_a_log(tmp_path, log):
+    add(log, "a banner\n")
+    tail = Tail(tmp_path, "*.log*")
+    assert tail.read() == ["a banner"]
+    add(tmp_path / "app.2.log", "a banner\nother lines\n")
+    assert tail.read() == ["a banner", "other lines"]
+
+
+def test_two_files_with_the_same_content_are_both_read(tmp_path):
+    add(tmp_path / "a.log", "same\n")
+    add(tmp_path / "b.log", "same\n")
+    assert Tail(tmp_path).read() == ["same", "same"]
+
+
+def test_truncated_and_longer_again(tmp_path, log):
+    add(log, "first\n")
+    tail = Tail(tmp_path)
+    tail.read()
+    os.truncate(log, 0)
+    add(log, "second, longer than before\n")
+    assert tail.read() == ["second, longer than before"]
+
+
+def test_hole_of_nuls_after_copytruncate_is_skipped_and_counted(tmp_path, log):
+    with log.open("wb") as writer:  # not in append mode: it keeps its place
+        writer.write(b"1\n" * 50_000)
+        writer.flush()
+        tail = Tail(tmp_path)
+        assert len(tail.read()) == 50_000
+        os.truncate(log, 0)
+        writer.write(b"2\n")
+        writer.flush()
+        assert tail.read() == ["2"]
+    assert tail.follower.counts["nul_bytes"] == 100_000
+
+
+def test_long_lines_are_cut_and_counted(tmp_path, log):
+    add(log, "a" * 300 + "\nshort\n" + "b" * 200_000 + "\nend\n" + "c" * 1000)
+    tail = Tail(tmp_path, max_line_bytes=256)
+    assert [len(line) for line in tail.read()] == [256, 5, 256, 3, 256]
+    assert tail.follower.counts["line_cut"] == 3
+    add(log, "still the same line\nnext\n")
+    assert tail.again(tmp_path, max_line_bytes=256).read() == ["next"]
+
+
+def test_carriage_returns_are_left_to_the_codec(tmp_path, log):
+    add(log, "1\r\n2\r\n")
+    tail = Tail(tmp_path)
+    tail.now += 1
+    assert [chunk.data for chunk in tail.follower.step()] == [b"1\r\n2\r\n"]
+
+
+def test_gzip_files_are_read_once(tmp_path):
+    with gzip.open(tmp_path / "old.log.gz", "wb") as file:
+        file.write(b"1\n2\n3")
+    tail = Tail(tmp_path, "*.gz")
+    assert tail.read() == ["1", "2", "3"]
+    assert tail.read() == []
+    assert tail.follower.open_files == 0
+    assert tail.again(tmp_path, pattern="*.gz").read() == []
+
+
+def test_compressed_rotation_is_known_again(tmp_path, log):
+    add(log, "1\n2\n")
+    tail = Tail(tmp_path, "*.log*")
+    assert tail.read() == ["1", "2"]
+    rotated = tmp_path / "app.log.1"
+    log.rename(rotated)
+    tail.read()
+    with gzip.open(f"{rotated}.gz", "wb") as file:
+        file.write(rotated.read_bytes())
+    rotated.unlink()
+    for _ in range(8):
+        assert tail.read() == []
+
+
+def test_damaged_gzip_gives_what_can_be_read(tmp_path):
+    whole = gzip.compress(b"".join(b"line %d\n" % number for number in range(100_000)))
+    (tmp_path / "bad.gz").write_bytes(whole[: len(whole) // 2])
+    tail = Tail(tmp_path, "*.gz")
+    assert len(tail.read()) > 1000
+    assert tail.follower.counts["gzip_damaged"] == 1
+
+
+def test_symlinks_are_followed_and_one_file_is_read_once(tmp_path, log):
+    add(log, "1\n")
+    (tmp_path / "also.log").symlink_to(log)
+    (tmp_path / "hard.log").hardlink_to(log)
+    (tmp_path / "dangling.log").symlink_to(tmp_path / "nothing")
+    assert Tail(tmp_path).read() == ["1"]
+
+
+def test_exclude_and_folders(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    for name in ("x.log", "a/y.log", "a/b/z.log", "a/b/no.log", "a/skip.log"):
+        add(tmp_path / name, f"{name}\n")
+    tail = Tail(tmp_path, "**/*.log", exclude=("no.*", "*/a/skip*"))
+    assert sorted(tail.read()) == ["a/b/z.log", "a/y.log", "x.log"]
+
+
+def test_more_files_than_descriptors(tmp_path):
+    for number in range(20):
+        add(tmp_path / f"{number}.log", f"{number}\n")
+    tail = Tail(tmp_path, max_open_files=3)
+    assert sorted(tail.read(), key=int) == [str(number) for number in range(20)]
+    assert tail.follower.open_files <= 3
+    add(tmp_path / "7.log", "again\n")
+    assert tail.read() == ["again"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_unreadable_file_is_counted_once_and_read_later(tmp_path, log):
+    add(log, "1\n")
+    log.chmod(0)
+    tail = Tail(tmp_path)
+    assert tail.read() == tail.read() == []
+    assert tail.follower.counts["unreadable"] == 1
+    log.chmod(0o600)
+    assert tail.read() == ["1"]
+
+
+def test_a_large_file_does_not_keep_the_others_waiting(tmp_path):
+    add(tmp_path / "a.log", b"x" * 99 + b"\n")
+    add(tmp_path / "large.log", (b"x" * 99 + b"\n") * 100_000)
+    add(tmp_path / "z.log", "z\n")
+    tail = Tail(tmp_path, block_bytes=64 << 10)
+    tail.now += 1
+    sources = [Path(chunk.path).name for _ in range(3) for chunk in tail.follower.step(128 << 10)]
+    assert {"a.log", "z.log"} <= set(sources)
+
+
+def test_multiline_events_wait_for_their_end(tmp_path, log):
+    tail = Tail(tmp_path, multiline_start=r"^\d", multiline_timeout_secs=1.0)
+    add(log, "1 error\n  at x\n")
+    assert tail.read() == []
+    add(log, "  at y\n2 next\n")
+    assert tail.read(0.1) == ['{"message":"1 error\\n  at x\\n  at y"}']
+    assert tail.read(2.0) == ['{"message":"2 next"}']
+
+
+def test_a_range_is_read_again_from_wherever_it_went(tmp_path, log):
+    add(log, "1\n2\n")
+    tail = Tail(tmp_path)
+    tail.now += 1
+    (chunk,) = tail.follower.step()
+    log.rename(tmp_path / "app.log.1")
+    assert tail.follower.read_again(chunk.mark, chunk.start, chunk.end, chunk.crc) == b"1\n2\n"
+    (tmp_path / "app.log.1").write_bytes(b"9\n9\n")
+    tail.follower.close()
+    assert Tail(tmp_path).follower.read_again(chunk.mark, chunk.start, chunk.end, chunk.crc) is None
+
+
+def test_halves_of_a_range(tmp_path, log):
+    add(log, "1\n2\n3\n4\n")
+    tail = Tail(tmp_path)
+    tail.now += 1
+    (chunk,) = tail.follower.step()
+    first, second = tail.follower.halve(chunk.mark, chunk.path, chunk.start, chunk.end, chunk.crc)
+    assert (first.data, second.data) == (b"1\n2\n", b"3\n4\n")
+    positions = Positions([first.mark], 2)
+    assert Tail(tmp_path, positions=positions).read() == ["3", "4"]
+
+
+async def test_follow_ends_when_everything_was_read(tmp_path, log):
+    add(log, "1\n2")
+    follower = Follower(FollowOptions(paths=(str(log),), follow=False))
+    follower.start(None)
+    data = b"".join([chunk.data async for chunks in follow(follower) for chunk in chunks])
+    assert data == b"1\n2\n"
+    assert follower.open_files == 0
+
+
+@pytest.mark.parametrize("amount", [0, 3, 300])
+def test_positions_are_one_text_small_and_large(tmp_path, amount):
+    for number in range(amount):
+        add(tmp_path / f"{number}.log", f"{number}\n")
+    tail = Tail(tmp_path)
+    tail.read()
+    again = Positions.parse(tail.positions.text())
+    assert again.files == tail.positions.files
+    assert len(again.files) == amount
+    assert again.next_id == tail.positions.next_id
+
+
+@pytest.mark.parametrize(("name", "stem"), [
+    ("app.log", "app.log"), ("app.log.1", "app.log"), ("app.log.2.gz", "app.log"), ("app.log-20240101", "app.log"),
+    ("app-2024-01-01.log", "app.log"), ("app.1.log", "app.log"), ("app-2014-05-05T22-13-22.000.log", "app.log"),
+    ("syslog.old", "syslog"), ("v2.log", "v2.log"),
+])
+def test_names_that_rotation_makes(name, stem):
+    assert rotation_stem(f"/var/log/{name}") == stem
