@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,6 +16,11 @@ from dpiped.sources.lines import LineCutter, read_lines
 from dpiped.sources.syslog import SyslogListener
 from dpiped.telemetry import Telemetry
 
+BLOCK_BYTES = 256 << 10
+"""Smaller than the daemon's: four blocks at most are held in memory, and a batch that is too large can be halved
+twice.
+"""
+
 
 class SyslogFeed(SpoolFeed):
     """What a listener receives. TCP peers wait while the spool takes nothing; datagrams are dropped by the kernel
@@ -26,7 +32,8 @@ class SyslogFeed(SpoolFeed):
         telemetry: Telemetry,
     ) -> None:
         super().__init__(config.name, config, config.codec, folder, checkpoint, host, max_bytes, telemetry)
-        self._listener = SyslogListener(config.listen_options(), lambda text: telemetry.say(text, plugin=config.name))
+        options = dataclasses.replace(config.listen_options(), block_bytes=BLOCK_BYTES)
+        self._listener = SyslogListener(options, lambda text: telemetry.say(text, plugin=config.name))
 
     async def open(self) -> None:
         await super().open()
