@@ -220,3 +220,68 @@ def test_a_missing_segment_is_counted_as_loss(tmp_path: Path) -> None:
 def test_route_tells_emissions_apart() -> None:
     head = Head(project="rs", ident="app")
     assert Route.of(head) != Route.of(Head(project="rs", ident="app", cause=("f", 1)))
+
+
+def test_damage_found_while_reading_is_said_once(tmp_path: Path) -> None:
+    storage = opened(tmp_path)
+    for n in range(4):
+        storage.append(frames(n, 1), no_marks)
+    storage.close()
+    file = next(tmp_path.glob("*.seg"))
+    data = bytearray(file.read_bytes())
+    data[data.index(b"B" * 50)] ^= 0xFF
+    file.write_bytes(data)
+    storage = opened(tmp_path)
+    said: list[str] = []
+    storage.on_damage = said.append
+    for _ in range(2):
+        assert [frame.head.offset for frame in all_of(storage)] == [0, 2, 3]
+    assert len(said) == 1
+    assert "pack 1" in said[0]
+
+
+def test_a_flipped_bit_in_an_offset_moves_nothing(tmp_path: Path) -> None:
+    storage = opened(tmp_path)
+    for n in range(300, 304):
+        storage.append(frames(n, 1), no_marks)
+    storage.close()
+    file = next(tmp_path.glob("*.seg"))
+    data = bytearray(file.read_bytes())
+    at = data.index((301).to_bytes(2, "big"))
+    data[at] ^= 0x40
+    file.write_bytes(data)
+    again = DiskStorage(tmp_path)
+    assert again.open().damage
+    assert again.next == 304
+    assert [frame.head.offset for frame in all_of(again)] == [300, 302, 303]
+
+
+def test_a_rewrite_that_fails_leaves_the_segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = opened(tmp_path, segment_bytes=2000)
+    for n in range(0, 60, 2):
+        storage.append([*frames(n, 1, "rare" if n % 20 == 0 else "app"), *frames(n + 1, 1)], no_marks)
+    before = [frame.head.offset for frame in all_of(storage)]
+
+    def full(fd: int, pieces: list[bytes]) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dpiped.journal.disk.write_all", full)
+        with pytest.raises(OSError, match="No space"):
+            storage.free(only(("rare", 0)), storage.next)
+    assert [frame.head.offset for frame in all_of(storage)] == before
+    assert not list(tmp_path.glob("*.tmp"))
+    storage.free(only(("rare", 0)), storage.next)
+    assert {frame.head.offset for frame in all_of(storage) if frame.head.ident == "rare"} == {0, 20, 40}
+
+
+def test_a_segment_that_somebody_deleted_does_not_hold_readers(tmp_path: Path) -> None:
+    storage = opened(tmp_path, segment_bytes=300)
+    for n in range(12):
+        storage.append(frames(n, 1), no_marks)
+    for segment in storage._segments:
+        segment.forget_positions()
+    files = sorted(tmp_path.glob("*.seg"))
+    files[1].unlink()
+    gone = set(range(int(files[1].stem), int(files[2].stem)))
+    assert {frame.head.offset for frame in all_of(storage)} == set(range(12)) - gone

@@ -1,0 +1,74 @@
+"""Dead letters: a repeat overwrites, the folder is bounded, and a database that failed once is usable again."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from dpiped.deadletter import DeadLetters, Letter
+from dpiped.journal.state import MemoryDatabase
+from dpiped.leveldb import LevelDb
+from dpiped.telemetry import Telemetry
+
+NOW = int(time.time() * 1000)
+
+
+def letter(cause: str, raw: bytes = b"{bad", at_ms: int = NOW, reason: str = "malformed") -> Letter:
+    return Letter(cause, reason, "http", False, "rs", "app", "/x.log", "web-7", at_ms, raw)
+
+
+async def test_a_repeat_overwrites() -> None:
+    letters = DeadLetters(MemoryDatabase(), Telemetry())
+    await letters.put([letter("s/1/1"), letter("s/1/2")])
+    await letters.put([letter("s/1/1", at_ms=NOW + 5, reason="again"), letter("s/1/1", at_ms=NOW + 6, reason="last")])
+    assert letters.count == 2
+    assert [(found.cause, found.reason) for found in letters.scan()] == [("s/1/1", "last"), ("s/1/2", "malformed")]
+    letters.remove(["s/1/1", "unknown"])
+    assert letters.count == 1
+    letters.remove(["s/1/2"])
+    assert (letters.count, letters.bytes, list(letters.scan())) == (0, 0, [])
+    letters.close()
+
+
+async def test_the_oldest_go_first_and_are_counted() -> None:
+    telemetry = Telemetry()
+    letters = DeadLetters(MemoryDatabase(), telemetry, max_bytes=5_000)
+    for n in range(30):
+        await letters.put([letter(f"s/{n}", b"x" * 400, NOW + n)])
+    left = [int(found.cause[2:]) for found in letters.scan()]
+    assert sorted(left) == list(range(30 - len(left), 30))
+    assert 0 < len(left) < 15
+    assert letters.bytes <= 5_000
+    dropped = telemetry.metrics.dropped.labels("deadletter", "dead_letter_full")
+    assert dropped._value.get() == 30 - len(left)
+    letters.close()
+
+
+async def test_those_past_their_age_go() -> None:
+    letters = DeadLetters(MemoryDatabase(), Telemetry())
+    await letters.put([letter("old", at_ms=NOW - 40 * 24 * 3_600_000)])
+    await letters.put([letter("new")])
+    assert [found.cause for found in letters.scan()] == ["new"]
+    letters.close()
+
+
+async def test_everything_is_counted_at_open(tmp_path: Path) -> None:
+    letters = DeadLetters(LevelDb(tmp_path), Telemetry())
+    await letters.put([letter("a", "käse\udcff".encode("utf-8", "surrogatepass")), letter("b", b"\xff\x00")])
+    size = letters.bytes
+    letters.close()
+    again = DeadLetters(LevelDb(tmp_path), Telemetry())
+    again.open()
+    assert (again.count, again.bytes) == (2, size)
+    assert [found.raw for found in again.scan()][1] == b"\xff\x00"
+    again.close()
+
+
+async def test_nothing_to_put_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    database = MemoryDatabase()
+    monkeypatch.setattr(database, "write", None)
+    letters = DeadLetters(database, Telemetry())
+    await letters.put([])
+    letters.close()
