@@ -22,7 +22,7 @@ from dpiped.input_runner import InputRunner
 from dpiped.janitor import Janitor
 from dpiped.journal.append import Draft, Lot
 from dpiped.journal.base import Storage
-from dpiped.journal.disk import DiskStorage
+from dpiped.journal.disk import DiskStorage, segment_bytes_for
 from dpiped.journal.journal import Journal
 from dpiped.journal.memory import MemoryStorage
 from dpiped.journal.state import Database, MemoryDatabase, State
@@ -88,7 +88,9 @@ class Engine:
         letters = DeadLetters(await asyncio.to_thread(LevelDb, folder / "deadletter"), self.telemetry)
         opened.callback(letters.close)
         await asyncio.to_thread(letters.open)
-        storage: Storage = DiskStorage(folder / "journal") if self.durable else MemoryStorage(state.highest)
+        max_bytes = self.config.journal.max_bytes
+        storage: Storage = (DiskStorage(folder / "journal", segment_bytes_for(max_bytes)) if self.durable
+                            else MemoryStorage(state.highest))
         self.journal = Journal(
             storage, self.pool, self.telemetry, max_bytes=self.config.journal.max_bytes,
             min_free_bytes=self._min_free_bytes(folder), on_commit=self.router.commit, readers=lambda: self.router.readers,

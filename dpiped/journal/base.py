@@ -35,6 +35,8 @@ class Storage(ABC):
     next: int = 0
     """The next offset."""
     used_bytes: int = 0
+    idle_bytes: int = 0
+    """Of these, what nobody wants but has to stay: the last segment with packs. It does not count for the budget."""
     on_damage: Callable[[str], None] = staticmethod(lambda text: None)
     """Told once of each stored pack that turns out to be damaged when it is read; in any thread."""
 

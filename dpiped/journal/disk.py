@@ -31,8 +31,16 @@ from dpiped.pack import Route
 SEGMENT_BYTES = 64 << 20
 INDEXED_SEGMENTS = 4
 """So many closed segments keep their index of positions in memory; runners that lag read about the same ones."""
+SMALLEST_SEGMENT_BYTES = 256 << 10
+SEGMENTS_OF_BUDGET = 8
+"""A small budget gets smaller segments, so that freeing one makes room."""
 REWRITE_BELOW = 0.25
 """A closed segment of which less than this share is wanted is rewritten."""
+
+
+def segment_bytes_for(max_bytes: int) -> int:
+    """How large segments of a journal with this budget are."""
+    return min(SEGMENT_BYTES, max(SMALLEST_SEGMENT_BYTES, max_bytes // SEGMENTS_OF_BUDGET))
 
 
 class DiskStorage(Storage):
@@ -119,7 +127,8 @@ class DiskStorage(Storage):
 
     # ---- append --------------------------------------------------------------------------------------------------
     def append(self, frames: Sequence[Frame], marks: Callable[[], Marks]) -> None:
-        if self._fd < 0 or self._good >= self._segment_bytes:
+        full_at = self._segment_bytes // 4 if self.idle_bytes else self._segment_bytes
+        if self._fd < 0 or self._good >= full_at:
             self._roll(frames[0].head.offset)
         segment = self._segments[-1]
         first = marks() if segment.size == 0 else None
@@ -137,6 +146,7 @@ class DiskStorage(Storage):
             segment.size += written
             self._good = segment.size
             self.used_bytes += written
+            self.idle_bytes = 0
             self.next = frames[-1].head.offset + 1
 
     def _roll(self, offset: int) -> None:
@@ -243,7 +253,14 @@ class DiskStorage(Storage):
             closed = [segment for segment in self._segments[:last] if segment.end <= below]
         for segment in closed:
             self._free_segment(segment, wanted)
+        self._measure_idle(wanted)
         return before - self.used_bytes
+
+    def _measure_idle(self, wanted: Wanted) -> None:
+        with self._lock:
+            last = next((segment for segment in reversed(self._segments) if segment.shares), None)
+            busy = last is None or any(wanted(route, share.first, share.last) for route, share in last.shares.items())
+            self.idle_bytes = 0 if busy or last is None else last.size
 
     def _free_segment(self, segment: Segment, wanted: Wanted) -> None:
         kept = sum(share.size for route, share in segment.shares.items() if wanted(route, share.first, share.last))

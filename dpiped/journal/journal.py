@@ -113,7 +113,7 @@ class Journal:
     @property
     def full(self) -> bool:
         """Whether inputs have to wait. Filters never do, or a full journal could never drain."""
-        used = self.storage.used_bytes
+        used = self.storage.used_bytes - self.storage.idle_bytes
         if self._full:
             self._full = used >= self._max_bytes * LOW_WATER
         else:
