@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 READ_BYTES = 4 << 20
 """What a lagging runner reads from the segments at a time, compressed."""
+LEAST_READ_BYTES = 64 << 10
 TYPICAL_RATIO = 4
 """Stored bodies are about so much smaller; a read of more than a batch takes is cut, and read again."""
 _MEMO_ROUTES = 50_000
@@ -99,7 +100,7 @@ class Reader:
 
     async def _pull_stored(self, most_bytes: int, most_packs: int) -> list[Pack]:
         journal = self._journal
-        stored_bytes = min(max(most_bytes // TYPICAL_RATIO, 1), READ_BYTES)
+        stored_bytes = min(max(most_bytes // TYPICAL_RATIO, LEAST_READ_BYTES), READ_BYTES)
         while self._at < journal.window.base:
             end = journal.next  # what the writer syncs meanwhile is not readable before it is announced
             found, at = await journal.read_stored(self._at, self.wants, stored_bytes)
