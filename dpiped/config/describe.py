@@ -47,6 +47,32 @@ def keys_of_model(model: type[BaseModel], prefix: str = "") -> Iterator[Key]:
             yield _key(prefix + name, info)
 
 
+def keys_in_depth(model: type[BaseModel], prefix: str = "") -> Iterator[Key]:
+    """As `keys_of_model`, and behind a list or table of tables what may stand in each: `rules[].where`."""
+    for name, info in model.model_fields.items():
+        inner = info.get_default(call_default_factory=True)
+        if isinstance(inner, ConfigModel):
+            yield from keys_in_depth(type(inner), f"{prefix}{name}.")
+            continue
+        yield _key(prefix + name, info)
+        models = list(_models_in(info.annotation))
+        if len(models) == 1:  # of several, such as codecs, each has its own page
+            place, found = models[0]
+            yield from keys_in_depth(found, f"{prefix}{name}{place}.")
+
+
+def _models_in(annotation: Any) -> Iterator[tuple[str, type[ConfigModel]]]:
+    """The models that may stand there, with the way to them."""
+    for kind in kinds_of(annotation):
+        origin, arguments = get_origin(kind), get_args(kind)
+        if isinstance(kind, type) and issubclass(kind, ConfigModel):
+            yield "", kind
+        elif isinstance(origin, type) and issubclass(origin, dict):
+            yield from ((f".NAME{place}", model) for place, model in _models_in(arguments[1]))
+        elif isinstance(origin, type) and issubclass(origin, list | tuple):
+            yield from ((f"[]{place}", model) for place, model in _models_in(arguments[0]))
+
+
 def documentation(plugin_class: type[Plugin[Any]]) -> str:
     """The text at the head of the plugin's file, or that of its class."""
     module = inspect.getdoc(sys.modules.get(plugin_class.__module__)) or ""
@@ -58,6 +84,8 @@ def toml(value: Any, name: str = "") -> str:
     """A value as TOML; sizes and times as people write them."""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, int) and name.endswith("_mode"):
+        return f'"{value:04o}"'
     if isinstance(value, int) and name.endswith("_bytes"):
         unit = next(((size, word) for size, word in _SIZES if value and value % size == 0), None)
         return f'"{value // unit[0]}{unit[1]}"' if unit else str(value)
@@ -102,6 +130,8 @@ def _words(kind: Any, name: str) -> str:
         return "seconds"
     if kind in (int, float) and name.endswith("_ms"):
         return "milliseconds"
+    if kind is int and name.endswith("_mode"):
+        return "file mode"
     if isinstance(origin, type) and issubclass(origin, dict):
         return f"table of {kind_in_words(arguments[1])}"
     if isinstance(origin, type) and issubclass(origin, list | tuple | set | frozenset):

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from dpiped import registry
-from dpiped.config.describe import Key, documentation, keys_of_model
+from dpiped.config.describe import Key, documentation, keys_in_depth, keys_of_model
 from dpiped.config.schema import OPTIONS, WINDOW_KEYS, EngineConfig, JournalConfig, ProjectConfig
 from dpiped.plugin import Plugin, StatefulFilter
 
@@ -36,7 +36,7 @@ def runner_keys(plugin_class: PluginClass) -> list[Key]:
 def describe(plugin_class: PluginClass) -> str:
     """For a terminal: what it does, its keys, the keys of its runner."""
     lines = [documentation(plugin_class), ""]
-    own = list(keys_of_model(plugin_class.config_class))
+    own = list(keys_in_depth(plugin_class.config_class))
     lines += ["Keys:", *_key_lines(own)] if own else ["It has no keys of its own."]
     lines += ["", f"Keys of every {plugin_class.kind}:", *_key_lines(runner_keys(plugin_class))]
     return "\n".join(lines) + "\n"
@@ -55,13 +55,14 @@ def sample(plugin_class: PluginClass) -> str:
     """An annotated table that `check` accepts; what is commented out has its default or may be left away."""
     lines = [f"# {line}".rstrip() for line in documentation(plugin_class).splitlines()]
     lines += [f"[[{plugin_class.kind}]]", f'type = "{plugin_class.type_name}"', ""]
-    lines += _sample_keys(keys_of_model(plugin_class.config_class))
+    lines += sample_keys(keys_of_model(plugin_class.config_class))
     lines += [f"# Keys of every {plugin_class.kind}.", ""]
-    lines += _sample_keys(runner_keys(plugin_class))
+    lines += sample_keys(runner_keys(plugin_class))
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _sample_keys(keys: Iterable[Key]) -> list[str]:
+def sample_keys(keys: Iterable[Key]) -> list[str]:
+    """Each key with its documentation above it; commented out unless it is required."""
     lines = []
     for key in keys:
         lines += wrap(key.text, WIDTH, initial_indent="# ", subsequent_indent="# ")
@@ -77,7 +78,7 @@ def daemon_sample(tables: Iterable[PluginClass] = ()) -> str:
         ("[engine]", EngineConfig), ("[journal]", JournalConfig), ("[[project]]", ProjectConfig),
     )
     for header, model in models:
-        lines += [f"# {_about(model)}", header, *_sample_keys(keys_of_model(model))]
+        lines += [f"# {_about(model)}", header, *sample_keys(keys_of_model(model))]
     return "\n".join([*lines, *(sample(plugin_class) for plugin_class in tables)])
 
 
@@ -98,15 +99,16 @@ def reference() -> str:
         lines.append("")
         for cls in here:
             lines += [f"### {kind} {cls.type_name}", "", documentation(cls), "",
-                      *_key_table(keys_of_model(cls.config_class))]
+                      *key_table(keys_in_depth(cls.config_class))]
         lines += [f"### Keys of every {kind}", "",
-                  *_key_table(key for key in keys_of_model(OPTIONS[kind]) if key.name != "type")]
+                  *key_table(key for key in keys_of_model(OPTIONS[kind]) if key.name != "type")]
     for header, model in (("[engine]", EngineConfig), ("[journal]", JournalConfig), ("[[project]]", ProjectConfig)):
-        lines += [f"## `{header}`", "", _about(model), "", *_key_table(keys_of_model(model))]
+        lines += [f"## `{header}`", "", _about(model), "", *key_table(keys_of_model(model))]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _key_table(keys: Iterable[Key]) -> list[str]:
+def key_table(keys: Iterable[Key]) -> list[str]:
+    """Lines of a Markdown table of keys."""
     rows = []
     for key in keys:
         default = "required" if key.required else f"`{key.default}`" if key.default is not None else ""

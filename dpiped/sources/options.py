@@ -44,7 +44,8 @@ class MultilineConfig(ConfigModel):
 class TailOptions(ConfigModel):
     """What to follow."""
 
-    paths: Annotated[tuple[Annotated[str, AfterValidator(_absolute)], ...], Field(min_length=1)]
+    paths: tuple[Annotated[str, AfterValidator(_absolute)], ...] = Field(
+        min_length=1, examples=[["/var/log/nginx/*.log"]])
     """Globs of the files to follow, looked up again every second; `**` is any number of folders."""
     exclude: tuple[str, ...] = ()
     """Globs of files to leave out: with a slash they are compared with the whole path, else with the name."""
