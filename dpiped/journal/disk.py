@@ -231,11 +231,11 @@ class DiskStorage(Storage):
         with self._lock:
             if segment not in self._segments or (indexed and not segment.offsets):
                 return None
-            if not indexed:
+            if not segment.offsets:  # else another reader was faster
                 if not found.offsets:
                     raise FileNotFoundError(segment.path)
                 segment.offsets, segment.positions = found.offsets, found.positions
-                self._indexed.append(segment)
+                self._indexed = [one for one in self._indexed if one is not segment] + [segment]
                 if len(self._indexed) > INDEXED_SEGMENTS:
                     self._indexed.pop(0).forget_positions()
             return segment.path.open("rb"), segment.size, segment.end, segment.offsets, segment.positions

@@ -130,14 +130,15 @@ def places(data: mmap.mmap | bytes, damage: list[str]) -> Iterator[Place]:
         at = found
 
 
-def scan(path: Path, good_size: int | None = None) -> Segment:
+def scan(path: Path) -> Segment:
     """Reads all heads of a file, without checking bodies: those are checked when they are read."""
-    segment = Segment(path, size=path.stat().st_size if good_size is None else good_size)
-    if segment.size == 0:
-        return segment
-    with path.open("rb") as file, mmap.mmap(file.fileno(), segment.size, access=mmap.ACCESS_READ) as data:
-        for place in places(data, segment.damage):
-            _note(segment, place, data)
+    with path.open("rb") as file:  # its size is asked of the open file: another may take its name meanwhile
+        segment = Segment(path, size=os.fstat(file.fileno()).st_size)
+        if segment.size == 0:
+            return segment
+        with mmap.mmap(file.fileno(), segment.size, access=mmap.ACCESS_READ) as data:
+            for place in places(data, segment.damage):
+                _note(segment, place, data)
     return segment
 
 
