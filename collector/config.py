@@ -39,13 +39,13 @@ class CollectorConfig(ConfigModel):
 
     data_dir: str = "var/collector"
     """Folder of checkpoint and spool; one collector a folder."""
-    endpoints: Annotated[tuple[Endpoint, ...], Field(min_length=1)]
+    endpoints: tuple[Endpoint, ...] = Field(min_length=1, examples=[["http://127.0.0.1:9800"]])
     """Daemons in order of preference; the next one is used when one does not answer."""
-    token: SecretStr | None = None
+    token: SecretStr | None = Field(default=None, examples=["${env:DPIPE_TOKEN}"])
     """Bearer token; write it as `${env:NAME}`."""
     status: Listen = "127.0.0.1:9877"
     """Local address of /metrics, /healthz and /status."""
-    host: str = ""
+    host: str = Field(default="", examples=["web-1"])
     """Name of this machine in the events; empty: what the system says."""
     batch_bytes: Annotated[Bytes, Field(ge=4096)] = 1 << 20
     """A batch is sent when it holds so much."""
@@ -66,13 +66,13 @@ class CollectorConfig(ConfigModel):
 class InputOptions(ConfigModel):
     """Keys that every `[[input]]` has."""
 
-    name: Name = ""
+    name: Name = Field(default="", examples=["web"])
     """Name in metrics and checkpoint; the type if there is none."""
     disabled: bool = False
     """Keeps the table without using it."""
     project: Name = "default"
     """The project the events belong to."""
-    host: str = ""
+    host: str = Field(default="", examples=["web-1"])
     """Name of the machine in the events, if it is not this one."""
 
 
@@ -80,7 +80,7 @@ class TailInput(InputOptions, TailOptions):
     """`type = "tail"`: follows files."""
 
     type: Literal["tail"]
-    ident: Template
+    ident: Template = Field(examples=["rs.{logname}"])
     """Whole, as it will be matched; {stem} {logname} {dir} of the file may be used."""
     codec: CodecName = "raw"
     """How the daemon shall read the lines."""
@@ -89,7 +89,7 @@ class TailInput(InputOptions, TailOptions):
 class SpooledOptions(InputOptions):
     """Keys of inputs that cannot be read again."""
 
-    ident: Ident
+    ident: Ident = Field(examples=["rs.web"])
     """Whole, as it will be matched."""
     spool: Literal["disk", "memory"] = "disk"
     """"disk": what was received survives a kill of the collector; "memory": it does not."""

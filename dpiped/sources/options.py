@@ -82,7 +82,7 @@ class SyslogOptions(ConfigModel):
     """How senders connect; the framing (RFC 6587) is found out frame by frame."""
     listen: Listen = "127.0.0.1:5514"
     """Address of tcp, tls and udp."""
-    path: str = ""
+    path: str = Field(default="", examples=["/run/dpipe/log.sock"])
     """Socket file of unix and unixgram."""
     socket_mode: Annotated[int, BeforeValidator(_parse_mode)] = Field(default=0o666, validate_default=False)
     """Permissions of the socket file, in quotes: "0660"."""
@@ -94,11 +94,11 @@ class SyslogOptions(ConfigModel):
     """A connection that is silent for so long is closed."""
     receive_buffer_bytes: Annotated[Bytes, Field(ge=4096)] = 8 << 20
     """Buffer of the kernel for datagrams; what does not fit is lost, and counted."""
-    certificate: str = ""
+    certificate: str = Field(default="", examples=["/etc/dpipe/server.pem"])
     """PEM file of the server's certificate, for tls."""
-    key: str = ""
+    key: str = Field(default="", examples=["/etc/dpipe/server.key"])
     """PEM file of its key; empty: it is in the certificate's file."""
-    client_ca: str = ""
+    client_ca: str = Field(default="", examples=["/etc/dpipe/clients.pem"])
     """PEM file of the authority whose client certificates are asked for; empty: none are."""
 
     @model_validator(mode="after")
