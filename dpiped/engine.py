@@ -32,7 +32,7 @@ from dpiped.output_runner import OutputRunner
 from dpiped.pack import CONTROL_IDENT, TICK_IDENT, Head, PackPool
 from dpiped.plugin import StatefulFilter
 from dpiped.router import Router
-from dpiped.runner import Runner, Surroundings
+from dpiped.runner import Keep, Runner, Surroundings
 from dpiped.self_report import SelfReport
 from dpiped.telemetry import Telemetry
 from dpiped.web.admin import AdminServer
@@ -98,7 +98,8 @@ class Engine:
         opened.push_async_callback(self.journal.close)
         await self.journal.open(at_least=state.highest)
         self.around = Surroundings(self.journal, self.router, state, letters, self.telemetry, folder,
-                                   self.config.engine.snapshot_interval_secs, self.config.engine.tick_secs)
+                                   self.config.engine.snapshot_interval_secs, self.config.engine.tick_secs,
+                                   Keep(self.config.journal.keep_secs, self.config.journal.keep_bytes))
         self._writer = asyncio.create_task(self.journal.run(), name="journal writer")
         opened.push_async_callback(self._end_writer)
         self._build()

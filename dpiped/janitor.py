@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import logging
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -41,7 +42,15 @@ class Janitor:
         """One round. Only cursors of the synced state free room."""
         journal = self._around.journal
         async with self._freeing:
-            await journal.free(self._wanted(), journal.next)
+            await journal.free(self._wanted(), self._below())
+
+    def _below(self) -> int:
+        """Nothing from here on is freed: `keep_secs` and `keep_bytes`, for replays."""
+        keep, journal = self._around.keep, self._around.journal
+        if not keep.secs and not keep.bytes:
+            return journal.next
+        since_ms = int((time.time() - keep.secs) * 1000) if keep.secs else 1 << 62
+        return journal.storage.kept_from(since_ms, keep.bytes)
 
     def _wanted(self) -> Wanted:
         synced = self._around.state.synced

@@ -12,19 +12,24 @@ import msgspec
 from dpiped.batch import Batch
 from dpiped.config.schema import OutputOptions
 from dpiped.errors import LostTrackError, RejectedError, TemporaryError
+from dpiped.journal.base import Backlog
 from dpiped.pack import EVENTS_IDENT, Pack
 from dpiped.plugin import Output
 from dpiped.runner import CLOSE_SECS, Backoff, Runner, close_plugin, one_line
-from dpiped.telemetry.events import DataLost, DeliveryRetried
+from dpiped.telemetry.events import DataLost, DeliveryRetried, EventsDropped
 from dpiped.view import METADATA_FIELDS, PackView
 
 MAX_BATCH_PACKS = 1_000
+BEHIND_SECS = 1.0
+"""How often it is asked whether an output with `when_behind = "skip"` is too far behind."""
 
 
 class OutputRunner(Runner[OutputOptions]):
     """Delivery is at least once; its effect exactly once where the output says so."""
 
     _plugin: Output[Any]
+    _behind_asked = 0.0
+    """When it was last asked whether it is too far behind; monotonic."""
     _suspect = -1
     """Up to this offset packs go one by one: a batch of them made the plugin raise, and one of them may be why."""
 
@@ -42,6 +47,8 @@ class OutputRunner(Runner[OutputOptions]):
             self.status = "running"
             await self._finish_stable_batch()
             while True:
+                if self._is_too_far_behind():
+                    await self._skip_ahead()
                 due = self.save_due_secs
                 if due == 0.0 or not await self.wait_for_packs(due):
                     await self._save_cursor()
@@ -56,6 +63,31 @@ class OutputRunner(Runner[OutputOptions]):
             raise
         finally:
             await close_plugin(plugin, self.name, self.around.telemetry)
+
+    # ---- when_behind = "skip" --------------------------------------------------------------------------------------
+    def _is_too_far_behind(self) -> bool:
+        """Asked at most once a second; always false with `when_behind = "wait"`."""
+        now = time.monotonic()
+        if self.options.when_behind == "wait" or now - self._behind_asked < BEHIND_SECS:
+            return False
+        self._behind_asked = now
+        if not self.options.max_behind_bytes:
+            return self.around.journal.full and self.reader.behind
+        return sum(stretch.size for stretch in self._backlog()) > self.options.max_behind_bytes
+
+    def _backlog(self) -> list[Backlog]:
+        return self.around.journal.storage.backlog(self.reader.cursor, self.reader.wants)
+
+    async def _skip_ahead(self) -> None:
+        """Gives up the oldest packs, counted, until half of what is allowed is left. The cursor is saved before and after."""
+        await self._save_cursor()
+        backlog, left = self._backlog(), self.options.max_behind_bytes // 2
+        while backlog and sum(stretch.size for stretch in backlog) > left:
+            lost = backlog.pop(0)
+            cursor = backlog[0].first if backlog else self.around.journal.next
+            self.around.telemetry.emit(EventsDropped(plugin=self.name, amount=lost.events, reason="behind"))
+            self.reader.rewind(cursor)
+        await self.save(msgspec.structs.replace(self.saved, cursor=self.reader.cursor, batch=None))
 
     async def _last_save(self) -> None:
         """At a stop: what was written is made durable and the cursor saved, if that goes quickly."""
@@ -136,6 +168,9 @@ class OutputRunner(Runner[OutputOptions]):
         self.status, self.last_error = "running", ""
 
     async def _wait_again(self, exc: TemporaryError, backoff: Backoff) -> None:
+        if self._is_too_far_behind():
+            self._behind_asked = 0.0  # asked again when the plugin is open anew, at its saved cursor
+            raise LostTrackError(f"too far behind: {one_line(exc)}") from exc
         again = max(backoff.next_secs(), exc.retry_after_secs or 0.0)
         self.status, self.last_error = "retrying", one_line(exc)
         self.around.telemetry.emit(DeliveryRetried(plugin=self.name, error=self.last_error, again_secs=round(again, 2)))

@@ -11,7 +11,7 @@ import random
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -45,6 +45,13 @@ Options = TypeVar("Options", bound=RunnerOptions)
 Status = Literal["starting", "running", "retrying", "failed", "stopped", "disabled"]
 
 
+class Keep(NamedTuple):
+    """What of the journal stays for replays, though everybody has passed it."""
+
+    secs: float = 0.0
+    bytes: int = 0
+
+
 class Surroundings(msgspec.Struct, frozen=True):
     """What all runners of a daemon share."""
 
@@ -56,6 +63,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     data_dir: Path | None
     snapshot_interval_secs: float = 10.0
     tick_secs: float = 1.0
+    keep: Keep = Keep()
 
 
 class Closable(Protocol):

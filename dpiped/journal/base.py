@@ -29,6 +29,15 @@ class Recovered(NamedTuple):
     """A line for each damaged place."""
 
 
+class Backlog(NamedTuple):
+    """What a runner has not read of one stretch of the journal."""
+
+    first: int
+    """Offset where it begins."""
+    size: int
+    events: int
+
+
 class Storage(ABC):
     """An append-only sequence of frames with rising offsets."""
 
@@ -63,6 +72,14 @@ class Storage(ABC):
     @abstractmethod
     def free(self, wanted: Wanted, below: int) -> int:
         """Gives back room of packs below `below` that nobody wants; the bytes that became free."""
+
+    @abstractmethod
+    def backlog(self, offset: int, wanted: Callable[[Route], bool]) -> list[Backlog]:
+        """What is wanted from `offset` on, stretch by stretch, oldest first; a stretch counts whole."""
+
+    @abstractmethod
+    def kept_from(self, since_ms: int, most_bytes: int) -> int:
+        """Offset from which packs stay for replays: accepted since then, or among the newest `most_bytes`."""
 
     @abstractmethod
     def free_disk_bytes(self) -> int | None:

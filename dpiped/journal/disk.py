@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from dpiped.journal.base import Recovered, Storage, Wanted, learn
+from dpiped.journal.base import Backlog, Recovered, Storage, Wanted, learn
 from dpiped.journal.record import OVERHEAD_BYTES, Dropped, Frame, Marks
 from dpiped.journal.segment import (
     SUFFIX,
@@ -297,6 +297,26 @@ class DiskStorage(Storage):
             self.used_bytes += fresh.size - segment.size
             self._segments[self._segments.index(segment)] = fresh
         self._sync_folder()
+
+    def backlog(self, offset: int, wanted: Callable[[Route], bool]) -> list[Backlog]:
+        found = []
+        with self._lock:
+            for segment in self._segments:
+                mine = [share for route, share in segment.shares.items() if share.last >= offset and wanted(route)]
+                if mine:
+                    found.append(Backlog(max(offset, segment.first), sum(share.size for share in mine),
+                                         sum(share.events for share in mine)))
+        return found
+
+    def kept_from(self, since_ms: int, most_bytes: int) -> int:
+        first, size = self.next, 0
+        with self._lock:
+            for segment in reversed(self._segments):
+                size += segment.size
+                if size > most_bytes and segment.newest_ms < since_ms:
+                    break
+                first = segment.first if segment.first >= 0 else first
+        return first
 
     def free_disk_bytes(self) -> int | None:
         stat = os.statvfs(self._folder)

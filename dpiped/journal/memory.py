@@ -6,7 +6,7 @@ import threading
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
-from dpiped.journal.base import Recovered, Storage, Wanted
+from dpiped.journal.base import Backlog, Recovered, Storage, Wanted
 from dpiped.journal.record import Frame, Marks
 from dpiped.pack import Route
 
@@ -56,6 +56,21 @@ class MemoryStorage(Storage):
             freed = self.used_bytes - size
             self._frames, self.used_bytes = kept, size
         return freed
+
+    def backlog(self, offset: int, wanted: Callable[[Route], bool]) -> list[Backlog]:
+        with self._lock:
+            return [Backlog(frame.head.offset, len(frame.body), frame.head.count) for frame in self._frames
+                    if frame.head.offset >= offset and wanted(Route.of(frame.head))]
+
+    def kept_from(self, since_ms: int, most_bytes: int) -> int:
+        first, size = self.next, 0
+        with self._lock:
+            for frame in reversed(self._frames):
+                size += len(frame.body)
+                if size > most_bytes and frame.head.accepted_ms < since_ms:
+                    break
+                first = frame.head.offset
+        return first
 
     def free_disk_bytes(self) -> int | None:
         return None

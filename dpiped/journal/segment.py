@@ -61,6 +61,7 @@ class Share(msgspec.Struct, gc=False):
     size: int = 0
     first: int = -1
     last: int = -1
+    events: int = 0
 
 
 @dataclass(eq=False)
@@ -73,6 +74,8 @@ class Segment:
     """First offset that is in the file or was dropped from it; -1 if there was none yet."""
     end: int = -1
     """The offset after the last one."""
+    newest_ms: int = 0
+    """When its newest pack was accepted."""
     marks: Marks | None = None
     shares: dict[Route, Share] = field(default_factory=dict)
     dropped: list[tuple[int, int]] = field(default_factory=list)
@@ -90,6 +93,8 @@ class Segment:
         share = self.shares.setdefault(Route.of(head), Share(first=head.offset))
         share.size += length
         share.last = head.offset
+        share.events += head.count
+        self.newest_ms = max(self.newest_ms, head.accepted_ms)
 
     def add_dropped(self, ranges: list[tuple[int, int]]) -> None:
         self.dropped += ranges

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from dpiped.testing import address_of, events_in, post, running, until
@@ -89,3 +90,25 @@ async def test_idle_pools_are_empty(tmp_path: Path) -> None:
     async with running(PROJECT + HTTP + file_output(tmp_path / "out.ndjson"), tmp_path) as engine:
         await post(engine, "rs/app", lines(0, 2000))
         await until(lambda: engine.pool.in_use == 0 and engine.pool.bytes == 0)
+
+
+async def test_an_output_may_skip_what_is_too_far_behind(tmp_path: Path) -> None:
+    """The dead output loses the oldest packs, counted; the journal does not fill up; the healthy one gets everything."""
+    block = tmp_path / "dead"
+    block.write_text("a file where a folder should be")
+    dead = file_output(block / "x.ndjson", name="dead") + 'when_behind = "skip"\nmax_behind_bytes = "1MiB"\n'
+    config = '[journal]\nmax_bytes = "4MiB"\n' + PROJECT + HTTP + dead + "[output.retry]\nmax_secs = 0.2\n" + \
+        file_output(tmp_path / "out.ndjson")
+    async with running(config, tmp_path) as engine:
+        sent = 0
+        dropped = engine.telemetry.metrics.dropped.labels("dead", "behind")
+        while dropped._value.get() == 0:
+            noise = os.urandom(40_000).hex()
+            status, _ = await post(engine, "rs/app", b"".join(b'{"n":%d,"noise":"%s"}\n' % (n, noise.encode())
+                                                              for n in range(sent, sent + 4)))
+            sent += 4 if status == 200 else 0
+        block.unlink()
+        await until(lambda: bool(events_in(block / "x.ndjson")))
+        await until(lambda: len(events_in(tmp_path / "out.ndjson")) == sent)
+        lost = int(dropped._value.get())
+        await until(lambda: len(events_in(block / "x.ndjson")) == sent - lost)
