@@ -55,7 +55,7 @@ class TailOptions(ConfigModel):
     """False: read what is there, then end."""
     max_line_bytes: Annotated[Bytes, Field(ge=256)] = 1 << 20
     """Longer lines are cut, and counted."""
-    multiline: MultilineConfig | None = None
+    multiline: MultilineConfig | None = Field(default=None, examples=[{"start": r"^\d{4}-"}])
     """When events have several lines; they come as `message` with newlines in it, whatever the codec."""
     max_open_files: Annotated[int, Field(ge=1)] = 512
     """Files held open; others are opened when they change."""

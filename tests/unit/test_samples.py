@@ -1,0 +1,86 @@
+"""The samples in etc/ are what the models say, and are accepted; so are all keys in them that are commented out."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from collector.config import load as load_collector_config
+from dpiped import registry
+from dpiped.config.load import load_daemon_config
+
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRON = dict.fromkeys(("NAME", "DPIPE_TOKEN", "DPIPE_ADMIN_TOKEN"), "geheim-5")
+SAMPLES = sorted((ROOT / "etc/samples").glob("*.toml"))
+UNITS = sorted((ROOT / "etc/systemd").glob("*.service"))
+EXCLUSIVE = {"output-http": "user", "input-syslog": "path"}
+"""Keys of a sample that cannot be used together with others in it."""
+
+
+def with_every_key(path: Path) -> str:
+    """The sample with its comments taken off the keys; comments that are text have a blank behind their sign."""
+    skipped = EXCLUSIVE.get(path.stem)
+    lines = path.read_text("utf-8").splitlines()
+    return "\n".join(re.sub(r"^#(?=[a-z\[])", "", line) for line in lines if not line.startswith(f"#{skipped} ="))
+
+
+def test_generated_files_are_current() -> None:
+    done = subprocess.run([sys.executable, "-m", "tests.docs", "--check"], cwd=ROOT, capture_output=True, text=True,
+                          check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_every_plugin_has_a_sample() -> None:
+    mine = {(kind, name) for (kind, name), cls in registry.all_types().items() if cls.__module__.startswith("plugins.")}
+    assert {tuple(path.stem.split("-", 1)) for path in SAMPLES} == mine
+
+
+@pytest.mark.parametrize("path", [ROOT / "etc/dpiped.toml", *SAMPLES], ids=lambda path: path.stem)
+def test_a_sample_of_the_daemon_is_accepted(path: Path) -> None:
+    load_daemon_config(path, ENVIRON)
+
+
+@pytest.mark.parametrize("path", [ROOT / "etc/dpiped.toml", *SAMPLES], ids=lambda path: path.stem)
+def test_every_key_of_a_sample_is_accepted(path: Path, tmp_path: Path) -> None:
+    text = with_every_key(path)
+    if path.parent.name == "samples":
+        text += '\n[[project]]\nname = "rs"\n'
+    if path.stem == "dpiped":  # each table brings the same example of a name
+        text = text.replace('name = "main"', 'name = "other"', 1)
+    everything = tmp_path / "all.toml"
+    everything.write_text(text, encoding="utf-8")
+    load_daemon_config(everything, ENVIRON)
+
+
+def test_the_sample_of_the_collector_is_accepted(tmp_path: Path) -> None:
+    path = ROOT / "etc/collector.toml"
+    assert [found.type for found in load_collector_config(path, ENVIRON).inputs] == ["tail"]
+    everything = tmp_path / "all.toml"
+    numbers = iter("123")
+    text = re.sub('name = "web"', lambda _: f'name = "web{next(numbers)}"', with_every_key(path))
+    everything.write_text(text, encoding="utf-8")
+    assert {found.type for found in load_collector_config(everything, ENVIRON).inputs} == {"tail", "syslog", "stdin"}
+
+
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.stem)
+def test_a_unit_starts_our_command_without_root(path: Path) -> None:
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read(path, "utf-8")
+    service = unit["Service"]
+    command = service["ExecStart"].split()
+    assert Path(command[0]).name == path.stem
+    assert command[1:] == ["run", "-c", f"/etc/dpipe/{'dpiped' if path.stem == 'dpiped' else 'collector'}.toml"]
+    assert service.get("User", "root") != "root"
+    assert {"NoNewPrivileges", "ProtectSystem", "ProtectHome", "PrivateTmp", "CapabilityBoundingSet"} <= set(service)
+    assert service["Restart"] == "on-failure"
+    assert set(service["RestartPreventExitStatus"].split()) == {"2", "3"}
+
+
+def test_there_are_units() -> None:
+    assert [path.stem for path in UNITS] == ["dpipe-collector", "dpiped"]
