@@ -16,6 +16,7 @@ from dpiped.config.schema import DaemonConfig
 from dpiped.engine import Engine
 from dpiped.errors import ConfigError, DpipeError, LockedError
 from dpiped.telemetry import Telemetry
+from dpiped.watchdog import Watchdog
 
 DONE, FAILED, CONFIG, LOCKED, UNREAD, WATCHDOG = 0, 1, 2, 3, 4, 5
 """Exit codes, DESIGN section 6."""
@@ -60,5 +61,10 @@ async def _run(config: DaemonConfig, telemetry: Telemetry) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     loop.add_signal_handler(signal.SIGUSR1, dump)
-    await engine.run()
+    watchdog = Watchdog(engine.watch, Path(config.engine.data_dir), config.engine.hang_secs)
+    watchdog.start()
+    try:
+        await engine.run()
+    finally:
+        watchdog.stop()
     telemetry.say("stopped")

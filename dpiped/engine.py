@@ -35,6 +35,7 @@ from dpiped.router import Router
 from dpiped.runner import Keep, Runner, Surroundings
 from dpiped.self_report import SelfReport
 from dpiped.telemetry import Telemetry
+from dpiped.watchdog import Watch, load_hang
 from dpiped.web.admin import AdminServer
 
 DRAIN_POLL_SECS = 0.02
@@ -52,6 +53,7 @@ class Engine:
         self.started_at = time.time()
         self.pool = PackPool(config.engine.cache_bytes)
         self.router = Router()
+        self.watch = Watch()
         self._data_dir = DataDir(Path(config.engine.data_dir))
         self.inputs: list[InputRunner] = []
         self.runners: list[Runner[Any]] = []
@@ -64,6 +66,7 @@ class Engine:
     async def run(self) -> None:
         """Until `stop` is called or all inputs have ended. Raises LockedError, FatalPluginError, OSError at start."""
         self._data_dir.lock()
+        self.watch.hung = load_hang(self._data_dir.path)
         async with AsyncExitStack() as opened:
             opened.callback(self._data_dir.unlock)
             await self._open(opened)
@@ -99,7 +102,7 @@ class Engine:
         await self.journal.open(at_least=state.highest)
         self.around = Surroundings(self.journal, self.router, state, letters, self.telemetry, folder,
                                    self.config.engine.snapshot_interval_secs, self.config.engine.tick_secs,
-                                   Keep(self.config.journal.keep_secs, self.config.journal.keep_bytes))
+                                   Keep(self.config.journal.keep_secs, self.config.journal.keep_bytes), self.watch)
         self._writer = asyncio.create_task(self.journal.run(), name="journal writer")
         opened.push_async_callback(self._end_writer)
         self._build()

@@ -74,5 +74,9 @@ class BatchConflictError(DpipeError):
     """The batch id was used for another batch, or is older than the last: http answers 409."""
 
 
+class HangError(DpipeError):
+    """A pack on which a filter did not return, in several processes: `on_error` decides."""
+
+
 class CodecError(DpipeError):
     """The data as a whole cannot be read by this codec."""

@@ -15,7 +15,7 @@ from typing import Any, cast
 import msgspec
 
 from dpiped.config.schema import FilterOptions
-from dpiped.errors import UnavailableError
+from dpiped.errors import HangError, UnavailableError
 from dpiped.journal.append import Draft, Lot
 from dpiped.pack import CONTROL_IDENT, MAX_HOPS, TICK_IDENT, Head, Pack, Route
 from dpiped.plugin import Filter, PackDraft, StatefulFilter
@@ -91,25 +91,33 @@ class FilterRunner(Runner[FilterOptions]):
 
     async def _process(self, pack: Pack) -> None:
         offset = pack.head.offset
-        said = self.control(pack)
-        view: PackView | None = None
+        watch = self.around.watch
         try:
-            if self.skipped(pack):
-                drafts: list[PackDraft] = []
-            elif said is not None:
-                drafts = list(self.on_control(said))
-            elif pack.head.ident == TICK_IDENT:
-                drafts = list(self.on_tick(pack.head.accepted_ms))
-            else:
-                view = self.view(pack)
-                drafts = list(self._plugin.process(view)) if view.count else []
+            if not self.skipped(pack) and watch.gives_up_on(self.name, offset):
+                raise HangError(f"it did not return in {watch.hung.times} processes")
+            watch.enter(self.name, offset)
+            drafts, events = self._compute(pack)
         except Exception as exc:
-            if self.failed_on(offset) and offset > self.emitted:
+            if (self.failed_on(offset) or isinstance(exc, HangError)) and offset > self.emitted:
                 await self._skip(pack, exc)
             raise  # restored from the snapshot; a skip is known by then
+        finally:
+            watch.leave()
         if drafts and offset > self.emitted:
             await self._emit(pack, drafts)
-        self.done((pack,), view.count if view is not None else 0)
+        self.done((pack,), events)
+
+    def _compute(self, pack: Pack) -> tuple[list[PackDraft], int]:
+        """(what the filter emits for the pack, how many events it read)."""
+        said = self.control(pack)
+        if self.skipped(pack):
+            return [], 0
+        if said is not None:
+            return list(self.on_control(said)), 0
+        if pack.head.ident == TICK_IDENT:
+            return list(self.on_tick(pack.head.accepted_ms)), 0
+        view = self.view(pack)
+        return list(self._plugin.process(view)) if view.count else [], view.count
 
     def on_tick(self, now_ms: int) -> Iterable[PackDraft]:
         """Journaled time; only stateful filters get it."""

@@ -30,6 +30,7 @@ from dpiped.router import Router
 from dpiped.telemetry import Telemetry
 from dpiped.telemetry.events import EventsRejected, PluginFailed
 from dpiped.view import PackView
+from dpiped.watchdog import Watch
 from dpiped.windows import WindowPolicy
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     snapshot_interval_secs: float = 10.0
     tick_secs: float = 1.0
     keep: Keep = Keep()
+    watch: Watch = msgspec.field(default_factory=Watch)
 
 
 class Closable(Protocol):

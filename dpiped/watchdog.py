@@ -1,0 +1,101 @@
+"""The watchdog: ends the process when a filter does not return, with the stack of all threads, exit status 5.
+
+A filter computes on the event loop, so one that hangs stops everything; nothing but a new process helps. Which pack was in hand is
+kept in `data_dir/hang.json`, and a pack that was in hand at three such ends is handled by `on_error`.
+
+    {"version": 1, "runner": "traffic", "offset": 4711, "times": 2}
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+import msgspec
+
+EXIT_STATUS = 5
+MOST_TIMES = 3
+PERIOD_SECS = 0.5
+GRACE_SECS = 5.0
+"""A filter that never gives the interpreter back is ended by faulthandler so much later, with exit status 1."""
+
+
+class Hang(msgspec.Struct):
+    """The content of hang.json."""
+
+    runner: str = ""
+    offset: int = -1
+    times: int = 0
+    version: int = 1
+
+
+class Watch:
+    """What the event loop is busy with; set by runners, read by the watchdog's thread."""
+
+    def __init__(self) -> None:
+        self.busy: tuple[str, int, float] | None = None
+        """(runner, offset, since: monotonic seconds)."""
+        self.hung = Hang()
+        """What earlier processes ended with."""
+
+    def enter(self, runner: str, offset: int) -> None:
+        self.busy = (runner, offset, time.monotonic())
+
+    def leave(self) -> None:
+        self.busy = None
+
+    def gives_up_on(self, runner: str, offset: int) -> bool:
+        """Whether this pack has ended the process too often to be tried again."""
+        return (self.hung.runner, self.hung.offset) == (runner, offset) and self.hung.times >= MOST_TIMES
+
+
+def load_hang(folder: Path) -> Hang:
+    """What is kept in the folder; empty if nothing, or nothing readable, is there."""
+    try:
+        return msgspec.json.decode((folder / "hang.json").read_bytes(), type=Hang)
+    except (OSError, msgspec.MsgspecError):
+        return Hang()
+
+
+class Watchdog:
+    """A thread of its own. One for each process; `start` after the engine has its folder."""
+
+    def __init__(self, watch: Watch, folder: Path, hang_secs: float) -> None:
+        self._watch = watch
+        self._folder = folder
+        self._hang_secs = hang_secs
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join()
+        faulthandler.cancel_dump_traceback_later()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(PERIOD_SECS):
+            faulthandler.dump_traceback_later(self._hang_secs + GRACE_SECS, exit=True)
+            busy = self._watch.busy
+            if busy is not None and time.monotonic() - busy[2] > self._hang_secs:
+                self._end(busy[0], busy[1])
+
+    def _end(self, runner: str, offset: int) -> None:
+        again = self._watch.hung.runner == runner and self._watch.hung.offset == offset
+        hang = Hang(runner, offset, self._watch.hung.times + 1 if again else 1)
+        file = self._folder / "hang.json.tmp"
+        with file.open("wb") as handle:
+            handle.write(msgspec.json.encode(hang))
+            handle.flush()
+            os.fsync(handle.fileno())
+        file.rename(self._folder / "hang.json")
+        print(f"dpiped: filter {runner!r} has not returned for {self._hang_secs:.0f} s on offset {offset}: ending, "
+              f"time {hang.times} of {MOST_TIMES} before on_error decides", file=sys.stderr, flush=True)
+        faulthandler.dump_traceback(all_threads=True)
+        os._exit(EXIT_STATUS)
