@@ -15,6 +15,7 @@ import dpiped.codecs.lines  # noqa: F401 - numpy is loaded at the start, not wit
 from dpiped.config.schema import DaemonConfig
 from dpiped.engine import Engine
 from dpiped.errors import ConfigError, DpipeError, LockedError
+from dpiped.memory import keep_memory, settle_garbage
 from dpiped.telemetry import Telemetry
 from dpiped.watchdog import Watchdog
 
@@ -24,6 +25,7 @@ DONE, FAILED, CONFIG, LOCKED, UNREAD, WATCHDOG = 0, 1, 2, 3, 4, 5
 
 def run_daemon(config: DaemonConfig, config_path: Path) -> int:
     """Runs until a signal or the end of all inputs; returns the exit code. What goes wrong at start is one line."""
+    keep_memory()
     telemetry = Telemetry()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -63,8 +65,15 @@ async def _run(config: DaemonConfig, telemetry: Telemetry) -> None:
     loop.add_signal_handler(signal.SIGUSR1, dump)
     watchdog = Watchdog(engine.watch, Path(config.engine.data_dir), config.engine.hang_secs)
     watchdog.start()
+    settled = asyncio.create_task(_settle(engine), name="settle")
     try:
         await engine.run()
     finally:
+        settled.cancel()
         watchdog.stop()
     telemetry.say("stopped")
+
+
+async def _settle(engine: Engine) -> None:
+    await engine.started.wait()
+    settle_garbage()

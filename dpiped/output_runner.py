@@ -35,7 +35,7 @@ class OutputRunner(Runner[OutputOptions]):
 
     def fields(self) -> Iterable[str]:
         plugin = cast("Output[Any]", self.make_plugin())
-        metadata = METADATA_FIELDS if self.options.metadata else ()
+        metadata = METADATA_FIELDS if self.options.metadata and plugin.takes_metadata else ()
         return {*plugin.fields(), *metadata, *(self.where.fields if self.where else ())}
 
     async def session(self) -> None:

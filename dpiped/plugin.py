@@ -223,6 +223,8 @@ class Output(Plugin[C], ABC):
     """Delivers batches to a store."""
 
     kind = "output"
+    takes_metadata: ClassVar[bool] = True
+    """Whether it writes bodies with `_host` and `_source` in the events, if its config says so."""
     stable_batches: ClassVar[bool] = False
     """Boundaries are saved and synced before `write`, and the same batch comes again after a crash."""
 

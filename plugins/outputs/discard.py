@@ -14,5 +14,7 @@ class DiscardConfig(PluginConfig):
 
 @register("discard")
 class DiscardOutput(Output[DiscardConfig]):
+    takes_metadata = False
+
     async def write(self, batch: Batch) -> None:
         """Delivered."""

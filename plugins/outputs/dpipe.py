@@ -48,6 +48,8 @@ class DpipeConfig(PluginConfig):
 
 @register("dpipe")
 class DpipeOutput(Output[DpipeConfig]):
+    takes_metadata = False
+
     async def open(self, saved: bytes | None) -> None:
         self._urls = [str(url).rstrip("/") + "/ingest" for url in self.config.endpoints]
         self._at = 0
