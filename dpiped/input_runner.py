@@ -10,7 +10,7 @@ from typing import Any, cast
 from dpiped.codecs import build_codec
 from dpiped.codecs.base import Codec
 from dpiped.config.schema import InputOptions, PluginTable
-from dpiped.errors import FatalPluginError, TemporaryError
+from dpiped.errors import CodecError, FatalPluginError, TemporaryError
 from dpiped.intake import Intake
 from dpiped.plugin import Input, PluginContext
 from dpiped.runner import (
@@ -63,7 +63,10 @@ class InputRunner:
             return self._codec
         codec = self._codecs.get(name)
         if codec is None:
-            codec = self._codecs[name] = build_codec(name)
+            try:
+                codec = self._codecs[name] = build_codec(name)
+            except ValueError as exc:  # unknown, or not to be used without options
+                raise CodecError(f"no codec {name!r} without options in the config of the input") from exc
         return codec
 
     async def open(self) -> None:

@@ -127,7 +127,7 @@ def _may_be_deep(octets: Any, ends: Any) -> bool:
 
 
 def depth_of(line: bytes) -> int:
-    """How deep the values of a line are nested, as far as its brackets tell."""
+    """How deep the values of a line are nested, as far as its brackets tell; once it is too deep, nobody looks further."""
     if line.count(b"{") + line.count(b"[") <= MAX_DEPTH:
         return 0
     depth = deepest = 0
@@ -135,7 +135,10 @@ def depth_of(line: bytes) -> int:
         kind = token[0]
         if kind in b"{[":
             depth += 1
-            deepest = max(deepest, depth)
+            if depth > deepest:
+                deepest = depth
+                if deepest > MAX_DEPTH:
+                    break
         elif kind in b"}]":
             depth -= 1
     return deepest

@@ -46,7 +46,7 @@ from dpiped.api import (
 )
 
 FRAMES_TYPE = "application/x-dpipe"
-_BATCH = re.compile(r"([A-Za-z0-9._~:@+-]{1,200})/(\d{1,18})(?:/([A-Za-z0-9._~+=-]{0,100}))?")
+_BATCH = re.compile(r"([A-Za-z0-9._~:@+-]{1,200})/([0-9]{1,18})(?:/([A-Za-z0-9._~+=-]{0,100}))?")
 _PRINTABLE = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{0,1024}")
 """Bytes that are not UTF-8 arrive as lone surrogates."""
 _encode = msgspec.json.Encoder().encode
