@@ -2,6 +2,7 @@
 
 from dpiped.aggregates import Aggregate, Count
 from dpiped.batch import Batch, BatchId
+from dpiped.codecs.base import Codec
 from dpiped.compression import DamagedError, TooLargeError, UnknownEncodingError, decompress, gzip_bytes
 from dpiped.config.base import (
     Bytes,
@@ -46,13 +47,12 @@ from dpiped.view import PackView
 from dpiped.windows import Watermark, WindowPolicy
 
 __all__ = [
-    "LANE",
-    "RETRY_LATER",
     "Aggregate",
     "Batch",
     "BatchConflictError",
     "BatchId",
     "Bytes",
+    "Codec",
     "CodecError",
     "ConfigModel",
     "Count",
@@ -67,6 +67,7 @@ __all__ = [
     "FrameError",
     "Ident",
     "Input",
+    "LANE",
     "LineCutter",
     "Listen",
     "LostTrackError",
@@ -80,6 +81,7 @@ __all__ = [
     "PluginContext",
     "Positions",
     "Predicate",
+    "RETRY_LATER",
     "Receipt",
     "RejectedError",
     "Secs",

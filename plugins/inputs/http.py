@@ -26,6 +26,7 @@ from dpiped.api import (
     BatchConflictError,
     BatchId,
     Bytes,
+    Codec,
     CodecError,
     DamagedError,
     Emit,
@@ -84,15 +85,19 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """What path, query and headers say."""
+class Place:
+    """What path and query of a request mean."""
 
-    project: str
-    ident: str
-    source: str
-    host: str
-    codec: str
-    batch: BatchId | None
+    is_frames: bool
+    project: str = ""
+    ident: str = ""
+    source: str = ""
+    codec: Codec | None = None
+
+
+FRAMES_PLACE = Place(is_frames=True)
+MOST_PLACES = 10_000
+"""So many paths are remembered; a sender can invent idents without end."""
 
 
 class _Hold:
@@ -123,6 +128,8 @@ class HttpInput(Input[HttpConfig]):
         self._crowded = False
         self._last_seen: dict[Any, float] = {}
         self._tokens = [token.get_secret_value().encode() for token in self.config.tokens]
+        self._protected = bool(self._tokens) or any(self.context.projects.values())
+        self._places: dict[str, Place] = {}
         self._ready = asyncio.Event()
         self._server = web.Server(self._answer, access_log=None, read_bufsize=1 << 20, auto_decompress=False,
                                   keepalive_timeout=self.config.idle_secs)
@@ -174,34 +181,31 @@ class HttpInput(Input[HttpConfig]):
     async def _handle(self, request: web.BaseRequest) -> web.Response:
         if self._crowded:
             raise Refused(503, "too many connections", **{"Retry-After": "5", "Connection": "close"})
-        parts = request.rel_url.raw_path.strip("/").split("/")
-        if parts[0] != "ingest" or len(parts) not in (1, 3):
-            raise Refused(404, f"no such path; POST to /ingest/PROJECT/IDENT, or {FRAMES_TYPE} to /ingest")
+        place = self._places.get(request.raw_path) or self._find_place(request)
         if request.method in ("GET", "HEAD"):
             return web.Response(body=b'{"service":"dpipe"}', content_type="application/json")
         if request.method not in ("POST", "PUT"):
             raise Refused(405, "use POST or PUT", Allow="POST, PUT, GET, HEAD")
         await self._ready.wait()
-        if len(parts) == 1:
+        if place.is_frames:
             return await self._take_frames(request)
-        return await self._take_events(request, self._target(request, parts[1], parts[2]))
+        host, batch = request.headers.get("X-Dpipe-Host", ""), _batch_id(request.headers.get("X-Dpipe-Batch", ""))
+        if not _PRINTABLE.fullmatch(host) or len(host) > 255:
+            raise Refused(400, "X-Dpipe-Host has control characters or more than 255 characters")
+        return await self._take_events(request, place, host, batch)
 
-    async def _take_events(self, request: web.BaseRequest, target: Target) -> web.Response:
-        self._authorise(request, {target.project})
-        if self.context.codec is None:
-            raise Refused(500, "no codecs")
-        try:
-            codec = self.context.codec(target.codec) if target.codec else None
-        except CodecError as exc:
-            raise Refused(404, str(exc)) from exc
+    async def _take_events(
+        self, request: web.BaseRequest, place: Place, host: str, batch: BatchId | None
+    ) -> web.Response:
+        self._authorise(request, {place.project})
         encoding = request.headers.get("Content-Encoding", "")
         hold = _Hold(self)
         try:
             raw = await self._read(request, hold)
             data = await self._decompress(encoding, raw, hold)
             stored = ("zstd", raw) if encoding.strip().lower() == "zstd" else None
-            receipt = await self._emit(data, project=target.project, ident=target.ident, source=target.source,
-                                       host=target.host, codec=codec, batch=target.batch, stored=stored, wait=False)
+            receipt = await self._emit(data, project=place.project, ident=place.ident, source=place.source, host=host,
+                                       codec=place.codec, batch=batch, stored=stored, wait=False)
         except UnavailableError as exc:
             raise _unavailable(exc) from exc
         except BatchConflictError as exc:
@@ -240,18 +244,35 @@ class HttpInput(Input[HttpConfig]):
         return _accepted(receipt)
 
     # ---- head ------------------------------------------------------------------------------------------------------
-    def _target(self, request: web.BaseRequest, project: str, ident: str) -> Target:
-        project, ident = unquote(project), unquote(ident)
-        if not is_ident(ident):
-            raise Refused(404, "no such ident; an ident is dotted parts of letters, digits, _ and -")
-        self._check_project(project)
-        query, headers = request.rel_url.query, request.headers
-        source, host = query.get("source", ""), headers.get("X-Dpipe-Host", "")
-        if not _PRINTABLE.fullmatch(source):
-            raise Refused(400, "source has control characters or more than 1024 characters")
-        if not _PRINTABLE.fullmatch(host) or len(host) > 255:
-            raise Refused(400, "X-Dpipe-Host has control characters or more than 255 characters")
-        return Target(project, ident, source, host, query.get("codec", ""), _batch_id(headers.get("X-Dpipe-Batch", "")))
+    def _find_place(self, request: web.BaseRequest) -> Place:
+        """What path and query mean; remembered, since senders use the same ones again and again."""
+        parts = request.rel_url.raw_path.strip("/").split("/")
+        if parts[0] != "ingest" or len(parts) not in (1, 3):
+            raise Refused(404, f"no such path; POST to /ingest/PROJECT/IDENT, or {FRAMES_TYPE} to /ingest")
+        place = FRAMES_PLACE
+        if len(parts) == 3:
+            project, ident = unquote(parts[1]), unquote(parts[2])
+            if not is_ident(ident):
+                raise Refused(404, "no such ident; an ident is dotted parts of letters, digits, _ and -")
+            self._check_project(project)
+            query = request.rel_url.query
+            source = query.get("source", "")
+            if not _PRINTABLE.fullmatch(source):
+                raise Refused(400, "source has control characters or more than 1024 characters")
+            place = Place(False, project, ident, source, self._codec(query.get("codec", "")))
+        if len(self._places) >= MOST_PLACES:
+            self._places.clear()
+        self._places[request.raw_path] = place
+        return place
+
+    def _codec(self, name: str) -> Codec | None:
+        """The codec that the sender names; None: that of the config."""
+        if not name or self.context.codec is None:
+            return None
+        try:
+            return self.context.codec(name)
+        except CodecError as exc:
+            raise Refused(404, str(exc)) from exc
 
     def _check_project(self, project: str) -> None:
         if not is_name(project) or (self.context.projects and project not in self.context.projects):
@@ -259,6 +280,8 @@ class HttpInput(Input[HttpConfig]):
 
     def _authorise(self, request: web.BaseRequest, projects: set[str]) -> None:
         """401 without or with a wrong token, 403 with a token of another project."""
+        if not self._protected:
+            return
         if self._is_allowed(request, self._tokens):
             return
         own = [[token.encode() for token in self.context.projects.get(project, ())] for project in projects]
@@ -289,6 +312,10 @@ class HttpInput(Input[HttpConfig]):
             raise Refused(503, "too many requests in flight", **{"Retry-After": "1"})
         if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
             request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if request.content.is_eof():  # it is all there, as with small bodies
+            data = request.content.read_nowait()
+            hold.add(len(data))
+            return data
         try:
             async with asyncio.timeout(self.config.request_secs):
                 return await self._read_pieces(request, most, hold)
