@@ -20,6 +20,8 @@ from tests.bench.process import Measured, MeasuredDaemon
 from tests.bench.rows import ROWS, Row
 from tests.demo.road import free_port
 
+HALF_LOAD = 150_000
+"""Events a second: about half of what one core takes."""
 LINES = {"json": data.json_lines, "als": data.als_lines, "syslog": data.syslog_lines}
 
 
@@ -117,6 +119,8 @@ async def send(row: Row, folder: Path, source: Path, port: int) -> float:
         await load("syslog", source, "127.0.0.1", port, row.connections)
         return 0.0
     url = f"http://127.0.0.1:{port}/ingest/rs/" + ("app.{n}" if row.idents > 1 else "app")
+    if row.load == "latency":
+        return float((await load("latency", source, url, folder / "out" / "app.ndjson", HALF_LOAD, row.per_post))["p99_ms"])
     return float((await load("post", source, url, row.connections, row.per_post, 0, row.idents))["p99_ms"])
 
 

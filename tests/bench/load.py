@@ -1,6 +1,7 @@
 """The other side of a benchmark, as a process of its own: HTTP clients, syslog senders, a sink for collectors.
 
     python -m tests.bench.load post FILE URL CONNECTIONS PER_POST PER_SECOND IDENTS    prints the latencies as JSON
+    python -m tests.bench.load latency FILE URL OUT PER_SECOND PER_POST   prints p50 and p99 from POST to line
     python -m tests.bench.load syslog FILE HOST PORT CONNECTIONS
     python -m tests.bench.load sink PORT                             answers 200 to everything, counts bytes
     python -m tests.bench.load plain FILE                            R: splits and decodes each line; prints CPU seconds
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -50,6 +52,43 @@ async def post(file: Path, url: str, connections: int, per_post: int, per_second
                       "secs": time.perf_counter() - started}))
 
 
+async def latency(file: Path, url: str, out: Path, per_second: float, per_post: int) -> None:
+    """POSTs at a steady rate and watches the output file: the time from the POST to its first line in the file."""
+    compressor = zstandard.ZstdCompressor(level=1)
+    some = blocks(file.read_bytes().splitlines(keepends=True), per_post)
+    sent: dict[int, float] = {}
+    seen: list[float] = []
+
+    async def send(session: aiohttp.ClientSession, number: int, block: bytes) -> None:
+        body = compressor.compress(b'{"@timestamp":%d,"mark":%d}\n' % (time.time() * 1000, number) + block)
+        sent[number] = time.perf_counter()
+        async with session.post(url, data=body, headers={"Content-Encoding": "zstd"}) as answer:
+            await answer.read()
+
+    async def watch() -> None:
+        at = 0
+        while len(seen) < len(some):
+            await asyncio.sleep(0.001)
+            if not out.exists() or out.stat().st_size == at:
+                continue
+            now = time.perf_counter()
+            with out.open("rb") as handle:
+                handle.seek(at)
+                data = handle.read()
+            data = data[: data.rfind(b"\n") + 1]
+            at += len(data)
+            seen.extend(now - sent[int(mark)] for mark in re.findall(rb'"mark":(\d+)', data))
+
+    async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
+        group.create_task(watch())
+        started = time.perf_counter()
+        for number, block in enumerate(some):
+            await asyncio.sleep(max(0.0, started + number * per_post / per_second - time.perf_counter()))
+            group.create_task(send(session, number, block))
+    seen.sort()
+    print(json.dumps({"p50_ms": seen[len(seen) // 2] * 1000, "p99_ms": seen[len(seen) * 99 // 100] * 1000}))
+
+
 async def syslog(file: Path, host: str, port: int, connections: int) -> None:
     lines = iter(blocks(file.read_bytes().splitlines(keepends=True), 200 if connections < 100 else 10))
 
@@ -88,6 +127,8 @@ def main(arguments: list[str]) -> None:
     what, rest = arguments[0], arguments[1:]
     if what == "post":
         asyncio.run(post(Path(rest[0]), rest[1], int(rest[2]), int(rest[3]), float(rest[4]), int(rest[5])))
+    elif what == "latency":
+        asyncio.run(latency(Path(rest[0]), rest[1], Path(rest[2]), float(rest[3]), int(rest[4])))
     elif what == "syslog":
         asyncio.run(syslog(Path(rest[0]), rest[1], int(rest[2]), int(rest[3])))
     elif what == "sink":

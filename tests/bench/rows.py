@@ -28,7 +28,7 @@ class Row:
     """At most so many R; None: shown without a bound."""
     config: str
     data: Literal["json", "als", "syslog"] = "json"
-    load: Literal["post", "syslog", "tail", "collector"] = "post"
+    load: Literal["post", "syslog", "tail", "collector", "latency"] = "post"
     connections: int = 4
     per_post: int = 1_000
     idents: int = 1
@@ -47,5 +47,6 @@ ROWS = (
     Row("idents", "http in to 1,000 idents, file out", None, HTTP + FILE, idents=1_000),
     Row("small-posts", "1,000 connections that POST 5 events each", None, HTTP + FILE, connections=1_000, per_post=5,
         share=0.1),
+    Row("latency", "from POST to line in the file at half load (p99 at most 100 ms)", None, HTTP + FILE, load="latency"),
     Row("syslog-hosts", "1,000 syslog connections", None, SYSLOG + FILE, data="syslog", load="syslog", connections=1_000),
 )
