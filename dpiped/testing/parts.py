@@ -1,4 +1,4 @@
-"""The parts of an engine without inputs, HTTP and config files: a journal that is written by hand, and runners around any plugin.
+"""The parts of an engine without inputs, HTTP and config files: a journal written by hand, runners around any plugin.
 
     async with parts(tmp_path) as world:
         runner = world.output(MyOutput)
@@ -34,7 +34,6 @@ from dpiped.router import Router
 from dpiped.runner import Runner, Surroundings
 from dpiped.telemetry import Telemetry
 
-
 _PLACE = Place("test.toml")
 
 
@@ -59,16 +58,12 @@ class Parts:
             draft = Draft(Head(ident=ident, raw_bytes=len(body), **fields), body)
             await self.journal.append("~hand", kind, [Lot([draft])])
 
-    def output(
-        self, plugin: type[Output[Any]], config: PluginConfig | None = None, **options: Any
-    ) -> OutputRunner:
+    def output(self, plugin: type[Output[Any]], config: PluginConfig | None = None, **options: Any) -> OutputRunner:
         """A runner that is not started; `start = "earliest"` unless said otherwise."""
         table = OutputOptions(**{"type": "test", "name": "out", "start": "earliest", **options})
         return OutputRunner(PluginTable("output", table, plugin, config or NoConfig(), _PLACE), self.around)
 
-    def filter(
-        self, plugin: type[Filter[Any]], config: PluginConfig | None = None, **options: Any
-    ) -> FilterRunner:
+    def filter(self, plugin: type[Filter[Any]], config: PluginConfig | None = None, **options: Any) -> FilterRunner:
         """The same for filters, stateful or not; they emit under `made`."""
         table = FilterOptions(**{"type": "test", "name": "flt", "start": "earliest", "ident": "made", **options})
         kind = StatefulFilterRunner if issubclass(plugin, StatefulFilter) else FilterRunner
@@ -89,8 +84,13 @@ class Parts:
 
 @asynccontextmanager
 async def parts(
-    folder: Path, *, cache_bytes: int = 1 << 20, segment_bytes: int = 64 << 20, max_bytes: int = 1 << 30,
-    state: Database | None = None, snapshot_interval_secs: float = 0.05,
+    folder: Path,
+    *,
+    cache_bytes: int = 1 << 20,
+    segment_bytes: int = 64 << 20,
+    max_bytes: int = 1 << 30,
+    state: Database | None = None,
+    snapshot_interval_secs: float = 0.05,
 ) -> AsyncIterator[Parts]:
     """Journal and state on disk in `folder`, opened and at the end closed. `state`: another database for the state."""
     telemetry, router, pool = Telemetry(), Router(), PackPool(cache_bytes)
@@ -101,8 +101,14 @@ async def parts(
         letters = DeadLetters(LevelDb(folder / "deadletter"), telemetry)
         opened.callback(letters.close)
         letters.open()
-        journal = Journal(DiskStorage(folder / "journal", segment_bytes), pool, telemetry, max_bytes=max_bytes,
-                          on_commit=router.commit, readers=lambda: router.readers)
+        journal = Journal(
+            DiskStorage(folder / "journal", segment_bytes),
+            pool,
+            telemetry,
+            max_bytes=max_bytes,
+            on_commit=router.commit,
+            readers=lambda: router.readers,
+        )
         opened.push_async_callback(journal.close)
         await journal.open(at_least=found.highest)
         writer = asyncio.create_task(journal.run(), name="journal writer")

@@ -54,7 +54,8 @@ class SyslogInput(Input[SyslogConfig]):
             self._noted.tell(self._listener.counts)
 
     async def close(self) -> None:
-        await self._listener.close()
+        if hasattr(self, "_listener"):
+            await self._listener.close()
 
     def status(self) -> dict[str, object]:
         return {"address": self._listener.address, "connections": self._listener.connections, **self._listener.counts}

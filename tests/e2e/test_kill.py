@@ -86,7 +86,8 @@ class Daemon:
     async def start(self) -> None:
         with self._log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "dpiped", "run", "-c", str(self._config), stdout=log, stderr=log)
+                sys.executable, "-m", "dpiped", "run", "-c", str(self._config), stdout=log, stderr=log
+            )
 
     async def end(self, number: int) -> int:
         assert self.process is not None

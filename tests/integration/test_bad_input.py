@@ -1,10 +1,9 @@
-"""Bad input gets a clear answer, is counted, and disturbs nobody: after each case the daemon is ready and a good POST works."""
+"""Bad input gets a clear answer, is counted, disturbs nobody: after each case the daemon is ready and takes good events."""
 
 from __future__ import annotations
 
 import asyncio
 import gzip
-import json
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,7 +14,7 @@ import aiohttp
 import pytest
 import zstandard
 
-from dpiped.api import BatchId, Frame, encode_frame
+from dpiped.api import Frame, encode_frame
 from dpiped.engine import Engine
 from dpiped.pack import Head
 from dpiped.testing import address_of, events_in, post, running, until
@@ -44,9 +43,9 @@ async def daemon(folder: Path, more: str = "") -> AsyncIterator[Engine]:
         good = folder / "out/rs/good.ndjson"
         await until(lambda: good.exists() and good.read_bytes().endswith(GOOD))
         assert engine.admin is not None
-        async with aiohttp.ClientSession() as session:
-            async with session.get(f"http://{engine.admin.address}/readyz") as answer:
-                assert answer.status == 200, await answer.text()
+        url = f"http://{engine.admin.address}/readyz"
+        async with aiohttp.ClientSession() as session, session.get(url) as answer:
+            assert answer.status == 200, await answer.text()
     inside = {path.name for path in folder.iterdir()}
     assert inside <= {"out", "dpiped", "dpiped.toml"}, "nothing was written anywhere else"
 
@@ -64,6 +63,15 @@ async def raw(engine: Engine, request: bytes) -> tuple[int, bytes]:
         writer.close()
 
 
+async def answered(engine: Engine, status: int) -> bool:
+    """Whether some request of the next ones is answered so."""
+    for _ in range(200):
+        if (await raw(engine, request()))[0] == status:
+            return True
+        await asyncio.sleep(0.05)
+    return False
+
+
 def request(path: bytes = b"/ingest/rs/app", body: bytes = GOOD, *headers: bytes) -> bytes:
     lines = [b"POST " + path + b" HTTP/1.1", b"Host: x", b"Content-Length: %d" % len(body), *headers]
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
@@ -73,13 +81,30 @@ def nested(depth: int) -> bytes:
     return b'{"a":' * depth + b"1" + b"}" * depth + b"\n"
 
 
-@pytest.mark.parametrize(("body", "reason"), [
-    (b"\x00\xff\xfe\x80garbage\x00", ""), (b"\x16\x03\x01\x02\x00\x01", ""), (b"not json\n", ""),
-    ('{"a":"käse"}\n'.encode("utf-16"), ""), ('{"a":"käse"}\n'.encode("latin-1"), "UTF-8"),
-    (nested(101), "nested"), (nested(100_000), "nested"), (b"[" * 50_000, ""),
-    (b'{"a":NaN}\n', ""), (b'{"a":Infinity}\n', ""), (b'{"a":1', ""), (b'{"a":1}}\n', ""), (b'"text"\n', ""), (b"17\n", ""),
-    (b'{"a":"\x01"}\n', ""), (b"{'a':1}\n", ""), (b'{"a":1,}\n', ""), (b'\xef\xbb\xbf\xef\xbb\xbf{"a":1}\n', ""),
-], ids=range(18))
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"\x00\xff\xfe\x80garbage\x00", ""),
+        (b"\x16\x03\x01\x02\x00\x01", ""),
+        (b"not json\n", ""),
+        ('{"a":"käse"}\n'.encode("utf-16"), ""),
+        ('{"a":"käse"}\n'.encode("latin-1"), "UTF-8"),
+        (nested(101), "nested"),
+        (nested(100_000), "nested"),
+        (b"[" * 50_000, ""),
+        (b'{"a":NaN}\n', ""),
+        (b'{"a":Infinity}\n', ""),
+        (b'{"a":1', ""),
+        (b'{"a":1}}\n', ""),
+        (b'"text"\n', ""),
+        (b"17\n", ""),
+        (b'{"a":"\x01"}\n', ""),
+        (b"{'a':1}\n", ""),
+        (b'{"a":1,}\n', ""),
+        (b'\xef\xbb\xbf\xef\xbb\xbf{"a":1}\n', ""),
+    ],
+    ids=range(18),
+)
 async def test_events_that_cannot_be_read_are_in_the_dead_letter(tmp_path: Path, body: bytes, reason: str) -> None:
     async with daemon(tmp_path) as engine:
         status, answer = await post(engine, "rs/app", body)
@@ -124,9 +149,13 @@ async def test_a_carriage_return_inside_an_event_ends_no_line(tmp_path: Path) ->
 
 # ---- compression ---------------------------------------------------------------------------------------------------
 DAMAGED = {
-    "half-gzip": ("gzip", gzip.compress(GOOD * 50)[:40]), "half-zstd": ("zstd", zstandard.ZstdCompressor().compress(GOOD * 50)[:30]),
-    "half-deflate": ("deflate", zlib.compress(GOOD * 50)[:30]), "plain-as-gzip": ("gzip", GOOD), "plain-as-zstd": ("zstd", GOOD),
-    "gzip-with-garbage": ("gzip", gzip.compress(GOOD) + b"garbage"), "wrong-checksum": ("gzip", gzip.compress(GOOD)[:-8] + b"x" * 8),
+    "half-gzip": ("gzip", gzip.compress(GOOD * 50)[:40]),
+    "half-zstd": ("zstd", zstandard.ZstdCompressor().compress(GOOD * 50)[:30]),
+    "half-deflate": ("deflate", zlib.compress(GOOD * 50)[:30]),
+    "plain-as-gzip": ("gzip", GOOD),
+    "plain-as-zstd": ("zstd", GOOD),
+    "gzip-with-garbage": ("gzip", gzip.compress(GOOD) + b"garbage"),
+    "wrong-checksum": ("gzip", gzip.compress(GOOD)[:-8] + b"x" * 8),
     "zstd-with-garbage": ("zstd", zstandard.ZstdCompressor().compress(GOOD) + b"garbage"),
 }
 
@@ -143,7 +172,8 @@ async def test_damaged_compression_stores_nothing(tmp_path: Path, name: str) -> 
 
 BOMB = b"\n" * (64 << 20)
 BOMBS = {
-    "gzip": ("gzip", gzip.compress(BOMB, 1)), "zstd": ("zstd", zstandard.ZstdCompressor().compress(BOMB)),
+    "gzip": ("gzip", gzip.compress(BOMB, 1)),
+    "zstd": ("zstd", zstandard.ZstdCompressor().compress(BOMB)),
     "deflate": ("deflate", zlib.compress(BOMB, 1)),
     "zstd-without-size": ("zstd", zstandard.ZstdCompressor(write_content_size=False).compress(BOMB)),
     "gzip-twice": ("gzip, gzip", gzip.compress(gzip.compress(BOMB, 1), 1)),
@@ -170,9 +200,12 @@ async def test_unknown_encodings(tmp_path: Path) -> None:
 async def test_two_zstd_frames_are_whole_after_a_restart(tmp_path: Path) -> None:
     """What is kept as it came has to be brought back whole, also when it is read from the disk."""
     compress = zstandard.ZstdCompressor().compress
-    slow = '[[output]]\ntype = "file"\nname = "late"\nstart = "earliest"\npath = "%s/out/late.ndjson"\n' % tmp_path
+    slow = f'[[output]]\ntype = "file"\nname = "late"\nstart = "earliest"\npath = "{tmp_path}/out/late.ndjson"\n'
     async with running(CONFIG % ("", tmp_path), tmp_path) as engine:
-        bodies = (compress(GOOD * 30) + compress(GOOD * 20), zstandard.ZstdCompressor(write_content_size=False).compress(GOOD * 50))
+        bodies = (
+            compress(GOOD * 30) + compress(GOOD * 20),
+            zstandard.ZstdCompressor(write_content_size=False).compress(GOOD * 50),
+        )
         for data in bodies:
             assert (await post(engine, "rs/app", data, headers={"Content-Encoding": "zstd"}))[1]["accepted"] == 50
     async with running(CONFIG % ("", tmp_path) + slow, tmp_path):
@@ -219,8 +252,31 @@ async def test_too_much_in_flight_is_refused(tmp_path: Path) -> None:
 
 
 # ---- names ---------------------------------------------------------------------------------------------------------
-BAD_NAMES = (b"..", b"%2e%2e", b"..%2f..%2fetc", b"a%00b", b"a%0ab", b"a%0d%0aX-Evil:%201", b"x" * 300, b"%ff%fe", b"a%20b", b"%", b"%zz",
-             b"a..b", b".a", b"a.", b"~", b"*", b"**", b"%c3%a4", b"{project}", b"%25Y", b"-%00", b"a%2fb", b"a;b")
+BAD_NAMES = (
+    b"..",
+    b"%2e%2e",
+    b"..%2f..%2fetc",
+    b"a%00b",
+    b"a%0ab",
+    b"a%0d%0aX-Evil:%201",
+    b"x" * 300,
+    b"%ff%fe",
+    b"a%20b",
+    b"%",
+    b"%zz",
+    b"a..b",
+    b".a",
+    b"a.",
+    b"~",
+    b"*",
+    b"**",
+    b"%c3%a4",
+    b"{project}",
+    b"%25Y",
+    b"-%00",
+    b"a%2fb",
+    b"a;b",
+)
 
 
 @pytest.mark.parametrize("name", BAD_NAMES)
@@ -237,7 +293,15 @@ async def test_unknown_projects_paths_codecs_and_methods(tmp_path: Path) -> None
         for target in ("other/app", "RS/app"):
             status, answer = await post(engine, target, GOOD)
             assert (status, "project" in answer["error"]) == (404, True)
-        for path in (b"/", b"/ingest", b"/ingest/rs", b"/ingest/rs/app/more", b"/admin/stat", b"/ingest/../ingest/rs", b"//[/"):
+        for path in (
+            b"/",
+            b"/ingest",
+            b"/ingest/rs",
+            b"/ingest/rs/app/more",
+            b"/admin/stat",
+            b"/ingest/../ingest/rs",
+            b"//[/",
+        ):
             assert (await raw(engine, request(path)))[0] == 404
         for codec in (b"nope", b"../json", b"%00", b"json%0a"):
             assert (await raw(engine, request(b"/ingest/rs/app?codec=" + codec)))[0] == 404
@@ -245,10 +309,18 @@ async def test_unknown_projects_paths_codecs_and_methods(tmp_path: Path) -> None
         assert engine.journal.next == 0
 
 
-@pytest.mark.parametrize(("query", "header"), [
-    (b"?source=a%00b", b""), (b"?source=a%0ab", b""), (b"?source=a%0d%0ab", b""), (b"?source=" + b"x" * 1025, b""),
-    (b"", b"X-Dpipe-Host: \xff\xfe"), (b"", b"X-Dpipe-Host: " + b"h" * 256), (b"", b"X-Dpipe-Host: a\x7fb"),
-])
+@pytest.mark.parametrize(
+    ("query", "header"),
+    [
+        (b"?source=a%00b", b""),
+        (b"?source=a%0ab", b""),
+        (b"?source=a%0d%0ab", b""),
+        (b"?source=" + b"x" * 1025, b""),
+        (b"", b"X-Dpipe-Host: \xff\xfe"),
+        (b"", b"X-Dpipe-Host: " + b"h" * 256),
+        (b"", b"X-Dpipe-Host: a\x7fb"),
+    ],
+)
 async def test_sources_and_hosts_with_odd_characters_are_refused(tmp_path: Path, query: bytes, header: bytes) -> None:
     async with daemon(tmp_path) as engine:
         status, _ = await raw(engine, request(b"/ingest/rs/app" + query, GOOD, *([header] if header else [])))
@@ -264,8 +336,25 @@ async def test_a_source_may_look_like_any_path(tmp_path: Path) -> None:
         assert events_in(tmp_path / "out/rs/app.ndjson")[0]["_source"] == "../../etc/passwd"
 
 
-@pytest.mark.parametrize("value", [b"x", b"x/", b"x/y", b"/1", b"x/-1", b"x/1/n/m", b"x/99999999999999999999", b"a b/1", b"\xff/1", b"x/1/\xff",
-                                   b"x" * 201 + b"/1", b"x/1/" + b"n" * 101, b"x/1.5", "x/\u0661".encode()])
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"x",
+        b"x/",
+        b"x/y",
+        b"/1",
+        b"x/-1",
+        b"x/1/n/m",
+        b"x/99999999999999999999",
+        b"a b/1",
+        b"\xff/1",
+        b"x/1/\xff",
+        b"x" * 201 + b"/1",
+        b"x/1/" + b"n" * 101,
+        b"x/1.5",
+        "x/\u0661".encode(),
+    ],
+)
 async def test_bad_batch_ids(tmp_path: Path, value: bytes) -> None:
     async with daemon(tmp_path) as engine:
         assert (await raw(engine, request(b"/ingest/rs/app", GOOD, b"X-Dpipe-Batch: " + value)))[0] == 400
@@ -275,17 +364,34 @@ async def test_bad_batch_ids(tmp_path: Path, value: bytes) -> None:
 # ---- frames --------------------------------------------------------------------------------------------------------
 def frame(**head: Any) -> bytes:
     body = head.pop("body", GOOD)
-    return encode_frame(Frame(Head(**{"project": "rs", "ident": "app", "count": 1, "raw_bytes": len(body), **head}), body))
+    return encode_frame(
+        Frame(Head(**{"project": "rs", "ident": "app", "count": 1, "raw_bytes": len(body), **head}), body)
+    )
 
 
 WHOLE = frame()
 BAD_FRAMES = {
-    "garbage": b"\x00\x01garbage", "text": GOOD, "cut": WHOLE[:-1], "cut-prefix": WHOLE[:10], "flipped-body": WHOLE[:-6] + b"X" + WHOLE[-5:],
-    "flipped-head": WHOLE[:20] + b"\xff" + WHOLE[21:], "good-then-cut": WHOLE + WHOLE[:30], "empty-project-name": frame(project="../x"),
-    "ident": frame(ident="../../etc"), "ident-newline": frame(ident="a\nb"), "long-ident": frame(ident="x" * 300), "source": frame(source="a\nb"),
-    "host": frame(host="h" * 300), "stream": frame(stream="s" * 1000, seq=1), "nonce": frame(stream="s", seq=1, nonce="n" * 1000),
-    "encoding": frame(encoding="lz4"), "not-zstd": frame(encoding="zstd"), "codec": frame(codec="nope"),
-    "huge-seq": frame(stream="s", seq=1 << 63), "body-is-no-json": frame(body=b"garbage\n"), "hops": frame(hops=50),
+    "garbage": b"\x00\x01garbage",
+    "text": GOOD,
+    "cut": WHOLE[:-1],
+    "cut-prefix": WHOLE[:10],
+    "flipped-body": WHOLE[:-6] + b"X" + WHOLE[-5:],
+    "flipped-head": WHOLE[:20] + b"\xff" + WHOLE[21:],
+    "good-then-cut": WHOLE + WHOLE[:30],
+    "empty-project-name": frame(project="../x"),
+    "ident": frame(ident="../../etc"),
+    "ident-newline": frame(ident="a\nb"),
+    "long-ident": frame(ident="x" * 300),
+    "source": frame(source="a\nb"),
+    "host": frame(host="h" * 300),
+    "stream": frame(stream="s" * 1000, seq=1),
+    "nonce": frame(stream="s", seq=1, nonce="n" * 1000),
+    "encoding": frame(encoding="lz4"),
+    "not-zstd": frame(encoding="zstd"),
+    "codec": frame(codec="nope"),
+    "huge-seq": frame(stream="s", seq=1 << 63),
+    "body-is-no-json": frame(body=b"garbage\n"),
+    "hops": frame(hops=50),
 }
 
 
@@ -294,20 +400,31 @@ async def test_bad_frames(tmp_path: Path, name: str) -> None:
     async with daemon(tmp_path) as engine:
         url = f"http://{address_of(engine, 'http')}/ingest"
         headers = {"Content-Type": "application/x-dpipe"}
-        async with aiohttp.ClientSession() as session, session.post(url, data=BAD_FRAMES[name], headers=headers) as answer:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(url, data=BAD_FRAMES[name], headers=headers) as answer,
+        ):
             assert answer.status == (404 if name == "empty-project-name" else 422), await answer.text()
         assert engine.journal.next == 0
 
 
 async def test_a_frame_lies_about_its_numbers(tmp_path: Path) -> None:
     async with daemon(tmp_path) as engine:
-        data = frame(count=999, raw_bytes=7, min_ts=-5, max_ts=1 << 60, offset=12, epoch="zz", only="file", cause=("f", 3))
+        data = frame(
+            count=999, raw_bytes=7, min_ts=-5, max_ts=1 << 60, offset=12, epoch="zz", only="file", cause=("f", 3)
+        )
         url, headers = f"http://{address_of(engine, 'http')}/ingest", {"Content-Type": "application/x-dpipe"}
         async with aiohttp.ClientSession() as session, session.post(url, data=data, headers=headers) as answer:
             assert (answer.status, (await answer.json())["accepted"]) == (200, 1)
         head = engine.journal.storage.read(0, lambda route: True, 1 << 20)[0][0].head
         assert (head.count, head.raw_bytes, head.min_ts, head.offset, head.only, head.cause) == (
-            1, len(GOOD), 1_700_000_000_000, 0, "", None)
+            1,
+            len(GOOD),
+            1_700_000_000_000,
+            0,
+            "",
+            None,
+        )
 
 
 # ---- connections ---------------------------------------------------------------------------------------------------
@@ -338,23 +455,28 @@ async def test_more_connections_than_allowed_get_503(tmp_path: Path) -> None:
     async with daemon(tmp_path, "max_connections = 5\nidle_secs = 2") as engine:
         host, port = address_of(engine, "http").split(":")
         writers = [(await asyncio.open_connection(host, int(port)))[1] for _ in range(10)]
-        async with asyncio.timeout(10):
-            while (await raw(engine, request()))[0] != 503:
-                await asyncio.sleep(0.05)
+        assert await answered(engine, 503)
         for writer in writers:
             writer.close()
-        async with asyncio.timeout(10):
-            while (await raw(engine, request()))[0] != 200:
-                await asyncio.sleep(0.05)
+        assert await answered(engine, 200)
 
 
-@pytest.mark.parametrize("data", [
-    b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03" + b"\x00" * 60 + b"\r\n\r\n", b"GARBAGE\r\n\r\n", b"\x00" * 500 + b"\r\n\r\n",
-    b"POST /ingest/rs/app HTTP/9.9\r\n\r\n", request(b"/ingest/rs/app", GOOD, b"Content-Length: 3"),
-    b"POST /ingest/rs/app HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", request(b"/ingest/rs/app?source=\xff\xfe"),
-    request(b"/ingest/rs/app", GOOD, b"X-Long: " + b"x" * 100_000), request(b"/" + b"x" * 20_000),
-    b"POST /ingest/rs/app HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-], ids=range(10))
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03" + b"\x00" * 60 + b"\r\n\r\n",
+        b"GARBAGE\r\n\r\n",
+        b"\x00" * 500 + b"\r\n\r\n",
+        b"POST /ingest/rs/app HTTP/9.9\r\n\r\n",
+        request(b"/ingest/rs/app", GOOD, b"Content-Length: 3"),
+        b"POST /ingest/rs/app HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        request(b"/ingest/rs/app?source=\xff\xfe"),
+        request(b"/ingest/rs/app", GOOD, b"X-Long: " + b"x" * 100_000),
+        request(b"/" + b"x" * 20_000),
+        b"POST /ingest/rs/app HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ],
+    ids=range(10),
+)
 async def test_what_is_no_http_gets_400_or_a_closed_door(tmp_path: Path, data: bytes) -> None:
     async with daemon(tmp_path) as engine:
         assert (await raw(engine, data))[0] in (0, 400)
@@ -364,7 +486,13 @@ async def test_what_is_no_http_gets_400_or_a_closed_door(tmp_path: Path, data: b
 async def test_tokens_with_odd_bytes(tmp_path: Path) -> None:
     file = CONFIG % ('tokens = ["s3cret-é"]', tmp_path)
     async with running(file, tmp_path) as engine:
-        for header in (b"Authorization: Bearer \xff\xfe", b"Authorization: \x80", b"Authorization: Bearer", b"X: y", b"Authorization: Basic YTpi"):
+        for header in (
+            b"Authorization: Bearer \xff\xfe",
+            b"Authorization: \x80",
+            b"Authorization: Bearer",
+            b"X: y",
+            b"Authorization: Basic YTpi",
+        ):
             assert (await raw(engine, request(b"/ingest/rs/app", GOOD, header)))[0] == 401
         good = b"Authorization: bearer " + "s3cret-é".encode()
         assert (await raw(engine, request(b"/ingest/rs/app", GOOD, good)))[0] == 200
@@ -379,7 +507,3 @@ async def test_a_slow_request_does_not_hold_the_stop(tmp_path: Path) -> None:
         await until(lambda: int(str(engine.inputs[0].report()["in_flight_bytes"])) > 0)
     writer.close()
     assert [runner.status for runner in engine.inputs] == ["stopped"]
-
-
-def test_a_batch_id_is_what_it_was() -> None:
-    assert json.loads(json.dumps(BatchId("s", 1, "n"))) == ["s", 1, "n"]

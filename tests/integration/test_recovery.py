@@ -1,4 +1,4 @@
-"""Daemons that fail at start, at a stop and in between: in one line, with the right exit code, and with nothing lost."""
+"""Daemons that fail at start, at a stop and in between: in one line, with the right exit code, with nothing lost."""
 
 from __future__ import annotations
 
@@ -77,14 +77,18 @@ async def test_an_output_that_was_away_catches_up(tmp_path: Path) -> None:
 
 
 async def test_names_that_parts_of_the_engine_use_harm_nobody(tmp_path: Path) -> None:
-    config = HTTP + file_output(tmp_path / "a", "cache") + file_output(tmp_path / "b", "ticker") + (
-        file_output(tmp_path / "c", "engine")) + (
-        '[[filter]]\ntype = "aggregate"\nname = "hand"\nwindow_secs = 1\nidle_secs = 1\n[filter.metrics]\nhits = { op = "count" }\n'
-        '[[output]]\ntype = "file"\nname = "stats"\nmatch = ["hand"]\npath = "%s"\n' % (tmp_path / "stats"))
+    names = ("cache", "ticker", "engine")
+    outputs = "".join(file_output(tmp_path / name, name) for name in names)
+    windows = (
+        '[[filter]]\ntype = "aggregate"\nname = "hand"\nwindow_secs = 1\nidle_secs = 1\n'
+        '[filter.metrics]\nhits = { op = "count" }\n'
+    )
+    stats = file_output(tmp_path / "stats", "stats", 'match = ["hand"]\n')
+    config = HTTP + outputs + windows + stats
     async with running(config, tmp_path) as engine:
         for n in range(5):
             await post(engine, "rs/app", lines(n * 10, n * 10 + 10))
-        for name in "abc":
+        for name in names:
             await until(lambda: numbers(tmp_path / name) == list(range(50)))  # noqa: B023
         await until(lambda: sum(event["hits"] for event in events_in(tmp_path / "stats")) == 50)
 
@@ -126,7 +130,9 @@ async def test_a_writer_that_breaks_ends_the_daemon(tmp_path: Path, monkeypatch:
     """It must not stand there, accepting connections and answering nothing."""
     monkeypatch.setattr("plugins.inputs.http.SHUTDOWN_SECS", 0.1)
     file = tmp_path / "d.toml"
-    file.write_text(f'[engine]\nadmin = "127.0.0.1:0"\ndata_dir = "{tmp_path / "data"}"\n' + HTTP + file_output(tmp_path / "a"))
+    file.write_text(
+        f'[engine]\nadmin = "127.0.0.1:0"\ndata_dir = "{tmp_path / "data"}"\n' + HTTP + file_output(tmp_path / "a")
+    )
     engine = Engine(load_daemon_config(file))
     task = asyncio.create_task(engine.run())
     await asyncio.wait_for(engine.started.wait(), 10)
@@ -158,7 +164,9 @@ async def test_a_start_that_fails_leaves_nothing_open(tmp_path: Path) -> None:
 
 # ---- as processes --------------------------------------------------------------------------------------------------
 def dpiped(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "dpiped", *arguments], capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "dpiped", *arguments], capture_output=True, text=True, timeout=30, check=False
+    )
 
 
 def config_file(folder: Path, text: str, name: str = "d.toml") -> str:
@@ -179,7 +187,9 @@ def test_a_port_in_use_is_one_line_and_exit_1(tmp_path: Path) -> None:
         for text in (HTTP.replace(":0", f":{port}"), HTTP):
             file = config_file(tmp_path, text + file_output(tmp_path / "a"))
             if text == HTTP:
-                Path(file).write_text(Path(file).read_text().replace('admin = "127.0.0.1:0"', f'admin = "127.0.0.1:{port}"'))
+                Path(file).write_text(
+                    Path(file).read_text().replace('admin = "127.0.0.1:0"', f'admin = "127.0.0.1:{port}"')
+                )
             done = dpiped("run", "-c", file)
             assert done.returncode == 1
             assert "in use" in one_error_line(done).lower()
@@ -199,7 +209,9 @@ async def test_two_daemons_on_one_data_dir_exit_3(tmp_path: Path) -> None:
     assert str(os.getpid()) in one_error_line(done)
 
 
-@pytest.mark.parametrize("kind", ["missing", "empty folder", "empty", "binary", "not TOML", "folder with a broken file"])
+@pytest.mark.parametrize(
+    "kind", ["missing", "empty folder", "empty", "binary", "not TOML", "folder with a broken file"]
+)
 def test_configs_that_are_none_exit_2(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "c"
     if "folder" in kind:

@@ -1,4 +1,4 @@
-"""`aggregate` against a reference that is slow and obvious, over late, doubled and shuffled events, ticks and restarts."""
+"""`aggregate` against a slow and obvious reference, over late, doubled and shuffled events, ticks and restarts."""
 
 from __future__ import annotations
 
@@ -26,8 +26,12 @@ times = st.integers(0, 400).map(lambda tenth: 1_000_000 + tenth * 100)
 events = st.tuples(times, st.sampled_from((ABSENT, *GROUPS)))
 steps = st.lists(st.one_of(st.just("tick"), st.lists(events, min_size=1, max_size=8)), max_size=25)
 policies = st.builds(
-    WindowPolicy, lateness_ms=st.sampled_from((0, 500, 5_000)), idle_ms=st.sampled_from((1_000, 3_000)),
-    max_ahead_ms=st.sampled_from((0, 3_000, 60_000)), on_late=st.sampled_from(("drop", "emit")))
+    WindowPolicy,
+    lateness_ms=st.sampled_from((0, 500, 5_000)),
+    idle_ms=st.sampled_from((1_000, 3_000)),
+    max_ahead_ms=st.sampled_from((0, 3_000, 60_000)),
+    on_late=st.sampled_from(("drop", "emit")),
+)
 shapes = st.sampled_from(((1_000, 1_000), (3_000, 1_000), (4_000, 2_000), (10_000, 10_000)))
 
 
@@ -40,15 +44,33 @@ def pack_of(offset: int, some: list[tuple[int, Any]]) -> PackView:
     body = "".join(line + "\n" for line in lines).encode()
     stamps = [at for at, _ in some]
     pack = Pack()
-    pack.fill(Head(offset=offset, project="rs", ident="app", accepted_ms=accepted_of(offset), count=len(some),
-                   min_ts=min(stamps), max_ts=max(stamps), raw_bytes=len(body)), body, body)
+    pack.fill(
+        Head(
+            offset=offset,
+            project="rs",
+            ident="app",
+            accepted_ms=accepted_of(offset),
+            count=len(some),
+            min_ts=min(stamps),
+            max_ts=max(stamps),
+            raw_bytes=len(body),
+        ),
+        body,
+        body,
+    )
     return PackView(pack, Projection.of(["g"]))
 
 
 def build(policy: WindowPolicy, window_ms: int, slide_ms: int, max_groups: int = 10_000) -> AggregateFilter:
-    config = AggregateConfig.model_validate({
-        "window_secs": window_ms / 1000, "slide_secs": slide_ms / 1000, "group_by": ["g"], "max_groups": max_groups,
-        "metrics": {"hits": {"op": "count"}}})
+    config = AggregateConfig.model_validate(
+        {
+            "window_secs": window_ms / 1000,
+            "slide_secs": slide_ms / 1000,
+            "group_by": ["g"],
+            "max_groups": max_groups,
+            "metrics": {"hits": {"op": "count"}},
+        }
+    )
     return AggregateFilter(config, PluginContext(name="agg", telemetry=Telemetry(), window=policy))
 
 
@@ -101,8 +123,11 @@ class Reference:
         return at // self.slide * self.slide + self.window <= (self.mark if mark is None else mark)
 
     def close(self) -> None:
-        ends = {at // self.slide * self.slide + self.slide * n
-                for at, _ in self.kept for n in range(1, self.window // self.slide + 1)}
+        ends = {
+            at // self.slide * self.slide + self.slide * n
+            for at, _ in self.kept
+            for n in range(1, self.window // self.slide + 1)
+        }
         for end in sorted(ends):
             if end <= self.mark and end not in self.emitted:
                 self.emitted.add(end)
@@ -119,8 +144,9 @@ def answers(drafts: list[PackDraft]) -> list[tuple[int, str, int]]:
         lines = [json.loads(line) for line in draft.body.splitlines()]
         assert len(lines) == draft.count
         assert {line["@timestamp"] for line in lines} == {draft.min_ts} == {draft.max_ts}
-        found += sorted((line["window_end"], json.dumps(line["g"]) if "g" in line else "absent", line["hits"])
-                        for line in lines)
+        found += sorted(
+            (line["window_end"], json.dumps(line["g"]) if "g" in line else "absent", line["hits"]) for line in lines
+        )
     return found
 
 
@@ -143,17 +169,21 @@ def test_answers_are_those_of_the_reference(script: list[Step], policy: WindowPo
     assert total_of(plugin, "too_far_ahead") == reference.ahead
     sent_late = sum(draft.count for draft in drafts if draft.ident == "agg.late")
     assert (total_of(plugin, "late"), sent_late) == (
-        (reference.late, 0) if policy.on_late == "drop" else (0, reference.late))
+        (reference.late, 0) if policy.on_late == "drop" else (0, reference.late)
+    )
 
 
 @given(steps, policies, shapes, st.data())
-def test_restarts_change_nothing(script: list[Step], policy: WindowPolicy, shape: tuple[int, int], data: st.DataObject) -> None:
+def test_restarts_change_nothing(
+    script: list[Step], policy: WindowPolicy, shape: tuple[int, int], data: st.DataObject
+) -> None:
     """restore(all changes so far), then any further packs: the same answers. Taking changes alters nothing."""
     undisturbed, plugin = build(policy, *shape), build(policy, *shape)
     stored: dict[bytes, bytes] = {}
     for number, step in enumerate(script):
         assert [(draft.body, draft.ident) for draft in run(plugin, number, step)] == [
-            (draft.body, draft.ident) for draft in run(undisturbed, number, step)]
+            (draft.body, draft.ident) for draft in run(undisturbed, number, step)
+        ]
         what = data.draw(st.sampled_from(("go on", "snapshot", "restart")))
         if what != "go on":
             for key, value in plugin.changes():
@@ -168,7 +198,9 @@ def test_restarts_change_nothing(script: list[Step], policy: WindowPolicy, shape
 
 
 @given(steps, policies, shapes)
-def test_at_the_end_every_timely_event_was_counted(script: list[Step], policy: WindowPolicy, shape: tuple[int, int]) -> None:
+def test_at_the_end_every_timely_event_was_counted(
+    script: list[Step], policy: WindowPolicy, shape: tuple[int, int]
+) -> None:
     plugin, sent = build(policy, *shape), sum(len(step) for step in script if step != "tick")
     drafts = [draft for number, step in enumerate(script) for draft in run(plugin, number, step)]
     late = total_of(plugin, "late") + sum(draft.count for draft in drafts if draft.ident)

@@ -59,8 +59,11 @@ def store(*script: Exception | None, **more: Any) -> type[Store]:
     """A class of its own, so that what it remembers outlives restarts of the plugin."""
     gate = asyncio.Event()
     gate.set()
-    return type("Store_", (Store,), {"script": iter(script), "taken": [], "names": [], "opens": [], "closes": 0, "gate": gate,
-                                     **more})
+    return type(
+        "Store_",
+        (Store,),
+        {"script": iter(script), "taken": [], "names": [], "opens": [], "closes": 0, "gate": gate, **more},
+    )
 
 
 def event(number: int, text: str = "") -> bytes:
@@ -142,11 +145,15 @@ async def test_refused_events_go_to_the_dead_letter_and_the_rest_is_delivered(tm
         await until(lambda: runner.saved.cursor == 2)
         letters = sorted(world.around.deadletters.scan(), key=lambda letter: letter.raw)
         assert [(letter.raw + b"\n", letter.reason) for letter in letters] == [
-            (event(1), "mapping conflict"), (event(2), "too long")]
+            (event(1), "mapping conflict"),
+            (event(2), "too long"),
+        ]
         epoch = world.journal.epoch
         assert [letter.cause for letter in letters] == [f"out/{epoch}-{0:012x}/1", f"out/{epoch}-{1:012x}/0"]
-        assert all((letter.by_runner, letter.source, letter.host, letter.project) == (True, "/x.log", "web-7", "rs")
-                   for letter in letters)
+        assert all(
+            (letter.by_runner, letter.source, letter.host, letter.project) == (True, "/x.log", "web-7", "rs")
+            for letter in letters
+        )
 
 
 async def test_lines_of_dead_letters_count_in_the_stored_body(tmp_path: Path) -> None:
@@ -292,7 +299,9 @@ async def test_a_stop_before_open_has_ended_saves_nothing(tmp_path: Path) -> Non
         assert world.state.synced[runner.key].plugin == b"1"
 
 
-async def test_a_plugin_that_does_not_close_does_not_hold_the_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_plugin_that_does_not_close_does_not_hold_the_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("dpiped.runner.CLOSE_SECS", 0.05)
 
     async def hang(self: Store) -> None:
@@ -374,7 +383,9 @@ async def test_what_is_left_of_a_stable_batch_keeps_its_name(tmp_path: Path, mon
     assert plugin.names[0].split("-")[1:] == [f"{0:012x}", f"{3:012x}"]
 
 
-async def test_a_stable_batch_that_is_gone_is_given_up_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stable_batch_that_is_gone_is_given_up_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     held = store(stable_batches=True, gate=asyncio.Event())
     await begin_batch(tmp_path, held, 2)
     plugin = store(stable_batches=True)
@@ -383,15 +394,20 @@ async def test_a_stable_batch_that_is_gone_is_given_up_and_counted(tmp_path: Pat
         runner = world.output(plugin)
         await runner.attach()
         read = world.journal.storage.read
-        monkeypatch.setattr(world.journal.storage, "read", lambda *a: (
-            [frame for frame in read(*a)[0] if frame.head.offset >= 2], read(*a)[1]))
+        monkeypatch.setattr(
+            world.journal.storage,
+            "read",
+            lambda *a: ([frame for frame in read(*a)[0] if frame.head.offset >= 2], read(*a)[1]),
+        )
         world.runners[runner] = asyncio.create_task(runner.run())
         await until(lambda: runner.saved.cursor == 3)
         assert world.telemetry.metrics.lost.labels("out")._value.get() == 2
     assert plugin.taken == [[2]]
 
 
-async def test_a_second_stable_batch_saves_the_end_of_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_second_stable_batch_saves_the_end_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Killed in the second batch, the first must not come again in other company."""
     monkeypatch.setattr("dpiped.runner.SAVE_SECS", 100.0)
     plugin = store(stable_batches=True)

@@ -95,8 +95,11 @@ def kind(base: type[Any], **more: Any) -> type[Any]:
 def made(world: Parts) -> list[tuple[int, str]]:
     """(offset that caused it, text) of all emissions in the journal, in order."""
     frames: list[Frame] = world.journal.storage.read(0, lambda route: route.ident == "made", 1 << 30)[0]
-    return [(frame.head.cause[1], frame.body.split(b'"t":"')[1].split(b'"')[0].decode())
-            for frame in frames if frame.head.cause is not None]
+    return [
+        (frame.head.cause[1], frame.body.split(b'"t":"')[1].split(b'"')[0].decode())
+        for frame in frames
+        if frame.head.cause is not None
+    ]
 
 
 async def test_emissions_of_an_offset_are_one_write_in_order(tmp_path: Path) -> None:
@@ -108,7 +111,8 @@ async def test_emissions_of_an_offset_are_one_write_in_order(tmp_path: Path) -> 
         assert made(world) == [(0, "first"), (0, "second"), (1, "first"), (1, "second")]
         heads = [frame.head for frame in world.journal.storage.read(0, lambda r: r.ident == "made", 1 << 20)[0]]
         assert {(head.accepted_ms, head.host, head.source, head.project, head.hops) for head in heads} == {
-            (777, "web-7", "/x.log", "rs", 1)}
+            (777, "web-7", "/x.log", "rs", 1)
+        }
 
 
 async def test_a_replay_emits_nothing_twice(tmp_path: Path) -> None:
@@ -135,7 +139,8 @@ async def test_a_pack_it_cannot_read_is_skipped_as_a_control_pack_says(tmp_path:
         assert {offset for offset, _ in made(world)} == {0, 2}, "half an emission is none"
         letters: list[Letter] = list(world.around.deadletters.scan())
         assert [(letter.raw + b"\n", letter.reason) for letter in letters] == [
-            (event(1, "bad"), "ValueError: cannot read this")]
+            (event(1, "bad"), "ValueError: cannot read this")
+        ]
     shutil.rmtree(tmp_path / "state")
     async with parts(tmp_path) as world:  # mended meanwhile: a replay skips it all the same
         runner = world.filter(kind(Upper, broken=False))
@@ -208,7 +213,9 @@ async def test_where_and_match_hold_for_filters(tmp_path: Path) -> None:
 
 
 # ---- two marks -----------------------------------------------------------------------------------------------------
-async def test_a_stop_in_the_middle_of_an_emission_saves_no_half_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stop_in_the_middle_of_an_emission_saves_no_half_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The plugin has counted the pack, its emission is not in the journal, and the daemon stops."""
     async with parts(tmp_path) as world:
         runner = world.filter(Sum)

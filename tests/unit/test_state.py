@@ -1,4 +1,4 @@
-"""The state: cursors with what belongs to them, in gathered synced batches; a failing database is told to all who wait."""
+"""The state: cursors with what belongs to them, in gathered synced batches; all who wait are told of a failure."""
 
 from __future__ import annotations
 
@@ -87,7 +87,13 @@ async def test_everything_is_there_after_a_reopening(tmp_path: Path) -> None:
     assert not again.is_new
     found = again.synced[A]
     assert (found.cursor, found.generation, found.fingerprint, found.plugin, found.batch, found.batch_epoch) == (
-        7, 2, "print", b"plug", (7, 9), "epoch")
+        7,
+        2,
+        "print",
+        b"plug",
+        (7, 9),
+        "epoch",
+    )
     assert again.snapshot(A) == [(b"y", b"2"), (b"z", b"3")]
     assert again.snapshot(B) == []
     assert again.highest == 11

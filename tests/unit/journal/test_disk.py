@@ -17,8 +17,10 @@ EPOCH = "00000000abcdef00"
 
 def frames(first: int, amount: int, ident: str = "app", size: int = 50, **more: object) -> list[Frame]:
     return [
-        Frame(Head(epoch=EPOCH, offset=first + n, project="rs", ident=ident, count=1, raw_bytes=size, **more),  # type: ignore[arg-type]
-              bytes([65 + (first + n) % 26]) * size)
+        Frame(
+            Head(epoch=EPOCH, offset=first + n, project="rs", ident=ident, count=1, raw_bytes=size, **more),  # type: ignore[arg-type]
+            bytes([65 + (first + n) % 26]) * size,
+        )
         for n in range(amount)
     ]
 

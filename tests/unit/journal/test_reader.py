@@ -20,7 +20,9 @@ def body(number: int, size: int = 20) -> bytes:
     return b'{"@timestamp":%d,"x":"%s"}\n' % (number, b"x" * size)
 
 
-def reader_of(world: Parts, name: str = "r", cursor: int = 0, wants: Callable[[Route], bool] = lambda route: True) -> Reader:
+def reader_of(
+    world: Parts, name: str = "r", cursor: int = 0, wants: Callable[[Route], bool] = lambda route: True
+) -> Reader:
     reader = Reader(world.journal, name, wants, cursor)
     world.around.router.add(reader, ())
     return reader
@@ -88,7 +90,9 @@ async def test_the_cursor_is_the_oldest_pack_in_hand(tmp_path: Path) -> None:
         assert reader.cursor == 3
 
 
-async def test_what_is_synced_but_not_announced_is_not_read_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_synced_but_not_announced_is_not_read_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A lagging reader reads the segments while the writer has just synced a group that nobody was told of."""
     async with parts(tmp_path, cache_bytes=1) as world:
         reader, storage = reader_of(world), world.journal.storage
@@ -145,8 +149,10 @@ async def test_many_laggards_read_while_room_is_given_back(tmp_path: Path) -> No
 
         async def free() -> None:
             for low in range(0, 150, 3):
-                await world.journal.free(lambda route, first, last, low=low: route.ident == "rare" or last >= low,  # type: ignore[misc]
-                                         world.journal.next)
+                await world.journal.free(
+                    lambda route, first, last, low=low: route.ident == "rare" or last >= low,  # type: ignore[misc]
+                    world.journal.next,
+                )
 
         *found, _ = await asyncio.gather(*map(slowly, readers), free())
         assert found == [list(range(0, 150, 10))] * 6

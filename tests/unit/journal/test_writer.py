@@ -54,8 +54,14 @@ class Disk(MemoryStorage):
 @asynccontextmanager
 async def writing(disk: Disk, **options: Any) -> AsyncIterator[Journal]:
     commits: list[tuple[int, Route]] = []
-    journal = Journal(disk, PackPool(1 << 20), Telemetry(), on_commit=commits.extend, readers=lambda: (),
-                      **{"max_bytes": 1 << 30, **options})
+    journal = Journal(
+        disk,
+        PackPool(1 << 20),
+        Telemetry(),
+        on_commit=commits.extend,
+        readers=lambda: (),
+        **{"max_bytes": 1 << 30, **options},
+    )
     await journal.open()
     task = asyncio.create_task(journal.run())
     try:
@@ -97,7 +103,10 @@ async def test_a_repeat_is_known_in_its_own_group_and_later() -> None:
     disk = Disk()
     async with writing(disk) as journal:
         assert await together(journal, disk, lot(1, "s", 1, "a"), lot(1, "s", 1, "a"), lot(1, "s", 2, "b")) == [
-            False, True, False]
+            False,
+            True,
+            False,
+        ]
         assert await journal.append("x", "input", [lot(1, "s", 2, "b")]) is True
         assert journal.next == 3
 
@@ -220,7 +229,9 @@ async def test_the_queue_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_the_next_offset_is_above_all_that_is_known() -> None:
     disk = Disk()
-    journal = Journal(disk, PackPool(1 << 20), Telemetry(), on_commit=lambda routes: None, readers=lambda: (), max_bytes=1 << 30)
+    journal = Journal(
+        disk, PackPool(1 << 20), Telemetry(), on_commit=lambda routes: None, readers=lambda: (), max_bytes=1 << 30
+    )
     found = await journal.open(at_least=700)
     assert isinstance(found, Recovered)
     assert journal.next == 700

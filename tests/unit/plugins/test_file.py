@@ -38,8 +38,12 @@ def numbers(*paths: Path) -> list[int]:
 
 
 def output(world: Parts, path: Path | str, retry: float = 0.01, **config: Any) -> Any:
-    return world.output(FileOutput, FileConfig(path=str(path), **config),
-                        retry={"initial_secs": retry, "max_secs": retry}, metadata=False)
+    return world.output(
+        FileOutput,
+        FileConfig(path=str(path), **config),
+        retry={"initial_secs": retry, "max_secs": retry},
+        metadata=False,
+    )
 
 
 async def test_bodies_reach_the_file_as_they_are(tmp_path: Path) -> None:
@@ -129,7 +133,9 @@ async def test_a_replaced_file_is_never_cut(tmp_path: Path) -> None:
     assert out.read_bytes() == b"precious\n" * 20 + event(1)
 
 
-async def test_what_goes_into_a_replaced_file_is_announced_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_goes_into_a_replaced_file_is_announced_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Killed after the first append to the other inode, the next start knows where to cut it."""
     out = tmp_path / "out"
     async with parts(tmp_path) as world:
@@ -192,7 +198,9 @@ class Full:
 
 
 @pytest.mark.parametrize("compression", ["none", "gzip"])
-async def test_a_full_disk_tears_and_doubles_no_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compression: str) -> None:
+async def test_a_full_disk_tears_and_doubles_no_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compression: str
+) -> None:
     full = Full(monkeypatch)
     out = tmp_path / "out-{ident}"
     async with parts(tmp_path) as world:
@@ -206,8 +214,9 @@ async def test_a_full_disk_tears_and_doubles_no_line(tmp_path: Path, monkeypatch
         await until(lambda: full.refused > 2)
         full.on = False
         await until(lambda: runner.saved.cursor == 3)
-        read: Callable[[Path], bytes] = Path.read_bytes if compression == "none" else (
-            lambda path: gzip.decompress(path.read_bytes()))
+        read: Callable[[Path], bytes] = (
+            Path.read_bytes if compression == "none" else (lambda path: gzip.decompress(path.read_bytes()))
+        )
         assert read(tmp_path / "out-a") == event(0) + event(2)
         assert read(tmp_path / "out-b") == event(1)
         assert world.around.deadletters.count == 0
