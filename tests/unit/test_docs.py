@@ -142,6 +142,12 @@ def test_every_exit_code_is_documented(status: int) -> None:
     assert f"\n| {status} | " in text_of("docs/operations.md")
 
 
+def test_signals_are_what_the_page_says() -> None:
+    page, handled = text_of("docs/operations.md"), set(re.findall(r"signal\.SIG(\w+)", text_of("dpiped/daemon.py")))
+    assert {"TERM", "INT", "USR1"} <= handled
+    assert ("HUP" in handled) == ("| HUP | not handled yet" not in page)
+
+
 def test_every_admin_path_is_documented() -> None:
     engine: Any = SimpleNamespace(config=SimpleNamespace(engine=SimpleNamespace(admin_token=None)))
     uris = AdminServer(engine)._uris
