@@ -12,6 +12,7 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import compress
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -105,8 +106,10 @@ class AggregateFilter(StatefulFilter[AggregateConfig]):
         late: list[PackDraft] = []
         newest = max(stamps)
         if min(times) < oldest or newest > horizon:
-            keep = self._timely(stamps, times, oldest, horizon)
-            late = self._late(pack, times, oldest)
+            ahead = [at > horizon for at in stamps]
+            is_late = [start < oldest and not far for start, far in zip(times, ahead, strict=True)]
+            keep = [not far and not behind for far, behind in zip(ahead, is_late, strict=True)]
+            late = self._count_out(pack, stamps, ahead, is_late)
             newest = max((at for at in stamps if at <= horizon), default=-1)
             rows = [row for row, good in zip(rows, keep, strict=True) if good]
             times = [start for start, good in zip(times, keep, strict=True) if good]
@@ -130,25 +133,19 @@ class AggregateFilter(StatefulFilter[AggregateConfig]):
         """Start of the oldest pane that belongs to a window which is still open."""
         return -(1 << 62) if self._closed < 0 else self._closed - self._window + self._slide
 
-    def _timely(self, stamps: list[int], panes: list[int], oldest: int, horizon: int) -> list[bool]:
-        """Which events are neither late nor too far ahead; counts the others."""
-        ahead = [at > horizon for at in stamps]
-        late = [start < oldest for start in panes]
-        policy = self._watermark.policy
-        for amount, reason in ((sum(ahead), "too_far_ahead"), (sum(late) if policy.on_late == "drop" else 0, "late")):
+    def _count_out(
+        self, pack: PackView, stamps: list[int], ahead: list[bool], is_late: list[bool]
+    ) -> list[PackDraft]:
+        """Counts what is too far ahead, and counts or emits what is late."""
+        emits = self._watermark.policy.on_late == "emit"
+        for amount, reason in ((sum(ahead), "too_far_ahead"), (0 if emits else sum(is_late), "late")):
             if amount:
                 self.context.telemetry.emit(EventsDropped(plugin=self.context.name, amount=amount, reason=reason))
-        return [not (a or b) for a, b in zip(ahead, late, strict=True)]
-
-    def _late(self, pack: PackView, panes: list[int], oldest: int) -> list[PackDraft]:
-        if self._watermark.policy.on_late != "emit":
+        if not emits or not any(is_late):
             return []
-        lines = [line for line, start in zip(pack.body.splitlines(keepends=True), panes, strict=True) if start < oldest]
-        stamps = [at for at, start in zip(pack.column("@timestamp"), panes, strict=True)
-                  if start < oldest and isinstance(at, int)]
-        if not lines:
-            return []
-        return [PackDraft(b"".join(lines), len(lines), min(stamps), max(stamps), ident=f"{self.context.name}.late")]
+        lines = list(compress(pack.body.splitlines(keepends=True), is_late))
+        times = list(compress(stamps, is_late))
+        return [PackDraft(b"".join(lines), len(lines), min(times), max(times), ident=f"{self.context.name}.late")]
 
     def _count(self, panes: Sequence[int], rows: Sequence[Group], project: str) -> None:
         if not rows:

@@ -1,4 +1,4 @@
-"""Bad input gets a clear answer, is counted, disturbs nobody: after each case the daemon is ready and takes good events."""
+"""Bad input gets a clear answer, is counted, disturbs nobody: after each the daemon is ready and takes good events."""
 
 from __future__ import annotations
 

@@ -90,12 +90,12 @@ class Reference:
     mark: int = -1
     newest: int = -1
     idle: int = 0
-    emitted: set[int] = field(default_factory=set)
     late: int = 0
     ahead: int = 0
     out: list[tuple[int, str, int]] = field(default_factory=list)
 
     def step(self, number: int, step: Step) -> None:
+        before = self.mark
         if step == "tick":
             self.idle += 1
             open_panes = [at // self.slide * self.slide for at, _ in self.kept if not self.is_done(at)]
@@ -103,7 +103,6 @@ class Reference:
                 self.mark = max(self.mark, max(open_panes) + self.window)
         else:
             horizon = accepted_of(number) + self.policy.max_ahead_ms
-            before = self.mark
             for at, group in step:
                 if at > horizon:
                     self.ahead += 1
@@ -116,21 +115,21 @@ class Reference:
                 self.idle = 0
                 self.newest = max(self.newest, *in_time)
                 self.mark = max(self.mark, self.newest - self.policy.lateness_ms)
-        self.close()
+        self.close(before)
 
     def is_done(self, at: int, mark: int | None = None) -> bool:
         """Whether the last window that an event of this time belongs to is closed."""
         return at // self.slide * self.slide + self.window <= (self.mark if mark is None else mark)
 
-    def close(self) -> None:
+    def close(self, before: int) -> None:
+        """A window that the mark passes is closed, once and for all, whether it holds data or not."""
         ends = {
             at // self.slide * self.slide + self.slide * n
             for at, _ in self.kept
             for n in range(1, self.window // self.slide + 1)
         }
         for end in sorted(ends):
-            if end <= self.mark and end not in self.emitted:
-                self.emitted.add(end)
+            if before < end <= self.mark:
                 counts = Counter(group for at, group in self.kept if end - self.window <= at < end)
                 self.out += [(end, group, hits) for group, hits in sorted(counts.items())]
 
