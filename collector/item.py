@@ -9,7 +9,7 @@ import zstandard
 
 from collector.checkpoint import Range
 from dpiped.journal.record import PACK, encode_record
-from dpiped.pack import COMPRESS_FROM_BYTES, Head, decode_body
+from dpiped.pack import COMPRESS_FROM_BYTES, COMPRESSION, Head, decode_body
 
 if TYPE_CHECKING:
     from collector.feed import Feed
@@ -46,7 +46,7 @@ class Packer:
     """Compresses bodies; one compressor for all, so use it from one thread at a time."""
 
     def __init__(self) -> None:
-        self._compressor = zstandard.ZstdCompressor(level=1, write_checksum=False)
+        self._compressor = zstandard.ZstdCompressor(compression_params=COMPRESSION)
 
     def pack(self, feed: Feed, what: Range, host: str, data: bytes) -> Item:
         """The item of some whole lines."""

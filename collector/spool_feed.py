@@ -25,7 +25,7 @@ from dpiped.journal.base import Storage
 from dpiped.journal.disk import DiskStorage
 from dpiped.journal.memory import MemoryStorage
 from dpiped.journal.record import Frame, Marks
-from dpiped.pack import COMPRESS_FROM_BYTES, Head
+from dpiped.pack import COMPRESS_FROM_BYTES, COMPRESSION, Head
 from dpiped.sources.threads import finish_in_thread
 from dpiped.telemetry import Telemetry
 from dpiped.telemetry.events import DataLost
@@ -55,7 +55,7 @@ class SpoolFeed(Feed):
         on_disk = config.spool == "disk" and folder is not None
         self._storage: Storage = DiskStorage(folder / name, SEGMENT_BYTES) if on_disk and folder else MemoryStorage()
         self._on_disk = on_disk
-        self._compressor = zstandard.ZstdCompressor(level=1, write_checksum=False)
+        self._compressor = zstandard.ZstdCompressor(compression_params=COMPRESSION)
         self._settled = 0
         self._read = 0
         self._appended = asyncio.Event()

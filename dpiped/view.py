@@ -112,9 +112,13 @@ def with_fields(body: bytes, fields: dict[str, str]) -> bytes:
 
 def _splice(body: bytes, members: bytes) -> bytes:
     """Adds members before the closing brace of each line; faster than to search for all closing braces."""
-    lines = body.split(b"\n")
-    lines[-1] = b"}"
-    return (members + b"}\n").join([line[:-1] for line in lines])
+    from dpiped.codecs.lines import newlines_of  # here, because it needs numpy, which the collector does without
+
+    ends = newlines_of(body)
+    starts = [0, *(ends + 1).tolist()]
+    pieces = [body[start:end] for start, end in zip(starts, (ends - 1).tolist(), strict=False)]
+    pieces.append(b"")
+    return (members + b"}\n").join(pieces)
 
 
 def _members(fields: dict[str, str]) -> bytes:

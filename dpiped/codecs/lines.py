@@ -98,6 +98,11 @@ def decode_all(body: bytes, count: int, projection: Projection) -> list[Any] | N
     return events if len(events) == count else None
 
 
+def newlines_of(body: bytes) -> Any:
+    """Places of all newlines of a body."""
+    return newlines(np.frombuffer(body, np.uint8))
+
+
 def newlines(octets: Any) -> Any:
     """Places of all newlines, ascending. Looks at words of 8 octets first, since most have none."""
     hits = octets == NEWLINE
