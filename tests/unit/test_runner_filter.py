@@ -149,6 +149,25 @@ async def test_a_pack_it_cannot_read_is_skipped_as_a_control_pack_says(tmp_path:
         assert {offset for offset, _ in made(world)} == {0, 2}
 
 
+async def test_skips_are_known_before_the_skipped_pack_is_read(tmp_path: Path) -> None:
+    """A replay by a plugin that was mended meanwhile gives the answers of the first run."""
+    async with parts(tmp_path) as world:
+        runner = world.filter(kind(Sum, broken=True), error_tries=1)
+        await world.append(event(0), event(1, "bad"), event(2), event(3))
+        await world.start(runner)
+        await until(lambda: [text for _, text in made(world)] == ["sum 3"])
+    shutil.rmtree(tmp_path / "state")
+    async with parts(tmp_path) as world:
+        runner = world.filter(Sum)
+        await world.start(runner)
+        await world.append(event(4), event(5), event(6))
+        await until(lambda: len(made(world)) == 2)
+        assert [text for _, text in made(world)] == ["sum 3", "sum 6"]
+        assert made(world)[1][0] == max(
+            frame.head.offset for frame in world.journal.storage.read(0, lambda r: r.ident == "app", 1 << 20)[0]
+        )
+
+
 async def test_what_has_emitted_is_tried_again_and_never_skipped(tmp_path: Path) -> None:
     async with parts(tmp_path) as world:
         runner = world.filter(kind(Upper, broken=False))
