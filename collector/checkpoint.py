@@ -90,8 +90,9 @@ class Checkpoint:
             try:
                 stored = msgspec.json.decode(self.path.read_bytes(), type=_Stored)
             except (OSError, msgspec.DecodeError) as exc:
-                raise DpipeError(f"{self.path} cannot be read ({exc}): move it away, then all files are read from "
-                                 "their start") from exc
+                raise DpipeError(
+                    f"{self.path} cannot be read ({exc}): move it away, then all files are read from their start"
+                ) from exc
             if stored.version != VERSION:
                 raise DpipeError(f"{self.path} has version {stored.version}: written by a newer dpipe-collector")
             self.streams, self.inputs = stored.streams, stored.inputs

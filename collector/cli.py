@@ -48,8 +48,11 @@ def build_parser() -> argparse.ArgumentParser:
     common.add_argument("-v", "--verbose", action="store_true", default=quiet, help="show tracebacks of errors")
     common.add_argument("--log-level", choices=LEVELS, default=quiet, help="least level that is logged (info)")
     common.add_argument("--log-format", choices=("text", "json"), default=quiet, help="form of the log lines (text)")
-    parser = Parser(prog="dpipe-collector", parents=[common],
-                    description="Reads files, syslog and standard input, and sends them to dpiped, with nothing lost.")
+    parser = Parser(
+        prog="dpipe-collector",
+        parents=[common],
+        description="Reads files, syslog and standard input, and sends them to dpiped, with nothing lost.",
+    )
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
     run = commands.add_parser("run", parents=[common], help="collect as the config says")
     run.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help="config file, or folder of them")
@@ -66,19 +69,32 @@ def _add_send(commands: Any, common: Parser) -> None:
         "send", parents=[common], help="send files or standard input; status 0 only when everything was acknowledged"
     )
     send.add_argument("files", nargs="*", metavar="FILE", help="files to send, also gzip; none: standard input")
-    send.add_argument("--endpoint", action="append", metavar="URL", help="a daemon; again: the next one to try "
-                      "(http://127.0.0.1:9800)")
+    send.add_argument(
+        "--endpoint",
+        action="append",
+        metavar="URL",
+        help="a daemon; again: the next one to try (http://127.0.0.1:9800)",
+    )
     send.add_argument("--project", default="default", help="project of the events (default)")
-    send.add_argument("--ident", required=True, help="ident of the events; {stem} {logname} {dir} of a file may stand "
-                      "in it")
+    send.add_argument(
+        "--ident", required=True, help="ident of the events; {stem} {logname} {dir} of a file may stand in it"
+    )
     send.add_argument("--codec", default="raw", help="how the daemon shall read the lines (raw)")
     send.add_argument("--host", default="", help="name of the machine in the events (this one)")
     send.add_argument("--token-env", metavar="NAME", help="environment variable that holds the bearer token")
     send.add_argument("--batch-secs", type=float, default=1.0, metavar="SECS", help="longest wait for a full batch (1)")
-    send.add_argument("--timeout-secs", type=float, default=5.0, metavar="SECS",
-                      help="at TERM or INT, time to deliver what was read (5)")
-    send.add_argument("--confirm", action="store_true",
-                      help="write OK at the start and for each line acknowledged (omprog of rsyslog, confirmMessages)")
+    send.add_argument(
+        "--timeout-secs",
+        type=float,
+        default=5.0,
+        metavar="SECS",
+        help="at TERM or INT, time to deliver what was read (5)",
+    )
+    send.add_argument(
+        "--confirm",
+        action="store_true",
+        help="write OK at the start and for each line acknowledged (omprog of rsyslog, confirmMessages)",
+    )
     send.set_defaults(command=send_command)
 
 
@@ -166,23 +182,32 @@ def send_config(arguments: argparse.Namespace) -> Config:
     try:
         source: Input = (
             TailInput(type="tail", name="send", paths=tuple(map(glob.escape, arguments.files)), follow=False, **common)
-            if arguments.files else StdinInput(type="stdin", name="send", spool="memory", **common)
+            if arguments.files
+            else StdinInput(type="stdin", name="send", spool="memory", **common)
         )
         settings = CollectorConfig(
-            endpoints=tuple(arguments.endpoint or ("http://127.0.0.1:9800",)), token=token,
+            endpoints=tuple(arguments.endpoint or ("http://127.0.0.1:9800",)),
+            token=token,
             batch_secs=CONFIRM_BATCH_SECS if arguments.confirm else arguments.batch_secs,
-            drain_timeout_secs=arguments.timeout_secs, spool_max_bytes=16 << 20,
+            drain_timeout_secs=arguments.timeout_secs,
+            spool_max_bytes=16 << 20,
         )
     except ValidationError as exc:
-        problems = [f"dpipe-collector send: --{'-'.join(map(str, error['loc'][-1:]))}: "
-                    f"{error['msg'].removeprefix('Value error, ')}" for error in exc.errors()]
+        problems = [
+            f"dpipe-collector send: --{'-'.join(map(str, error['loc'][-1:]))}: "
+            f"{error['msg'].removeprefix('Value error, ')}"
+            for error in exc.errors()
+        ]
         raise ConfigError(problems) from exc
     return Config(settings, (source,))
 
 
 def _logging(arguments: argparse.Namespace, level: str) -> Any:
-    return setup_logging(getattr(arguments, "log_level", level), getattr(arguments, "log_format", "text"),
-                         tracebacks=bool(getattr(arguments, "verbose", False)))
+    return setup_logging(
+        getattr(arguments, "log_level", level),
+        getattr(arguments, "log_format", "text"),
+        tracebacks=bool(getattr(arguments, "verbose", False)),
+    )
 
 
 async def _run(collector: Collector, path: Path | None) -> bool:
@@ -208,8 +233,12 @@ async def _run(collector: Collector, path: Path | None) -> bool:
             for problem in exc.problems:
                 collector.telemetry.say(f"the old config stays: {problem}")
 
-    for number, handler in ((signal.SIGTERM, stop), (signal.SIGINT, stop), (signal.SIGHUP, reload),
-                            (signal.SIGUSR1, collector.dump)):
+    for number, handler in (
+        (signal.SIGTERM, stop),
+        (signal.SIGINT, stop),
+        (signal.SIGHUP, reload),
+        (signal.SIGUSR1, collector.dump),
+    ):
         loop.add_signal_handler(number, handler)
     return await collector.run()
 

@@ -1,8 +1,8 @@
 """Collector: wires feeds, lanes, sender and checkpoint; starts, watches and stops them.
 
-    feeds (tail, syslog, stdin) --items--> lanes (one batch in flight each) --POST--> daemon
-                                                  |
-                                             checkpoint.json
+feeds (tail, syslog, stdin) --items--> lanes (one batch in flight each) --POST--> daemon
+                                              |
+                                         checkpoint.json
 """
 
 from __future__ import annotations
@@ -42,7 +42,12 @@ class Collector:
     """
 
     def __init__(
-        self, config: Config, telemetry: Telemetry, *, stored: bool = True, make_feeds: FeedMaker | None = None,
+        self,
+        config: Config,
+        telemetry: Telemetry,
+        *,
+        stored: bool = True,
+        make_feeds: FeedMaker | None = None,
         pauses: Callable[[], Pauses] = Pauses,
     ) -> None:
         self.config = config
@@ -93,7 +98,8 @@ class Collector:
         self._pin()
         host = settings.host or socket.gethostname()
         self.feeds = (
-            self._make_feeds(self._checkpoint, host) if self._make_feeds
+            self._make_feeds(self._checkpoint, host)
+            if self._make_feeds
             else [self._feed(found, host) for found in self.config.inputs if not found.disabled]
         )
         for feed in self.feeds:
@@ -112,8 +118,11 @@ class Collector:
                 self.status_address = await self._status.open(*split_listen(settings.status))
             except OSError as exc:
                 raise DpipeError(f"status {settings.status}: {exc.strerror or exc}{_hint(exc)}") from exc
-            self.telemetry.say("collector started", detail=f"status on {self.status_address}, "
-                               f"{len(self.feeds)} inputs, sends to {', '.join(settings.endpoints)}")
+            self.telemetry.say(
+                "collector started",
+                detail=f"status on {self.status_address}, "
+                f"{len(self.feeds)} inputs, sends to {', '.join(settings.endpoints)}",
+            )
 
     def _feed(self, config: Input, host: str) -> Feed:
         settings = self.config.collector
@@ -186,8 +195,11 @@ class Collector:
         except TimeoutError:
             pass
         if not all(lane.idle for lane in self.lanes):
-            self.telemetry.say("stopped before everything was acknowledged", level=logging.WARNING,
-                               detail="it is sent after the next start" if self._stored else "it is lost")
+            self.telemetry.say(
+                "stopped before everything was acknowledged",
+                level=logging.WARNING,
+                detail="it is sent after the next start" if self._stored else "it is lost",
+            )
 
     async def _tend(self) -> None:
         """Saves what was settled since, so that a crash in a quiet hour repeats little; housekeeping of the feeds."""
@@ -215,9 +227,15 @@ class Collector:
     # ---- from outside --------------------------------------------------------------------------------------------
     def reload(self, config: Config) -> None:
         """Takes over token and endpoints; other changes need a restart, which is said."""
-        old, self.config = self.config, Config(
-            self.config.collector.model_copy(update={"token": config.collector.token,
-                                                     "endpoints": config.collector.endpoints}), self.config.inputs)
+        old, self.config = (
+            self.config,
+            Config(
+                self.config.collector.model_copy(
+                    update={"token": config.collector.token, "endpoints": config.collector.endpoints}
+                ),
+                self.config.inputs,
+            ),
+        )
         self._sender.set_token(_token(config.collector))
         for lane in self.lanes:
             lane.set_options(self._lane_options())
@@ -230,12 +248,18 @@ class Collector:
             "healthy": not any(lane.trouble for lane in self.lanes),
             "uptime_secs": round(time.time() - self.started_at, 1),
             "inputs": [
-                {"name": feed.name, "bytes": feed.bytes, "counts": feed.counts(), **feed.status()} for feed in
-                self.feeds
+                {"name": feed.name, "bytes": feed.bytes, "counts": feed.counts(), **feed.status()}
+                for feed in self.feeds
             ],
             "streams": [
-                {"id": lane.stream.id, "seq": lane.stream.seq, "in_flight": lane.stream.batch is not None,
-                 "trouble": lane.trouble, **lane.counts} for lane in self.lanes
+                {
+                    "id": lane.stream.id,
+                    "seq": lane.stream.seq,
+                    "in_flight": lane.stream.batch is not None,
+                    "trouble": lane.trouble,
+                    **lane.counts,
+                }
+                for lane in self.lanes
             ],
         }
 

@@ -115,7 +115,9 @@ class StdinInput(SpooledOptions):
 
 Input = TailInput | SyslogInput | StdinInput
 INPUTS: dict[str, type[TailInput] | type[SyslogInput] | type[StdinInput]] = {
-    "tail": TailInput, "syslog": SyslogInput, "stdin": StdinInput,
+    "tail": TailInput,
+    "syslog": SyslogInput,
+    "stdin": StdinInput,
 }
 
 

@@ -36,8 +36,16 @@ class Item:
         """The frame under a batch id, in three pieces."""
         what = self.range
         head = Head(
-            project=what.project, ident=what.ident, source=what.source, host=self.host, raw_bytes=self.raw_bytes,
-            encoding=self.encoding, stream=stream, seq=seq, nonce=nonce, codec=what.codec,
+            project=what.project,
+            ident=what.ident,
+            source=what.source,
+            host=self.host,
+            raw_bytes=self.raw_bytes,
+            encoding=self.encoding,
+            stream=stream,
+            seq=seq,
+            nonce=nonce,
+            codec=what.codec,
         )
         return encode_record(PACK, head, self.body)
 

@@ -42,7 +42,12 @@ class Lane:
     """Owns one Stream of the checkpoint. `run` is its task."""
 
     def __init__(
-        self, stream: Stream, checkpoint: Checkpoint, sender: Sender, options: LaneOptions, telemetry: Telemetry,
+        self,
+        stream: Stream,
+        checkpoint: Checkpoint,
+        sender: Sender,
+        options: LaneOptions,
+        telemetry: Telemetry,
         pauses: Callable[[], Pauses] = Pauses,
     ) -> None:
         self.stream = stream
@@ -257,8 +262,9 @@ class Lane:
         self.counts["duplicates"] += answer.duplicate
         self.counts["rejected"] += answer.rejected
         if answer.rejected:
-            self._telemetry.say(f"the daemon rejected {answer.rejected} lines, they are in its dead letter",
-                                detail=answer.detail)
+            self._telemetry.say(
+                f"the daemon rejected {answer.rejected} lines, they are in its dead letter", detail=answer.detail
+            )
 
     def _count_doubt(self, items: Sequence[Item]) -> None:
         lines = sum(item.count_lines() for item in items)

@@ -28,7 +28,12 @@ class SyslogFeed(SpoolFeed):
     """
 
     def __init__(
-        self, config: SyslogInput, folder: Path | None, checkpoint: Checkpoint, host: str, max_bytes: int,
+        self,
+        config: SyslogInput,
+        folder: Path | None,
+        checkpoint: Checkpoint,
+        host: str,
+        max_bytes: int,
         telemetry: Telemetry,
     ) -> None:
         super().__init__(config.name, config, config.codec, folder, checkpoint, host, max_bytes, telemetry)
@@ -63,8 +68,14 @@ class StdinFeed(SpoolFeed):
     """Standard input, or another descriptor."""
 
     def __init__(
-        self, config: StdinInput, folder: Path | None, checkpoint: Checkpoint, host: str, max_bytes: int,
-        telemetry: Telemetry, fd: int = 0,
+        self,
+        config: StdinInput,
+        folder: Path | None,
+        checkpoint: Checkpoint,
+        host: str,
+        max_bytes: int,
+        telemetry: Telemetry,
+        fd: int = 0,
     ) -> None:
         super().__init__(config.name, config, config.codec, folder, checkpoint, host, max_bytes, telemetry)
         self._fd = fd

@@ -50,10 +50,20 @@ class _Body(msgspec.Struct):
 
 
 _VERDICTS = {
-    200: Verdict.STORED, 201: Verdict.STORED, 202: Verdict.STORED, 204: Verdict.STORED,
-    401: Verdict.MISCONFIGURED, 403: Verdict.MISCONFIGURED, 404: Verdict.MISCONFIGURED, 405: Verdict.MISCONFIGURED,
-    409: Verdict.CONFLICT, 413: Verdict.TOO_LARGE, 415: Verdict.MISCONFIGURED, 422: Verdict.NOTHING_ACCEPTED,
-    429: Verdict.REFUSED, 503: Verdict.REFUSED,
+    200: Verdict.STORED,
+    201: Verdict.STORED,
+    202: Verdict.STORED,
+    204: Verdict.STORED,
+    401: Verdict.MISCONFIGURED,
+    403: Verdict.MISCONFIGURED,
+    404: Verdict.MISCONFIGURED,
+    405: Verdict.MISCONFIGURED,
+    409: Verdict.CONFLICT,
+    413: Verdict.TOO_LARGE,
+    415: Verdict.MISCONFIGURED,
+    422: Verdict.NOTHING_ACCEPTED,
+    429: Verdict.REFUSED,
+    503: Verdict.REFUSED,
 }
 
 

@@ -43,8 +43,15 @@ class SpoolFeed(Feed):
     """A journal between a receiver and one lane."""
 
     def __init__(
-        self, name: str, config: SpooledOptions, codec: str, folder: Path | None, checkpoint: Checkpoint, host: str,
-        max_bytes: int, telemetry: Telemetry,
+        self,
+        name: str,
+        config: SpooledOptions,
+        codec: str,
+        folder: Path | None,
+        checkpoint: Checkpoint,
+        host: str,
+        max_bytes: int,
+        telemetry: Telemetry,
     ) -> None:
         super().__init__(name, checkpoint)
         self.options = config
@@ -149,9 +156,14 @@ class SpoolFeed(Feed):
         for host, data in pieces:
             small = len(data) < COMPRESS_FROM_BYTES
             head = Head(
-                offset=self._storage.next + len(frames), project=self.options.project, ident=self.options.ident,
-                host=host or self.host, accepted_ms=int(time.time() * 1000), raw_bytes=len(data),
-                encoding="" if small else "zstd", codec=self._codec,
+                offset=self._storage.next + len(frames),
+                project=self.options.project,
+                ident=self.options.ident,
+                host=host or self.host,
+                accepted_ms=int(time.time() * 1000),
+                raw_bytes=len(data),
+                encoding="" if small else "zstd",
+                codec=self._codec,
             )
             frames.append(Frame(head, data if small else self._compressor.compress(data)))
         return frames

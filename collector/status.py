@@ -71,8 +71,10 @@ class StatusServer:
             status, kind, body = 405, "text/plain", b"only GET\n"
         else:
             status, kind, body = self._page(path)
-        top = (f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
-               "Connection: close\r\n\r\n")
+        top = (
+            f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
+            "Connection: close\r\n\r\n"
+        )
         return top.encode() + (b"" if method == b"HEAD" else body)
 
     def _page(self, path: bytes) -> tuple[int, str, bytes]:
@@ -90,14 +92,23 @@ class StatusServer:
         lines: list[str] = []
         for name, text in _LANE_METRICS.items():
             lines += [f"# HELP dpipe_collector_{name}_total {text}", f"# TYPE dpipe_collector_{name}_total counter"]
-            lines += [f'dpipe_collector_{name}_total{{stream="{lane.stream.id}"}} {lane.counts[name]}'
-                      for lane in self._collector.lanes]
+            lines += [
+                f'dpipe_collector_{name}_total{{stream="{lane.stream.id}"}} {lane.counts[name]}'
+                for lane in self._collector.lanes
+            ]
         feeds = self._collector.feeds
-        lines += ["# HELP dpipe_collector_input_bytes_total Bytes of lines read",
-                  "# TYPE dpipe_collector_input_bytes_total counter"]
+        lines += [
+            "# HELP dpipe_collector_input_bytes_total Bytes of lines read",
+            "# TYPE dpipe_collector_input_bytes_total counter",
+        ]
         lines += [f'dpipe_collector_input_bytes_total{{input="{feed.name}"}} {feed.bytes}' for feed in feeds]
-        lines += ["# HELP dpipe_collector_noted_total What happened to inputs",
-                  "# TYPE dpipe_collector_noted_total counter"]
-        lines += [f'dpipe_collector_noted_total{{input="{feed.name}",what="{what}"}} {amount}'
-                  for feed in feeds for what, amount in feed.counts().items()]
+        lines += [
+            "# HELP dpipe_collector_noted_total What happened to inputs",
+            "# TYPE dpipe_collector_noted_total counter",
+        ]
+        lines += [
+            f'dpipe_collector_noted_total{{input="{feed.name}",what="{what}"}} {amount}'
+            for feed in feeds
+            for what, amount in feed.counts().items()
+        ]
         return "\n".join([*lines, ""]).encode() + self._collector.telemetry.metrics.text()

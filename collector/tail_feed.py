@@ -70,8 +70,16 @@ class TailFeed(Feed):
 
     def _item(self, chunk: Chunk) -> Item:
         what = Range(
-            self.name, self.config.project, ident_of(self.config.ident, chunk.path), chunk.path,
-            chunk.codec or self.config.codec, chunk.start, chunk.end, chunk.crc, chunk.mark, chunk.gone,
+            self.name,
+            self.config.project,
+            ident_of(self.config.ident, chunk.path),
+            chunk.path,
+            chunk.codec or self.config.codec,
+            chunk.start,
+            chunk.end,
+            chunk.crc,
+            chunk.mark,
+            chunk.gone,
         )
         return self._packer.pack(self, what, self.host, chunk.data)
 
@@ -99,8 +107,9 @@ class TailFeed(Feed):
         self._follower.close()
 
     def status(self) -> dict[str, object]:
-        files = [{"path": mark.path, "offset": mark.offset}
-                 for mark in itertools.islice(self._settled.files.values(), 1_000)]
+        files = [
+            {"path": mark.path, "offset": mark.offset} for mark in itertools.islice(self._settled.files.values(), 1_000)
+        ]
         return {"files": len(self._follower), "open_files": self._follower.open_files, "settled": files}
 
     def counts(self) -> dict[str, int]:

@@ -47,6 +47,8 @@ from dpiped.view import PackView
 from dpiped.windows import Watermark, WindowPolicy
 
 __all__ = [
+    "LANE",
+    "RETRY_LATER",
     "Aggregate",
     "Batch",
     "BatchConflictError",
@@ -67,7 +69,6 @@ __all__ = [
     "FrameError",
     "Ident",
     "Input",
-    "LANE",
     "LineCutter",
     "Listen",
     "LostTrackError",
@@ -81,7 +82,6 @@ __all__ = [
     "PluginContext",
     "Positions",
     "Predicate",
-    "RETRY_LATER",
     "Receipt",
     "RejectedError",
     "Secs",

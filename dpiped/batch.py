@@ -17,7 +17,9 @@ class BatchId(NamedTuple):
 
 
 class Batch:
-    """Some packs in journal order, as the runner of one output wants them. The same batch comes again after TemporaryError."""
+    """Some packs in journal order, as the runner of one output wants them. The same batch comes again after
+    TemporaryError.
+    """
 
     __slots__ = ("_bodies", "count", "metadata", "name", "views")
 

@@ -41,8 +41,9 @@ def build_parser() -> argparse.ArgumentParser:
     common.add_argument("-v", "--verbose", action="store_true", default=quiet, help="show tracebacks of errors")
     common.add_argument("--log-level", choices=LEVELS, default=quiet, help="least level that is logged (info)")
     common.add_argument("--log-format", choices=("text", "json"), default=quiet, help="form of the log lines (text)")
-    parser = Parser(prog="dpiped", description="Collects log events, analyses them in flight, delivers them.",
-                    parents=[common])
+    parser = Parser(
+        prog="dpiped", description="Collects log events, analyses them in flight, delivers them.", parents=[common]
+    )
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
     for group in (run, graph, plugins):
         group.add_commands(commands, common)

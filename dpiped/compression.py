@@ -1,4 +1,6 @@
-"""Undoing what senders did to a body, within a limit: gzip (several members), deflate (with and without header), zstd."""
+"""Undoing what senders did to a body, within a limit: gzip (several members), deflate (with and without header),
+zstd.
+"""
 
 from __future__ import annotations
 

@@ -4,8 +4,8 @@
     d \\0 CAUSE                   Letter (msgpack); a repeat of the same cause overwrites
     t \\0 MILLISECONDS(8) CAUSE   empty: the order of age
 
-CAUSE names what made it: runner or stream, offset or SEQ, line. A letter is synced before the cursor moves or the sender is
-answered. The folder is bounded in bytes and age: the oldest go first, counted.
+CAUSE names what made it: runner or stream, offset or SEQ, line. A letter is synced before the cursor moves or the
+sender is answered. The folder is bounded in bytes and age: the oldest go first, counted.
 """
 
 from __future__ import annotations

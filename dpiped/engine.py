@@ -92,17 +92,34 @@ class Engine:
         opened.callback(letters.close)
         await asyncio.to_thread(letters.open)
         max_bytes = self.config.journal.max_bytes
-        storage: Storage = (DiskStorage(folder / "journal", segment_bytes_for(max_bytes)) if self.durable
-                            else MemoryStorage(state.highest))
+        storage: Storage = (
+            DiskStorage(folder / "journal", segment_bytes_for(max_bytes))
+            if self.durable
+            else MemoryStorage(state.highest)
+        )
         self.journal = Journal(
-            storage, self.pool, self.telemetry, max_bytes=self.config.journal.max_bytes,
-            min_free_bytes=self._min_free_bytes(folder), on_commit=self.router.commit, readers=lambda: self.router.readers,
+            storage,
+            self.pool,
+            self.telemetry,
+            max_bytes=self.config.journal.max_bytes,
+            min_free_bytes=self._min_free_bytes(folder),
+            on_commit=self.router.commit,
+            readers=lambda: self.router.readers,
         )
         opened.push_async_callback(self.journal.close)
         await self.journal.open(at_least=state.highest)
-        self.around = Surroundings(self.journal, self.router, state, letters, self.telemetry, folder,
-                                   self.config.engine.snapshot_interval_secs, self.config.engine.tick_secs,
-                                   Keep(self.config.journal.keep_secs, self.config.journal.keep_bytes), self.watch)
+        self.around = Surroundings(
+            self.journal,
+            self.router,
+            state,
+            letters,
+            self.telemetry,
+            folder,
+            self.config.engine.snapshot_interval_secs,
+            self.config.engine.tick_secs,
+            Keep(self.config.journal.keep_secs, self.config.journal.keep_bytes),
+            self.watch,
+        )
         self._writer = asyncio.create_task(self.journal.run(), name="journal writer")
         opened.push_async_callback(self._end_writer)
         self._build()
@@ -119,8 +136,9 @@ class Engine:
 
     def _build(self) -> None:
         config = self.config
-        projects = {project.name: frozenset(token.get_secret_value() for token in project.tokens)
-                    for project in config.projects}
+        projects = {
+            project.name: frozenset(token.get_secret_value() for token in project.tokens) for project in config.projects
+        }
         self.inputs = [InputRunner(table, self.around, projects, durable=self.durable) for table in config.inputs]
         for filter_table in config.filters:
             stateful = issubclass(filter_table.plugin_class, StatefulFilter)
@@ -141,9 +159,11 @@ class Engine:
         """Runs everything under one TaskGroup, so that no task is left alone."""
         inputs_done = asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            services = [group.create_task(Janitor(self.around, self.runners).run(), name="janitor"),
-                        group.create_task(SelfReport(self.journal, self.telemetry).run(), name="self report"),
-                        group.create_task(self._watch_writer(), name="writer watch")]
+            services = [
+                group.create_task(Janitor(self.around, self.runners).run(), name="janitor"),
+                group.create_task(SelfReport(self.journal, self.telemetry).run(), name="self report"),
+                group.create_task(self._watch_writer(), name="writer watch"),
+            ]
             services += [group.create_task(runner.run(), name=f"runner {runner.name}") for runner in self.runners]
             if any(isinstance(runner, StatefulFilterRunner) for runner in self.runners):
                 services.append(group.create_task(self._tick(), name="ticker"))
@@ -186,7 +206,9 @@ class Engine:
 
     # ---- drain -----------------------------------------------------------------------------------------------------
     async def _drain(self, timeout_secs: float | None, *, finish: bool) -> None:
-        """Waits until every runner has passed everything; in batch mode windows are closed first, upstream before down."""
+        """Waits until every runner has passed everything; in batch mode windows are closed first, upstream before
+        down.
+        """
         try:
             async with asyncio.timeout(timeout_secs):
                 await self._until_idle()
@@ -197,11 +219,12 @@ class Engine:
                             await self._until_idle()
         except TimeoutError:
             behind = [runner.name for runner in self.runners if runner.reader.behind]
-            self.telemetry.say("stopping before everything was delivered; the rest goes after the next start",
-                               detail=", ".join(behind))
+            self.telemetry.say(
+                "stopping before everything was delivered; the rest goes after the next start", detail=", ".join(behind)
+            )
 
     async def _until_idle(self) -> None:
-        while any(runner.reader.behind for runner in self.runners if not runner.options.disabled):
+        while any(runner.reader.behind for runner in self.runners if not runner.options.disabled):  # noqa: ASYNC110 - many runners, and none has this event
             await asyncio.sleep(DRAIN_POLL_SECS)
 
     async def _finish(self, runner: StatefulFilterRunner) -> None:
@@ -214,7 +237,9 @@ class Engine:
         await asyncio.wait((self._writer,))
 
     async def _watch_writer(self) -> None:
-        """The writer outlives all other tasks; should it fail, the daemon ends with its error instead of standing still."""
+        """The writer outlives all other tasks; should it fail, the daemon ends with its error instead of standing
+        still.
+        """
         await asyncio.wait((self._writer,))
         self._writer.result()
 
@@ -225,5 +250,3 @@ class Engine:
 
 def _memory_database() -> Database:
     return MemoryDatabase()
-
-

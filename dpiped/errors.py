@@ -1,7 +1,7 @@
 """Every error that crosses a module border, and what the engine makes of it.
 
-A plugin raises one of these and nothing else on purpose; anything else that leaves a plugin is a defect of the plugin and
-handled by its `on_error`.
+A plugin raises one of these and nothing else on purpose; anything else that leaves a plugin is a defect of the plugin
+and handled by its `on_error`.
 """
 
 from __future__ import annotations

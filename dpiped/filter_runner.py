@@ -1,7 +1,8 @@
 """The runners of filters. What a filter emits for one offset is in the journal once, however often it replays.
 
-A stateful filter has two marks: the cursor of its snapshot, which alone holds the journal, and `emitted`, the last offset whose
-emissions are in the journal. After a restart it reads on from the cursor, and its emissions up to `emitted` are thrown away.
+A stateful filter has two marks: the cursor of its snapshot, which alone holds the journal, and `emitted`, the last
+offset whose emissions are in the journal. After a restart it reads on from the cursor, and its emissions up to
+`emitted` are thrown away.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ class FilterRunner(Runner[FilterOptions]):
         watch = self.around.watch
         try:
             if not self.skipped(pack) and watch.gives_up_on(self.name, offset):
-                raise HangError(f"it did not return in {watch.hung.times} processes")
+                raise HangError(f"it did not return in {watch.hung.times} processes")  # noqa: TRY301 - handled like its own
             watch.enter(self.name, offset)
             drafts, events = self._compute(pack)
         except Exception as exc:
@@ -131,8 +132,10 @@ class FilterRunner(Runner[FilterOptions]):
         """All emissions of the offset in one write; returns when they are synced."""
         head = pack.head
         if head.hops >= MAX_HOPS:
-            await self.bury(PackView(pack, self.around.router.projection_of(pack.route)),
-                            dict.fromkeys(range(head.count), f"more than {MAX_HOPS} hops: do filters feed each other?"))
+            await self.bury(
+                PackView(pack, self.around.router.projection_of(pack.route)),
+                dict.fromkeys(range(head.count), f"more than {MAX_HOPS} hops: do filters feed each other?"),
+            )
             return
         lot = Lot([self._draft(head, draft) for draft in drafts])
         while True:
@@ -149,8 +152,13 @@ class FilterRunner(Runner[FilterOptions]):
             ident=draft.ident or self.options.ident,
             source=cause.source if draft.source is None else draft.source,
             host=cause.host if draft.host is None else draft.host,
-            accepted_ms=cause.accepted_ms, min_ts=draft.min_ts, max_ts=draft.max_ts, count=draft.count,
-            raw_bytes=len(draft.body), cause=(self.name, cause.offset), hops=cause.hops + 1,
+            accepted_ms=cause.accepted_ms,
+            min_ts=draft.min_ts,
+            max_ts=draft.max_ts,
+            count=draft.count,
+            raw_bytes=len(draft.body),
+            cause=(self.name, cause.offset),
+            hops=cause.hops + 1,
         )
         return Draft(head, draft.body)
 
@@ -178,8 +186,10 @@ class StatefulFilterRunner(FilterRunner):
     def window(self) -> WindowPolicy:
         options = self.options
         return WindowPolicy(
-            lateness_ms=round(options.lateness_secs * 1000), idle_ms=round(options.idle_secs * 1000),
-            max_ahead_ms=round(options.max_ahead_secs * 1000), on_late=options.on_late,
+            lateness_ms=round(options.lateness_secs * 1000),
+            idle_ms=round(options.idle_secs * 1000),
+            max_ahead_ms=round(options.max_ahead_secs * 1000),
+            on_late=options.on_late,
             tick_ms=round(self.around.tick_secs * 1000),
         )
 
@@ -188,7 +198,8 @@ class StatefulFilterRunner(FilterRunner):
         self._unsaved: dict[bytes, bytes | None] = {}
         if self.saved.fingerprint not in ("", fingerprint):
             self.around.telemetry.say(
-                "config keys that shape its state were changed: the filter starts empty at its cursor", plugin=self.name)
+                "config keys that shape its state were changed: the filter starts empty at its cursor", plugin=self.name
+            )
             await self.around.state.forget_snapshot(self.key)
         else:
             self._plugin.restore(await asyncio.to_thread(self.around.state.snapshot, self.key))

@@ -1,4 +1,4 @@
-"""The runner of an input: opens it, lets it run, starts it again when it fails, and knows when it has ended for good."""
+"""The runner of an input: opens it, lets it run, starts it again when it fails, knows when it has ended for good."""
 
 from __future__ import annotations
 
@@ -51,9 +51,17 @@ class InputRunner:
         codec = build_codec(options.codec) if options.codec else self._codec_of(self._input_class.default_codec)
         self._codec = codec
         self.intake = Intake(
-            self.name, journal=around.journal, router=around.router, deadletters=around.deadletters,
-            telemetry=around.telemetry, project=options.project, ident=options.ident, codec=codec, codec_of=self._codec_of,
-            time_spec=options.time, keep_old=options.keep_old,
+            self.name,
+            journal=around.journal,
+            router=around.router,
+            deadletters=around.deadletters,
+            telemetry=around.telemetry,
+            project=options.project,
+            ident=options.ident,
+            codec=codec,
+            codec_of=self._codec_of,
+            time_spec=options.time,
+            keep_old=options.keep_old,
         )
 
     def _codec_of(self, name: str) -> Codec:
@@ -82,8 +90,12 @@ class InputRunner:
         journal, state = self.around.journal, self.around.state
         place = journal.marks.positions.get(self.name) if self._durable else state.position(self.name)
         context = PluginContext(
-            name=self.name, telemetry=self.around.telemetry, data_dir=self.around.data_dir, start_position=place,
-            codec=self._codec_of, projects=self._projects,
+            name=self.name,
+            telemetry=self.around.telemetry,
+            data_dir=self.around.data_dir,
+            start_position=place,
+            codec=self._codec_of,
+            projects=self._projects,
         )
         plugin = self._input_class(self.table.config, context)
         try:
@@ -135,7 +147,13 @@ class InputRunner:
     def report(self) -> dict[str, object]:
         """For `/admin/stat` and the dump of USR1."""
         details = self._plugin.status() if self._plugin is not None else {}
-        return {"name": self.name, "kind": "input", "type": self.table.type, "status": self.status,
-                "events": self.intake.events, "rejected": self.intake.rejected, "last_error": self.last_error, **details}
-
-
+        return {
+            "name": self.name,
+            "kind": "input",
+            "type": self.table.type,
+            "status": self.status,
+            "events": self.intake.events,
+            "rejected": self.intake.rejected,
+            "last_error": self.last_error,
+            **details,
+        }

@@ -1,7 +1,7 @@
 """Intake: how an input's bytes become packs in the journal.
 
-data -> codec -> canonical parts -> drafts of packs, in one lot -> journal. Rejected lines are in the dead letter, synced, before
-the sender hears of them. One Intake for each input; it is what the input calls `emit`.
+data -> codec -> canonical parts -> drafts of packs, in one lot -> journal. Rejected lines are in the dead letter,
+synced, before the sender hears of them. One Intake for each input; it is what the input calls `emit`.
 """
 
 from __future__ import annotations
@@ -137,18 +137,22 @@ class Intake:
         accepted = sum(draft.head.count for lot in lots for draft in lot.drafts)
         return _receipt(accepted, all_rejected, duplicate=duplicate)
 
-    async def _decode_frame(
-        self, frame: Frame, batch: BatchId | None
-    ) -> tuple[list[Draft], list[Rejected], Origin]:
+    async def _decode_frame(self, frame: Frame, batch: BatchId | None) -> tuple[list[Draft], list[Rejected], Origin]:
         head = frame.head
-        origin = Origin(head.project or self._project, head.ident or self._ident, head.source, head.host, batch, head.hops)
+        origin = Origin(
+            head.project or self._project, head.ident or self._ident, head.source, head.host, batch, head.hops
+        )
         if not is_ident(origin.ident) or not is_name(origin.project):
             raise CodecError(f"frame with a project or ident that is not allowed: {origin.project!r} {origin.ident!r}")
         if not _is_sound(head):
             raise CodecError("frame with a source, host, stream or nonce that is too long or has control characters")
         body = decompress(head.encoding, frame.body, self._max_frame_bytes)
         if head.hops > MAX_HOPS:
-            return [], [Rejected(0, f"more than {MAX_HOPS} hops: do daemons send to each other in a circle?", body)], origin
+            return (
+                [],
+                [Rejected(0, f"more than {MAX_HOPS} hops: do daemons send to each other in a circle?", body)],
+                origin,
+            )
         stored = (head.encoding, frame.body) if head.encoding == "zstd" and not head.codec else None
         codec = self._codec_of(head.codec or "json")
         drafts, rejected = await self._decode(body, codec, origin, None, stored)
@@ -186,11 +190,18 @@ class Intake:
         context = DecodeContext(now, projection, self._time_spec, self._keep_old, hosts)
         decoded = codec.decode(data, context)
         self._count(decoded.counts)
-        drafts = [draft for part in decoded.parts for draft in self._drafts(part, origin, now, decoded, stored, context)]
+        drafts = [
+            draft for part in decoded.parts for draft in self._drafts(part, origin, now, decoded, stored, context)
+        ]
         return drafts, decoded.rejected
 
     def _drafts(
-        self, part: Part, origin: Origin, now: int, decoded: Decoded, stored: tuple[str, bytes] | None,
+        self,
+        part: Part,
+        origin: Origin,
+        now: int,
+        decoded: Decoded,
+        stored: tuple[str, bytes] | None,
         context: DecodeContext,
     ) -> Iterable[Draft]:
         ident = f"{origin.ident}.{part.suffix}" if part.suffix else origin.ident
@@ -200,12 +211,28 @@ class Intake:
         for piece in _split(part, context) if part.count > MAX_PACK_EVENTS else (part,):
             stream, seq, nonce = origin.batch or ("", -1, "")
             head = Head(
-                project=origin.project, ident=ident, source=origin.source, host=origin.host, accepted_ms=now,
-                min_ts=piece.min_ts, max_ts=piece.max_ts, count=piece.count, raw_bytes=len(piece.body),
-                encoding=keep[0] if keep and piece is part else "", stream=stream, seq=seq, nonce=nonce, hops=origin.hops,
+                project=origin.project,
+                ident=ident,
+                source=origin.source,
+                host=origin.host,
+                accepted_ms=now,
+                min_ts=piece.min_ts,
+                max_ts=piece.max_ts,
+                count=piece.count,
+                raw_bytes=len(piece.body),
+                encoding=keep[0] if keep and piece is part else "",
+                stream=stream,
+                seq=seq,
+                nonce=nonce,
+                hops=origin.hops,
             )
-            yield Draft(head, piece.body, keep[1] if keep and piece is part else None,
-                        context.projection if piece.events is not None else None, piece.events)
+            yield Draft(
+                head,
+                piece.body,
+                keep[1] if keep and piece is part else None,
+                context.projection if piece.events is not None else None,
+                piece.events,
+            )
 
     def _count(self, counts: Counter[str]) -> None:
         for what, amount in counts.items():
@@ -240,12 +267,23 @@ class Intake:
         self.rejected += len(rejected)
         batch = origin.batch
         cause = f"{batch.stream}/{batch.seq}" if batch else f"{self._name}/{now:x}{random.getrandbits(32):08x}"
-        await self._deadletters.put([
-            Letter(cause=f"{cause}/{bad.line}", reason=bad.reason, plugin=self._name, by_runner=False,
-                   project=origin.project, ident=origin.ident, source=origin.source, host=origin.host, at_ms=now,
-                   raw=bad.raw)
-            for bad in rejected
-        ])
+        await self._deadletters.put(
+            [
+                Letter(
+                    cause=f"{cause}/{bad.line}",
+                    reason=bad.reason,
+                    plugin=self._name,
+                    by_runner=False,
+                    project=origin.project,
+                    ident=origin.ident,
+                    source=origin.source,
+                    host=origin.host,
+                    at_ms=now,
+                    raw=bad.raw,
+                )
+                for bad in rejected
+            ]
+        )
         self._telemetry.emit(EventsRejected(plugin=self._name, amount=len(rejected), reason=rejected[0].reason))
 
 

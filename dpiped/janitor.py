@@ -1,10 +1,12 @@
-"""The janitor gives back the journal's room that no synced cursor wants any more, reports idle packs, keeps gauges current."""
+"""The janitor gives back the journal's room that no synced cursor wants any more, reports idle packs, keeps gauges
+current.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import time
 import logging
+import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +35,9 @@ class Janitor:
             try:
                 await self.free()
             except OSError as exc:  # the next round tries again
-                self._around.telemetry.say("room of the journal cannot be given back", level=logging.ERROR,
-                                           detail=exc.strerror or str(exc))
+                self._around.telemetry.say(
+                    "room of the journal cannot be given back", level=logging.ERROR, detail=exc.strerror or str(exc)
+                )
             self._measure()
             self._report_idle_packs()
 
@@ -73,8 +76,11 @@ class Janitor:
         held = self._around.journal.pool.held_since(IDLE_PACK_SECS)
         offsets = {pack.head.offset for pack, _, _ in held}
         for name, packs in _by_holder(held, self._reported):
-            self._around.telemetry.say(f"{len(packs)} packs untouched for more than {IDLE_PACK_SECS:.0f} s", plugin=name,
-                                       detail=f"oldest offset {min(packs)}")
+            self._around.telemetry.say(
+                f"{len(packs)} packs untouched for more than {IDLE_PACK_SECS:.0f} s",
+                plugin=name,
+                detail=f"oldest offset {min(packs)}",
+            )
         self._reported = offsets
 
 

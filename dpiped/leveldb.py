@@ -35,8 +35,14 @@ class LevelDb:
     def _open(self) -> plyvel.DB:
         self._path.mkdir(parents=True, exist_ok=True)
         try:
-            return plyvel.DB(str(self._path), create_if_missing=True, paranoid_checks=True,
-                             write_buffer_size=self._write_buffer_bytes, lru_cache_size=4 << 20, max_open_files=64)
+            return plyvel.DB(
+                str(self._path),
+                create_if_missing=True,
+                paranoid_checks=True,
+                write_buffer_size=self._write_buffer_bytes,
+                lru_cache_size=4 << 20,
+                max_open_files=64,
+            )
         except plyvel.Error as exc:
             raise LevelDbError(f"open {self._path}: {exc}") from exc
 

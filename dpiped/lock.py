@@ -30,7 +30,9 @@ class DataDir:
         except OSError as exc:
             other = os.pread(self._fd, 32, 0).decode(errors="replace").strip()
             self.unlock()
-            raise LockedError(f"data_dir {self.path} is in use by process {other}: stop it or set another data_dir") from exc
+            raise LockedError(
+                f"data_dir {self.path} is in use by process {other}: stop it or set another data_dir"
+            ) from exc
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
         self._check_version()
@@ -43,7 +45,9 @@ class DataDir:
         found = file.read_text(encoding="ascii", errors="replace").strip()
         if found != VERSION:
             self.unlock()
-            raise DpipeError(f"data_dir {self.path} has layout {found!r}, this dpiped knows {VERSION!r}: use its own version")
+            raise DpipeError(
+                f"data_dir {self.path} has layout {found!r}, this dpiped knows {VERSION!r}: use its own version"
+            )
 
     def unlock(self) -> None:
         if self._fd >= 0:

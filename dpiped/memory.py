@@ -1,8 +1,8 @@
 """Settings of the allocator and the garbage collector that a process which handles blocks of about 1 MiB needs.
 
-Without the first, glibc gives every body back to the kernel and gets it anew, page fault by page fault: a fifth of the CPU of the
-whole intake. Without the second, a full collection walks all modules and config objects again and again, 10 ms and more.
-Source: measured with 1,000 events a POST; 230 page faults and 0.3 ms less each.
+Without the first, glibc gives every body back to the kernel and gets it anew, page fault by page fault: a fifth of the
+CPU of the whole intake. Without the second, a full collection walks all modules and config objects again and again, 10
+ms and more. Source: measured with 1,000 events a POST; 230 page faults and 0.3 ms less each.
 """
 
 from __future__ import annotations

@@ -79,7 +79,9 @@ class OutputRunner(Runner[OutputOptions]):
         return self.around.journal.storage.backlog(self.reader.cursor, self.reader.wants)
 
     async def _skip_ahead(self) -> None:
-        """Gives up the oldest packs, counted, until half of what is allowed is left. The cursor is saved before and after."""
+        """Gives up the oldest packs, counted, until half of what is allowed is left. The cursor is saved before and
+        after.
+        """
         await self._save_cursor()
         backlog, left = self._backlog(), self.options.max_behind_bytes // 2
         while backlog and sum(stretch.size for stretch in backlog) > left:
@@ -95,8 +97,9 @@ class OutputRunner(Runner[OutputOptions]):
             async with asyncio.timeout(CLOSE_SECS):
                 await self._save_cursor()
         except Exception as exc:
-            self.around.telemetry.say("cursor not saved at the stop: some batches will be sent again", plugin=self.name,
-                                      detail=one_line(exc))
+            self.around.telemetry.say(
+                "cursor not saved at the stop: some batches will be sent again", plugin=self.name, detail=one_line(exc)
+            )
 
     async def _collect(self) -> list[Pack]:
         """The packs of the next batch: what is there, up to the limits, waiting `max_secs` for a full one."""
@@ -200,8 +203,15 @@ class OutputRunner(Runner[OutputOptions]):
         first, end, epoch = packs[0].head.offset, packs[-1].head.offset + 1, packs[0].head.epoch
         if self.saved.batch != (first, end):
             await self._plugin.flush()
-            await self.save(msgspec.structs.replace(self.saved, cursor=self.reader.cursor, plugin=self._plugin.saved(),
-                                                    batch=(first, end), batch_epoch=epoch))
+            await self.save(
+                msgspec.structs.replace(
+                    self.saved,
+                    cursor=self.reader.cursor,
+                    plugin=self._plugin.saved(),
+                    batch=(first, end),
+                    batch_epoch=epoch,
+                )
+            )
         return _batch_name(epoch, first, end)
 
     async def _finish_stable_batch(self) -> None:

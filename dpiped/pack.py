@@ -1,8 +1,8 @@
 """Head, Pack and PackPool: what flows through dpipe.
 
 A pack is a block of events with one head. Its body is canonical: one JSON object a line, each line ending in a newline,
-UTF-8, every event with `@timestamp` in integer milliseconds. Bodies are immutable and never reused; Pack objects are pooled,
-counted and given back when nobody holds them any more.
+UTF-8, every event with `@timestamp` in integer milliseconds. Bodies are immutable and never reused; Pack objects are
+pooled, counted and given back when nobody holds them any more.
 """
 
 from __future__ import annotations

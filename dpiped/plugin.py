@@ -72,9 +72,10 @@ class Emit(Protocol):
     ) -> Receipt:
         """Decodes and appends; returns when it is durable.
 
-        Empty ident, project and codec: those of the input's config. `host`: the machine it came from; `hosts` instead, one for
-        each line, where lines of many peers are mixed. `position`: where the input goes on after this data (same
-        transaction as the packs). `stored`: (encoding, compressed bytes) that `data` was made from, kept if it is canonical.
+        Empty ident, project and codec: those of the input's config. `host`: the machine it came from; `hosts` instead,
+        one for each line, where lines of many peers are mixed. `position`: where the input goes on after this data
+        (same transaction as the packs). `stored`: (encoding, compressed bytes) that `data` was made from, kept if it
+        is canonical.
 
         Raises:
             UnavailableError: only with `wait=False`: the journal is full or its disk fails; nothing was stored.
@@ -108,7 +109,7 @@ class PluginContext:
     """Outputs: text that names this runner and its generation for ever; part of derived names and streams."""
     codec: Callable[[str], Codec] | None = None
     """Inputs: the codec of a name, with the defaults of this input; raises CodecError for an unknown name."""
-    window: WindowPolicy = WindowPolicy()
+    window: WindowPolicy = field(default_factory=WindowPolicy)
     """Filters with windows: what the runner's keys say of time."""
     save_state: Callable[[bytes], Awaitable[None]] = _save_nothing
     """Outputs: saves and syncs this small state now, with the cursor as it was saved last."""
@@ -161,7 +162,9 @@ class Input(Plugin[C], ABC):
         return ("**",)
 
     async def open(self) -> None:
-        """Binds or connects; called before `run`. TemporaryError: tried again; FatalPluginError: the daemon does not start."""
+        """Binds or connects; called before `run`. TemporaryError: tried again; FatalPluginError: the daemon does not
+        start.
+        """
 
     @abstractmethod
     async def run(self, emit: Emit) -> None:
@@ -199,7 +202,9 @@ class StatefulFilter(Filter[C], ABC):
         return ()
 
     def finish(self) -> Iterable[PackDraft]:
-        """Batch mode: all inputs have ended and everything was read; close what is open. Emitted as if by the last pack."""
+        """Batch mode: all inputs have ended and everything was read; close what is open. Emitted as if by the last
+        pack.
+        """
         return ()
 
     @abstractmethod
@@ -237,7 +242,8 @@ class Output(Plugin[C], ABC):
 
     @abstractmethod
     async def write(self, batch: Batch) -> None:
-        """Returning means delivered. Cancelled at stop after `drain_timeout_secs`; the batch comes again at the next start.
+        """Returning means delivered. Cancelled at stop after `drain_timeout_secs`; the batch comes again at the next
+        start.
 
         Raises:
             TemporaryError: the same batch again, with back-off.

@@ -1,5 +1,6 @@
-"""Runner: owns one filter or output. It pulls what its matcher wants, in order, keeps the cursor, and starts the plugin again
-when it fails, with back-off and jitter. What is special to each kind is in output_runner.py and filter_runner.py.
+"""Runner: owns one filter or output. It pulls what its matcher wants, in order, keeps the cursor, and starts the
+plugin again when it fails, with back-off and jitter. What is special to each kind is in output_runner.py and
+filter_runner.py.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class Backoff:
         self.tries = 0
 
     def next_secs(self) -> float:
-        bound = min(self._max, self._initial * 2**min(self.tries, 30))
+        bound = min(self._max, self._initial * 2 ** min(self.tries, 30))
         self.tries += 1
         return random.uniform(0, bound)
 
@@ -195,8 +196,14 @@ class Runner(ABC, Generic[Options]):
     def make_plugin(self) -> Plugin[Any]:
         """A fresh object of the plugin's class."""
         lane = f"{self.name}.{self.saved.generation}"
-        context = PluginContext(name=self.name, telemetry=self.around.telemetry, data_dir=self.around.data_dir, lane=lane,
-                                window=self.window, save_state=self.save_plugin_state)
+        context = PluginContext(
+            name=self.name,
+            telemetry=self.around.telemetry,
+            data_dir=self.around.data_dir,
+            lane=lane,
+            window=self.window,
+            save_state=self.save_plugin_state,
+        )
         return self.table.plugin_class(self.table.config, context)
 
     # ---- work ------------------------------------------------------------------------------------------------------
@@ -238,12 +245,23 @@ class Runner(ABC, Generic[Options]):
         """Puts events of a pack into the dead letter; `reasons` by index in the view."""
         head, now = view.head, int(time.time() * 1000)
         lines, numbers = view.body.splitlines(), list(view.lines)
-        await self.around.deadletters.put([
-            Letter(cause=f"{self.name}/{head.epoch}-{head.offset:012x}/{numbers[index]}", reason=reason, plugin=self.name,
-                   by_runner=True, project=head.project, ident=head.ident, source=head.source, host=head.host,
-                   at_ms=now, raw=lines[index])
-            for index, reason in reasons.items()
-        ])
+        await self.around.deadletters.put(
+            [
+                Letter(
+                    cause=f"{self.name}/{head.epoch}-{head.offset:012x}/{numbers[index]}",
+                    reason=reason,
+                    plugin=self.name,
+                    by_runner=True,
+                    project=head.project,
+                    ident=head.ident,
+                    source=head.source,
+                    host=head.host,
+                    at_ms=now,
+                    raw=lines[index],
+                )
+                for index, reason in reasons.items()
+            ]
+        )
         reason = next(iter(reasons.values()), "")
         self.around.telemetry.emit(EventsRejected(plugin=self.name, amount=len(reasons), reason=reason))
 
@@ -282,9 +300,15 @@ class Runner(ABC, Generic[Options]):
     def report(self) -> dict[str, object]:
         """For `/admin/stat` and the dump of USR1."""
         return {
-            "name": self.name, "kind": self.table.kind, "type": self.table.type, "status": self.status,
-            "cursor": self.reader.cursor, "saved_cursor": self.saved.cursor,
-            "lag_packs": max(0, self.around.journal.next - self.reader.cursor), "packs": self.packs, "events": self.events,
+            "name": self.name,
+            "kind": self.table.kind,
+            "type": self.table.type,
+            "status": self.status,
+            "cursor": self.reader.cursor,
+            "saved_cursor": self.saved.cursor,
+            "lag_packs": max(0, self.around.journal.next - self.reader.cursor),
+            "packs": self.packs,
+            "events": self.events,
             "last_error": self.last_error,
         }
 

@@ -1,7 +1,8 @@
-"""What telemetry reports at warning or above, as packs of ident `_dpipe.events`: the daemon's own alarms are ordinary alarms.
+"""What telemetry reports at warning or above, as packs of ident `_dpipe.events`: the daemon's own alarms are ordinary
+alarms.
 
-Rate-limited and bounded: what is over the limit is counted in the next pack. Every pack is about one plugin, which stands in its
-source, so that the output that caused a report does not get it.
+Rate-limited and bounded: what is over the limit is counted in the next pack. Every pack is about one plugin, which
+stands in its source, so that the output that caused a report does not get it.
 """
 
 from __future__ import annotations
@@ -61,8 +62,15 @@ class SelfReport:
     @staticmethod
     def _draft(plugin: str, lines: list[bytes], heard: list[tuple[int, Event]]) -> Draft:
         body = b"".join(lines)
-        head = Head(ident=EVENTS_IDENT, source=plugin, accepted_ms=heard[-1][0], min_ts=heard[0][0], max_ts=heard[-1][0],
-                    count=len(lines), raw_bytes=len(body))
+        head = Head(
+            ident=EVENTS_IDENT,
+            source=plugin,
+            accepted_ms=heard[-1][0],
+            min_ts=heard[0][0],
+            max_ts=heard[-1][0],
+            count=len(lines),
+            raw_bytes=len(body),
+        )
         return Draft(head, body)
 
 

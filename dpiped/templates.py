@@ -1,4 +1,6 @@
-"""Path templates: `{project}`, `{ident}`, `{host}` and strftime codes, confined to the folder that they name literally."""
+"""Path templates: `{project}`, `{ident}`, `{host}` and strftime codes, confined to the folder that they name
+literally.
+"""
 
 from __future__ import annotations
 

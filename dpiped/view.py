@@ -76,7 +76,9 @@ class PackView:
         return with_fields(self.body, fields)
 
     def column(self, path: str) -> list[Value]:
-        """The values of a field, shape (count,); None = absent. `_host` and `_source` come from the head if it has them."""
+        """The values of a field, shape (count,); None = absent. `_host` and `_source` come from the head if it has
+        them.
+        """
         constant = self.constant(path)
         if constant:
             return [constant] * self.count

@@ -1,7 +1,7 @@
 """The watchdog: ends the process when a filter does not return, with the stack of all threads, exit status 5.
 
-A filter computes on the event loop, so one that hangs stops everything; nothing but a new process helps. Which pack was in hand is
-kept in `data_dir/hang.json`, and a pack that was in hand at three such ends is handled by `on_error`.
+A filter computes on the event loop, so one that hangs stops everything; nothing but a new process helps. Which pack
+was in hand is kept in `data_dir/hang.json`, and a pack that was in hand at three such ends is handled by `on_error`.
 
     {"version": 1, "runner": "traffic", "offset": 4711, "times": 2}
 """
@@ -95,7 +95,11 @@ class Watchdog:
             handle.flush()
             os.fsync(handle.fileno())
         file.rename(self._folder / "hang.json")
-        print(f"dpiped: filter {runner!r} has not returned for {self._hang_secs:.0f} s on offset {offset}: ending, "
-              f"time {hang.times} of {MOST_TIMES} before on_error decides", file=sys.stderr, flush=True)
+        print(
+            f"dpiped: filter {runner!r} has not returned for {self._hang_secs:.0f} s on offset {offset}: ending, "
+            f"time {hang.times} of {MOST_TIMES} before on_error decides",
+            file=sys.stderr,
+            flush=True,
+        )
         faulthandler.dump_traceback(all_threads=True)
         os._exit(EXIT_STATUS)

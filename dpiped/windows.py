@@ -1,8 +1,8 @@
 """Event time: the watermark, and which windows it closes. A function of packs and journaled ticks, never of the clock.
 
-The watermark is the largest event time seen minus the lateness; it moves after a whole pack. An event too far past the time its
-pack was accepted does not move it. So many ticks without an event move it to the end of the newest window that holds data.
-Windows are half-open [start, end) in milliseconds, aligned to the epoch.
+The watermark is the largest event time seen minus the lateness; it moves after a whole pack. An event too far past the
+time its pack was accepted does not move it. So many ticks without an event move it to the end of the newest window
+that holds data. Windows are half-open [start, end) in milliseconds, aligned to the epoch.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ class Watermark:
         self.at_ms = max(self.at_ms, self._newest_ms - self.policy.lateness_ms)
 
     def tick(self, newest_end_ms: int | None) -> None:
-        """A tick without an event since the last one; `newest_end_ms` is the end of the newest window that holds data."""
+        """A tick without an event since the last one; `newest_end_ms` is the end of the newest window that holds
+        data.
+        """
         self._idle_ticks += 1
         if newest_end_ms is not None and self._idle_ticks * self.policy.tick_ms >= self.policy.idle_ms:
             self.at_ms = max(self.at_ms, newest_end_ms)

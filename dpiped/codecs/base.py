@@ -1,7 +1,7 @@
 """What a codec is: outside bytes to canonical bodies, and back.
 
-`decode` never raises anything but CodecError (the data as a whole is unreadable); lines it cannot take are `rejected`, one by
-one. It blocks for as long as it computes, so callers hand it pieces of about 1 MiB.
+`decode` never raises anything but CodecError (the data as a whole is unreadable); lines it cannot take are `rejected`,
+one by one. It blocks for as long as it computes, so callers hand it pieces of about 1 MiB.
 """
 
 from __future__ import annotations
@@ -84,8 +84,9 @@ class Codec(ABC):
 
     @abstractmethod
     def cut(self, data: bytes, most_bytes: int) -> list[bytes]:
-        """Splits data into pieces of about `most_bytes` that can be decoded one by one; line codecs cut after a newline.
+        """Splits data into pieces of about `most_bytes` that can be decoded one by one; line codecs cut after a
+        newline.
 
-        One piece when the data cannot be split. Line numbers of `rejected` count from the start of the piece; the caller
-        adds the lines before it.
+        One piece when the data cannot be split. Line numbers of `rejected` count from the start of the piece; the
+        caller adds the lines before it.
         """

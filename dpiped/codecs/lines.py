@@ -77,7 +77,9 @@ def _check_small(body: bytes, projection: Projection) -> list[Any] | None:
         return None
     if not body.isascii() and not is_utf8(body):
         return None
-    if body.count(b"{") + body.count(b"[") > MAX_DEPTH and any(depth_of(line) > MAX_DEPTH for line in body.split(b"\n")):
+    if body.count(b"{") + body.count(b"[") > MAX_DEPTH and any(
+        depth_of(line) > MAX_DEPTH for line in body.split(b"\n")
+    ):
         return None
     return decode_all(body, lines, projection)
 
@@ -132,7 +134,9 @@ def _may_be_deep(octets: Any, ends: Any) -> bool:
 
 
 def depth_of(line: bytes) -> int:
-    """How deep the values of a line are nested, as far as its brackets tell; once it is too deep, nobody looks further."""
+    """How deep the values of a line are nested, as far as its brackets tell; once it is too deep, nobody looks
+    further.
+    """
     if line.count(b"{") + line.count(b"[") <= MAX_DEPTH:
         return 0
     depth = deepest = 0

@@ -24,8 +24,12 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     describe.set_defaults(command=describe_command)
     create = commands.add_parser("create", parents=[common], help="print an annotated sample config of a plugin")
     create.add_argument("type", metavar="TYPE", nargs="?", help="such as file, or output/file")
-    create.add_argument("--write-all", type=Path, metavar="FOLDER",
-                        help="write the samples and the reference of all plugins below this folder instead")
+    create.add_argument(
+        "--write-all",
+        type=Path,
+        metavar="FOLDER",
+        help="write the samples and the reference of all plugins below this folder instead",
+    )
     create.set_defaults(command=create_command)
 
 

@@ -22,8 +22,14 @@ MAX_IDENT_LENGTH = 200
 class ConfigModel(BaseModel):
     """Strict keys, frozen; attribute docstrings become descriptions."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True,
-                              arbitrary_types_allowed=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        validate_default=True,
+        arbitrary_types_allowed=True,
+        hide_input_in_errors=True,
+    )
 
 
 class PluginConfig(ConfigModel):

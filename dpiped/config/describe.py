@@ -17,7 +17,11 @@ from dpiped.config.fields import keys_of, kinds_of
 from dpiped.plugin import Plugin
 
 _WORDS: dict[Any, str] = {
-    str: "text", int: "whole number", float: "number", bool: "true or false", SecretStr: "secret text",
+    str: "text",
+    int: "whole number",
+    float: "number",
+    bool: "true or false",
+    SecretStr: "secret text",
 }
 _SIZES = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 

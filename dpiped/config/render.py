@@ -16,8 +16,11 @@ from dpiped.plugin import Plugin, StatefulFilter
 PluginClass = type[Plugin[Any]]
 WIDTH = 118
 GENERATED = "Made by `dpiped create --write-all`: change the models, not this file."
-_BLURB = {"input": "Inputs read events from outside.", "filter": "Filters make packs of packs.",
-          "output": "Outputs deliver to a store."}
+_BLURB = {
+    "input": "Inputs read events from outside.",
+    "filter": "Filters make packs of packs.",
+    "output": "Outputs deliver to a store.",
+}
 
 
 def headline(plugin_class: PluginClass) -> str:
@@ -75,7 +78,9 @@ def daemon_sample(tables: Iterable[PluginClass] = ()) -> str:
     """The tables of the daemon itself with all their keys, then the samples of some plugins."""
     lines = [f"# Config of dpiped. {GENERATED}", "# A key that is commented out has its default.", ""]
     models: tuple[tuple[str, type[BaseModel]], ...] = (
-        ("[engine]", EngineConfig), ("[journal]", JournalConfig), ("[[project]]", ProjectConfig),
+        ("[engine]", EngineConfig),
+        ("[journal]", JournalConfig),
+        ("[[project]]", ProjectConfig),
     )
     for header, model in models:
         lines += [f"# {_about(model)}", header, *sample_keys(keys_of_model(model))]
@@ -98,10 +103,18 @@ def reference() -> str:
         lines += [f"| [{cls.type_name}](#{kind}-{cls.type_name}) | {_cell(headline(cls))} |" for cls in here]
         lines.append("")
         for cls in here:
-            lines += [f"### {kind} {cls.type_name}", "", documentation(cls), "",
-                      *key_table(keys_in_depth(cls.config_class))]
-        lines += [f"### Keys of every {kind}", "",
-                  *key_table(key for key in keys_of_model(OPTIONS[kind]) if key.name != "type")]
+            lines += [
+                f"### {kind} {cls.type_name}",
+                "",
+                documentation(cls),
+                "",
+                *key_table(keys_in_depth(cls.config_class)),
+            ]
+        lines += [
+            f"### Keys of every {kind}",
+            "",
+            *key_table(key for key in keys_of_model(OPTIONS[kind]) if key.name != "type"),
+        ]
     for header, model in (("[engine]", EngineConfig), ("[journal]", JournalConfig), ("[[project]]", ProjectConfig)):
         lines += [f"## `{header}`", "", _about(model), "", *key_table(keys_of_model(model))]
     return "\n".join(lines).rstrip() + "\n"

@@ -83,9 +83,7 @@ class Either:
     parts: tuple[Node, ...]
 
 
-Node: TypeAlias = (
-    Literal | Field | Negate | Arithmetic | Compare | In | Matches | Exists | Call | Not | All | Either
-)
+Node: TypeAlias = Literal | Field | Negate | Arithmetic | Compare | In | Matches | Exists | Call | Not | All | Either
 
 FUNCTIONS = {"lower": 1, "upper": 1, "len": 1, "startswith": 2, "endswith": 2, "contains": 2}
 """Name -> number of arguments; `exists` is a node of its own, since it takes a field and not a value."""

@@ -1,6 +1,7 @@
 """What is handed to the journal: drafts of packs, in lots that are taken whole or not at all.
 
-Small drafts of one ident are gathered into full packs before they cost: a pack of five events is as dear as one of five thousand.
+Small drafts of one ident are gathered into full packs before they cost: a pack of five events is as dear as one of
+five thousand.
 """
 
 from __future__ import annotations
@@ -48,9 +49,16 @@ class Draft:
     @property
     def can_be_gathered(self) -> bool:
         head = self.head
-        return (head.count < GATHER_BELOW_EVENTS and self.body is not None and not head.stream
-                and head.position is None and head.cause is None and not head.only and head.count > 0
-                and not head.ident.startswith(OWN_PREFIX))
+        return (
+            head.count < GATHER_BELOW_EVENTS
+            and self.body is not None
+            and not head.stream
+            and head.position is None
+            and head.cause is None
+            and not head.only
+            and head.count > 0
+            and not head.ident.startswith(OWN_PREFIX)
+        )
 
 
 @dataclass(slots=True, eq=False)
@@ -127,7 +135,10 @@ def join(drafts: Sequence[Draft]) -> Draft:
     hosts, sources = {draft.head.host for draft in drafts}, {draft.head.source for draft in drafts}
     bodies = []
     for draft in drafts:
-        fields = {HOST: draft.head.host if len(hosts) > 1 else "", SOURCE: draft.head.source if len(sources) > 1 else ""}
+        fields = {
+            HOST: draft.head.host if len(hosts) > 1 else "",
+            SOURCE: draft.head.source if len(sources) > 1 else "",
+        }
         bodies.append(with_fields(draft.body or b"", fields))
     body = b"".join(bodies)
     head = msgspec.structs.replace(
@@ -142,8 +153,11 @@ def join(drafts: Sequence[Draft]) -> Draft:
     )
     projection = drafts[0].projection
     events: list[Any] | None = None
-    stale = projection is None or (len(hosts) > 1 and HOST in projection.fields) or (
-        len(sources) > 1 and SOURCE in projection.fields)
+    stale = (
+        projection is None
+        or (len(hosts) > 1 and HOST in projection.fields)
+        or (len(sources) > 1 and SOURCE in projection.fields)
+    )
     if not stale and all(draft.projection is projection and draft.events is not None for draft in drafts):
         events = [event for draft in drafts for event in draft.events or ()]
     return Draft(head, body, None, projection if events is not None else None, events)

@@ -1,7 +1,7 @@
 """The storage under the journal: what `memory` and `disk` have in common.
 
-All methods block and are called in threads, `append` and `cut` only by the one writer. Everything the storage knows is offsets,
-heads and bytes; whose they are is the caller's business.
+All methods block and are called in threads, `append` and `cut` only by the one writer. Everything the storage knows is
+offsets, heads and bytes; whose they are is the caller's business.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from dpiped.journal.record import Frame, Marks
 from dpiped.pack import Head, Route
-
 
 Wanted = Callable[[Route, int, int], bool]
 """(route, first offset, last offset) -> whether somebody wants a pack of this route in this closed range."""

@@ -1,7 +1,7 @@
 """Storage `disk`: segment files in a folder, named by their first offset.
 
-A group is written with one system call and synced; a segment that nobody wants is unlinked when it is the oldest and else
-replaced by a stub that names what it held, so that a gap which is a loss can be told from one that is not.
+A group is written with one system call and synced; a segment that nobody wants is unlinked when it is the oldest and
+else replaced by a stub that names what it held, so that a gap which is a loss can be told from one that is not.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import threading
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
@@ -81,7 +82,9 @@ class DiskStorage(Storage):
         return Recovered(marks, lost, damage)
 
     def _mend(self, path: Path) -> None:
-        """Cuts the torn tail, and writes the last whole group once more, for a sync that failed before is not made up for."""
+        """Cuts the torn tail, and writes the last whole group once more, for a sync that failed before is not made up
+        for.
+        """
         good, begin = whole_groups(path)
         fd = os.open(path, os.O_RDWR)
         try:
@@ -112,7 +115,7 @@ class DiskStorage(Storage):
     def _count_lost(self) -> int:
         lost = sum(segment.missing() for segment in self._segments)
         known = [segment for segment in self._segments if segment.first >= 0]
-        return lost + sum(max(0, b.first - a.end) for a, b in zip(known, known[1:], strict=False))
+        return lost + sum(max(0, b.first - a.end) for a, b in pairwise(known))
 
     def _open_last(self, path: Path) -> None:
         self._fd = os.open(path, os.O_RDWR | os.O_APPEND)
@@ -173,8 +176,14 @@ class DiskStorage(Storage):
     # ---- read ----------------------------------------------------------------------------------------------------
     def first(self) -> int:
         with self._lock:
-            return next((segment.offsets[0] if segment.offsets else segment.first
-                         for segment in self._segments if segment.shares), self.next)
+            return next(
+                (
+                    segment.offsets[0] if segment.offsets else segment.first
+                    for segment in self._segments
+                    if segment.shares
+                ),
+                self.next,
+            )
 
     def read(self, offset: int, wanted: Callable[[Route], bool], most_bytes: int) -> tuple[list[Frame], int]:
         frames: list[Frame] = []
@@ -277,8 +286,9 @@ class DiskStorage(Storage):
         frames: list[Frame] = []
         at = segment.first
         while at < segment.end:
-            some, at = self._read_segment(segment, at, lambda route: wanted(route, segment.first, segment.end - 1),
-                                          segment.size)
+            some, at = self._read_segment(
+                segment, at, lambda route: wanted(route, segment.first, segment.end - 1), segment.size
+            )
             frames += [frame for frame in some if wanted(Route.of(frame.head), frame.head.offset, frame.head.offset)]
         gone = _gaps([frame.head.offset for frame in frames], segment.first, segment.end)
         path = segment.path.with_suffix(".tmp")
@@ -304,8 +314,13 @@ class DiskStorage(Storage):
             for segment in self._segments:
                 mine = [share for route, share in segment.shares.items() if share.last >= offset and wanted(route)]
                 if mine:
-                    found.append(Backlog(max(offset, segment.first), sum(share.size for share in mine),
-                                         sum(share.events for share in mine)))
+                    found.append(
+                        Backlog(
+                            max(offset, segment.first),
+                            sum(share.size for share in mine),
+                            sum(share.events for share in mine),
+                        )
+                    )
         return found
 
     def kept_from(self, since_ms: int, most_bytes: int) -> int:
@@ -352,4 +367,3 @@ def _gaps(offsets: Sequence[int], first: int, end: int) -> list[tuple[int, int]]
             gaps.append((at, offset))
         at = offset + 1
     return gaps
-

@@ -1,7 +1,8 @@
 """The journal: everything that enters and everything that filters make of it, in one order.
 
-One writer groups what waits, writes, syncs, then answers and wakes; a pack is readable only after that. The writer also judges
-batch ids, since only it knows what is durable. The formats are in record.py and segment.py, the rules in DESIGN section 6.
+One writer groups what waits, writes, syncs, then answers and wakes; a pack is readable only after that. The writer
+also judges batch ids, since only it knows what is durable. The formats are in record.py and segment.py, the rules in
+DESIGN section 6.
 """
 
 from __future__ import annotations
@@ -91,7 +92,9 @@ class Journal:
         for text in found.damage:
             self._telemetry.emit(DataLost(place="journal", amount=1, reason=text))
         if found.lost:
-            self._telemetry.emit(DataLost(place="journal", amount=found.lost, reason="offsets missing between segments"))
+            self._telemetry.emit(
+                DataLost(place="journal", amount=found.lost, reason="offsets missing between segments")
+            )
         return found
 
     def _count_damage(self, text: str) -> None:
@@ -196,7 +199,9 @@ class Journal:
         for lot in item.lots:
             repeat = is_repeat(lot.batch, trial) if lot.batch is not None else False
             if repeat is None and lot.batch is not None:
-                return BatchConflictError(f"batch {lot.batch.stream}/{lot.batch.seq} is not what this stream sent before"), []
+                return BatchConflictError(
+                    f"batch {lot.batch.stream}/{lot.batch.seq} is not what this stream sent before"
+                ), []
             if not repeat:
                 fresh.append(lot)
                 if lot.batch is not None:
@@ -302,7 +307,6 @@ class Journal:
         freed = await asyncio.get_running_loop().run_in_executor(self._reading, self.storage.free, wanted, below)
         self._telemetry.metrics.journal_bytes.set(self.storage.used_bytes)
         return freed
-
 
 
 def _answer(item: Append, answer: bool | Exception) -> None:

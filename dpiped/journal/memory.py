@@ -50,8 +50,11 @@ class MemoryStorage(Storage):
 
     def free(self, wanted: Wanted, below: int) -> int:
         with self._lock:
-            kept = [frame for frame in self._frames if frame.head.offset >= below
-                    or wanted(Route.of(frame.head), frame.head.offset, frame.head.offset)]
+            kept = [
+                frame
+                for frame in self._frames
+                if frame.head.offset >= below or wanted(Route.of(frame.head), frame.head.offset, frame.head.offset)
+            ]
             size = sum(len(frame.body) for frame in kept)
             freed = self.used_bytes - size
             self._frames, self.used_bytes = kept, size
@@ -59,8 +62,11 @@ class MemoryStorage(Storage):
 
     def backlog(self, offset: int, wanted: Callable[[Route], bool]) -> list[Backlog]:
         with self._lock:
-            return [Backlog(frame.head.offset, len(frame.body), frame.head.count) for frame in self._frames
-                    if frame.head.offset >= offset and wanted(Route.of(frame.head))]
+            return [
+                Backlog(frame.head.offset, len(frame.body), frame.head.count)
+                for frame in self._frames
+                if frame.head.offset >= offset and wanted(Route.of(frame.head))
+            ]
 
     def kept_from(self, since_ms: int, most_bytes: int) -> int:
         first, size = self.next, 0

@@ -71,7 +71,9 @@ class Reader:
         await self._behind.wait()
 
     async def pull(self, most_bytes: int, most_packs: int) -> list[Pack]:
-        """The next wanted packs, at least one if there is any; empty when there is none now. Never waits for new ones."""
+        """The next wanted packs, at least one if there is any; empty when there is none now. Never waits for new
+        ones.
+        """
         window = self._journal.window
         if not self._behind.is_set():
             return []

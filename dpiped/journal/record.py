@@ -10,8 +10,8 @@
       16+h     b  body, only of packs: as `encoding` of the head says
     16+h+b     4  CRC-32 of head and body
 
-On the wire (`application/x-dpipe`) only P records appear, one after the other with nothing between them; consecutive ones
-with the same stream, seq and nonce are one batch, taken whole or not at all.
+On the wire (`application/x-dpipe`) only P records appear, one after the other with nothing between them; consecutive
+ones with the same stream, seq and nonce are one batch, taken whole or not at all.
 """
 
 from __future__ import annotations

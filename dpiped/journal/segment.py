@@ -1,8 +1,8 @@
 """One segment file: marks, groups of packs each ended by a commit record. The bytes of a record are drawn in record.py.
 
-    segment = M group.. ; the marks belong to the first group
-    group   = P.. C      ; C names the records before it
-    a rewritten segment holds one group: M P.. D C
+segment = M group.. ; the marks belong to the first group
+group   = P.. C      ; C names the records before it
+a rewritten segment holds one group: M P.. D C
 """
 
 from __future__ import annotations

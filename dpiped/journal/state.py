@@ -6,7 +6,8 @@
     s \\0 KIND \\0 NAME \\0 TYPE \\0 KEY     one item of a stateful filter's snapshot
     p \\0 INPUT                            position that all runners have passed (memory journals only)
 
-Every batch is synced; what many runners want to save is gathered into one batch. So a cursor that `synced` tells is on disk.
+Every batch is synced; what many runners want to save is gathered into one batch. So a cursor that `synced` tells is on
+disk.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ class State:
         """Nothing was there at `open`: a first start, or the state was lost."""
 
     def open(self) -> None:
-        """Reads all cursors; blocking. Syncs once, since what is found may not have been synced by the daemon before."""
+        """Reads all cursors; blocking. Syncs once: what is found may not have been synced by the daemon before."""
         version = self._database.get(b"v")
         if version not in (None, VERSION):
             raise DpipeError(f"state has layout {version!r}, this dpiped knows {VERSION!r}: start the newer one")
@@ -114,12 +115,14 @@ class State:
     @property
     def highest(self) -> int:
         """No offset below it may be given again."""
-        return max((max(saved.cursor, saved.batch[1] if saved.batch else 0) for saved in self.synced.values()), default=0)
+        return max(
+            (max(saved.cursor, saved.batch[1] if saved.batch else 0) for saved in self.synced.values()), default=0
+        )
 
     def snapshot(self, runner: RunnerKey) -> list[tuple[bytes, bytes]]:
         """All items of a stateful filter's state."""
         prefix = runner.key(b"s") + b"\0"
-        return [(key[len(prefix):], value) for key, value in self._database.scan(prefix)]
+        return [(key[len(prefix) :], value) for key, value in self._database.scan(prefix)]
 
     def position(self, name: str) -> str | None:
         """Where an input with a memory journal goes on."""
@@ -130,9 +133,7 @@ class State:
         """For memory journals: positions that all runners have passed."""
         await self._write([(b"p\0" + name.encode(), place.encode()) for name, place in positions.items()])
 
-    async def save(
-        self, runner: RunnerKey, saved: Saved, changes: Iterable[tuple[bytes, bytes | None]] = ()
-    ) -> None:
+    async def save(self, runner: RunnerKey, saved: Saved, changes: Iterable[tuple[bytes, bytes | None]] = ()) -> None:
         """Cursor and what belongs to it, in one synced batch. Raises LevelDbError: save the same again."""
         prefix = runner.key(b"s") + b"\0"
         saved = msgspec.structs.replace(saved, seen_ms=int(time.time() * 1000))

@@ -1,7 +1,7 @@
 """The window: recent packs in memory, contiguous by offset, shared by all runners with what was decoded of them.
 
-A pack leaves it when every runner that wants it has passed, or when the pool is over its budget: who lags that far reads the
-segments by the same call (reader.py).
+A pack leaves it when every runner that wants it has passed, or when the pool is over its budget: who lags that far
+reads the segments by the same call (reader.py).
 """
 
 from __future__ import annotations

@@ -45,7 +45,8 @@ class TailOptions(ConfigModel):
     """What to follow."""
 
     paths: tuple[Annotated[str, AfterValidator(_absolute)], ...] = Field(
-        min_length=1, examples=[["/var/log/nginx/*.log"]])
+        min_length=1, examples=[["/var/log/nginx/*.log"]]
+    )
     """Globs of the files to follow, looked up again every second; `**` is any number of folders."""
     exclude: tuple[str, ...] = ()
     """Globs of files to leave out: with a slash they are compared with the whole path, else with the name."""
@@ -67,8 +68,12 @@ class TailOptions(ConfigModel):
     def follow_options(self) -> FollowOptions:
         """For the Follower."""
         return FollowOptions(
-            paths=self.paths, exclude=self.exclude, from_end=self.read_from == "end", follow=self.follow,
-            max_line_bytes=self.max_line_bytes, max_open_files=self.max_open_files,
+            paths=self.paths,
+            exclude=self.exclude,
+            from_end=self.read_from == "end",
+            follow=self.follow,
+            max_line_bytes=self.max_line_bytes,
+            max_open_files=self.max_open_files,
             rotate_wait_secs=self.rotate_wait_secs,
             multiline_start=self.multiline.start if self.multiline else None,
             multiline_timeout_secs=self.multiline.timeout_secs if self.multiline else 1.0,
@@ -113,8 +118,16 @@ class SyslogOptions(ConfigModel):
         """For the SyslogListener."""
         host, port = split_listen(self.listen)
         return ListenOptions(
-            transport=self.transport, host=host, port=port, path=self.path if "unix" in self.transport else "",
-            socket_mode=self.socket_mode, max_frame_bytes=self.max_frame_bytes, max_connections=self.max_connections,
-            idle_secs=self.idle_secs, receive_buffer_bytes=self.receive_buffer_bytes, certificate=self.certificate,
-            key=self.key, client_ca=self.client_ca,
+            transport=self.transport,
+            host=host,
+            port=port,
+            path=self.path if "unix" in self.transport else "",
+            socket_mode=self.socket_mode,
+            max_frame_bytes=self.max_frame_bytes,
+            max_connections=self.max_connections,
+            idle_secs=self.idle_secs,
+            receive_buffer_bytes=self.receive_buffer_bytes,
+            certificate=self.certificate,
+            key=self.key,
+            client_ca=self.client_ca,
         )

@@ -106,8 +106,10 @@ class SyslogListener:
         self._socket = sock
         granted = raise_receive_buffer(sock, options.receive_buffer_bytes)
         if granted < options.receive_buffer_bytes:
-            self._say(f"the kernel grants a receive buffer of {granted} bytes for {self.address}, "
-                      f"{options.receive_buffer_bytes} were asked for: raise net.core.rmem_max")
+            self._say(
+                f"the kernel grants a receive buffer of {granted} bytes for {self.address}, "
+                f"{options.receive_buffer_bytes} were asked for: raise net.core.rmem_max"
+            )
         self._read_datagrams(on=True)
 
     def _tls(self) -> ssl.SSLContext:

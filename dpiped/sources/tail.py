@@ -149,8 +149,9 @@ class Follower:
                 self._give_up(file)
             return 0
         try:
-            chunk = file.read(max(most, LEAST_BLOCK), now, final=final or file.is_gzip,
-                              ripe=now - self.options.multiline_timeout_secs)
+            chunk = file.read(
+                max(most, LEAST_BLOCK), now, final=final or file.is_gzip, ripe=now - self.options.multiline_timeout_secs
+            )
         except TruncatedFile:
             self._set.truncated(file, now)
             return 1

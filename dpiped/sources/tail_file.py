@@ -123,8 +123,17 @@ class TailFile:
     @property
     def mark(self) -> FileMark:
         source = self.source if self.source != self.path else ""
-        return FileMark(self.id, self.path, source, self.key[1], self.head_len, self.head, self.offset,
-                        zlib.crc32(self.before), self.skip)
+        return FileMark(
+            self.id,
+            self.path,
+            source,
+            self.key[1],
+            self.head_len,
+            self.head,
+            self.offset,
+            zlib.crc32(self.before),
+            self.skip,
+        )
 
     def chunk(self, *, gone: bool = False) -> Chunk:
         """A chunk without data, to tell the mark."""

@@ -1,7 +1,7 @@
 """One type for each happening; emitting it writes the log line and counts the metric together.
 
-Levels as in `logging`. What is emitted at warning or above is also handed to `listener` (the engine appends it to the journal
-as packs of ident `_dpipe.events`).
+Levels as in `logging`. What is emitted at warning or above is also handed to `listener` (the engine appends it to the
+journal as packs of ident `_dpipe.events`).
 """
 
 from __future__ import annotations

@@ -83,8 +83,9 @@ class JsonFormatter(LineFormatter):
 
     def line(self, record: logging.LogRecord, details: dict[str, Any]) -> str:
         own = {"time": _time(record), "level": record.levelname.lower(), "text": record.getMessage()}
-        return msgspec.json.encode(own | {name: value for name, value in details.items() if name not in own},
-                                   enc_hook=str).decode()
+        return msgspec.json.encode(
+            own | {name: value for name, value in details.items() if name not in own}, enc_hook=str
+        ).decode()
 
 
 def setup_logging(

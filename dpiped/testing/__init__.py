@@ -1,8 +1,8 @@
 """Test kit for plugins and configs: the real engine in-process, on free ports, with a folder of its own.
 
-    async with running(CONFIG, tmp_path) as engine:
-        await post(engine, "rs/app", b'{"a": 1}')
-        await until(lambda: lines(tmp_path / "out.ndjson") == [..])
+async with running(CONFIG, tmp_path) as engine:
+    await post(engine, "rs/app", b'{"a": 1}')
+    await until(lambda: lines(tmp_path / "out.ndjson") == [..])
 """
 
 from dpiped.testing.kit import address_of, events_in, post, running, until

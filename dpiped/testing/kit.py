@@ -20,7 +20,9 @@ WAIT_SECS = 20.0
 
 @asynccontextmanager
 async def running(toml: str, folder: Path, *, name: str = "dpiped") -> AsyncIterator[Engine]:
-    """The engine of a config, started; it is stopped and drained at the end. `[engine]` is made here: do not write it."""
+    """The engine of a config, started; it is stopped and drained at the end. `[engine]` is made here: do not write
+    it.
+    """
     file = folder / f"{name}.toml"
     head = f'[engine]\nadmin = "127.0.0.1:0"\ndata_dir = "{folder / name}"\ndrain_timeout_secs = 2\n'
     file.write_text(head + toml, encoding="utf-8")
@@ -46,7 +48,7 @@ async def running(toml: str, folder: Path, *, name: str = "dpiped") -> AsyncIter
 async def until(condition: Callable[[], bool], secs: float = WAIT_SECS) -> None:
     """Returns when the condition holds; raises TimeoutError when it does not within `secs`."""
     async with asyncio.timeout(secs):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - any condition
             await asyncio.sleep(0.01)
 
 
@@ -57,7 +59,12 @@ def address_of(engine: Engine, name: str) -> str:
 
 
 async def post(
-    engine: Engine, target: str, body: bytes, *, name: str = "http", headers: Mapping[str, str] | None = None,
+    engine: Engine,
+    target: str,
+    body: bytes,
+    *,
+    name: str = "http",
+    headers: Mapping[str, str] | None = None,
     query: str = "",
 ) -> tuple[int, dict[str, Any]]:
     """(status, answer) of a POST to `/ingest/{target}` of an http input."""

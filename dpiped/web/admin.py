@@ -48,11 +48,16 @@ class AdminServer:
         self._token = token.get_secret_value().encode() if token is not None else None
         app = web.Application(client_max_size=_MAX_BODY_BYTES, middlewares=[self._guard])
         self._uris = {
-            "/admin/ping": ("GET", self._ping), "/admin/stat": ("GET", self._stat),
-            "/admin/plugins": ("GET", self._plugins), "/admin/pools": ("GET", self._pools),
-            "/admin/uris": ("GET", self._list_uris), "/admin/graph": ("GET", self._graph),
-            "/admin/shutdown": ("POST", self._shutdown), "/metrics": ("GET", self._metrics),
-            "/healthz": ("GET", self._healthz), "/readyz": ("GET", self._readyz),
+            "/admin/ping": ("GET", self._ping),
+            "/admin/stat": ("GET", self._stat),
+            "/admin/plugins": ("GET", self._plugins),
+            "/admin/pools": ("GET", self._pools),
+            "/admin/uris": ("GET", self._list_uris),
+            "/admin/graph": ("GET", self._graph),
+            "/admin/shutdown": ("POST", self._shutdown),
+            "/metrics": ("GET", self._metrics),
+            "/healthz": ("GET", self._healthz),
+            "/readyz": ("GET", self._readyz),
         }
         for path, (method, handler) in self._uris.items():
             app.router.add_route(method, path, handler)
@@ -88,27 +93,49 @@ class AdminServer:
     async def _stat(self, request: web.Request) -> web.Response:
         engine, process = self._engine, psutil.Process()
         journal = engine.journal
-        return _json({
-            "version": __version__, "pid": os.getpid(), "host": platform.node(), "python": platform.python_version(),
-            "uptime_secs": round(time.time() - engine.started_at, 1), "admin": self.address,
-            "memory_bytes": process.memory_info().rss, "cpu_secs": round(sum(process.cpu_times()[:2]), 2),
-            "journal": {"type": engine.config.journal.type, "epoch": journal.epoch, "next": journal.next,
-                        "first": journal.storage.first(), "bytes": journal.storage.used_bytes, "full": journal.full,
-                        "failing": journal.failing},
-            "deadletters": {"count": engine.around.deadletters.count, "bytes": engine.around.deadletters.bytes},
-            "plugins": engine.report(),
-        })
+        return _json(
+            {
+                "version": __version__,
+                "pid": os.getpid(),
+                "host": platform.node(),
+                "python": platform.python_version(),
+                "uptime_secs": round(time.time() - engine.started_at, 1),
+                "admin": self.address,
+                "memory_bytes": process.memory_info().rss,
+                "cpu_secs": round(sum(process.cpu_times()[:2]), 2),
+                "journal": {
+                    "type": engine.config.journal.type,
+                    "epoch": journal.epoch,
+                    "next": journal.next,
+                    "first": journal.storage.first(),
+                    "bytes": journal.storage.used_bytes,
+                    "full": journal.full,
+                    "failing": journal.failing,
+                },
+                "deadletters": {"count": engine.around.deadletters.count, "bytes": engine.around.deadletters.bytes},
+                "plugins": engine.report(),
+            }
+        )
 
     async def _plugins(self, request: web.Request) -> web.Response:
-        return _json({"types": [{"kind": kind, "type": name, "about": _first_line(cls)}
-                                for (kind, name), cls in all_types().items()],
-                      "running": self._engine.report()})
+        return _json(
+            {
+                "types": [
+                    {"kind": kind, "type": name, "about": _first_line(cls)} for (kind, name), cls in all_types().items()
+                ],
+                "running": self._engine.report(),
+            }
+        )
 
     async def _pools(self, request: web.Request) -> web.Response:
         pool = self._engine.pool
-        held = [{"offset": pack.head.offset, "ident": pack.head.ident, "holder": holder, "secs": round(secs, 1)}
-                for pack, holder, secs in pool.held_since(1.0)]
-        return _json({"packs": pool.in_use, "bytes": pool.bytes, "budget_bytes": pool.budget_bytes, "held": held[:1000]})
+        held = [
+            {"offset": pack.head.offset, "ident": pack.head.ident, "holder": holder, "secs": round(secs, 1)}
+            for pack, holder, secs in pool.held_since(1.0)
+        ]
+        return _json(
+            {"packs": pool.in_use, "bytes": pool.bytes, "budget_bytes": pool.budget_bytes, "held": held[:1000]}
+        )
 
     async def _list_uris(self, request: web.Request) -> web.Response:
         return _json([{"method": method, "path": path} for path, (method, _) in self._uris.items()])
@@ -117,8 +144,10 @@ class AdminServer:
         return web.Response(text=draw_mermaid(self._engine.config), content_type="text/plain")
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        return web.Response(body=self._engine.telemetry.metrics.text(),
-                            headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+        return web.Response(
+            body=self._engine.telemetry.metrics.text(),
+            headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
+        )
 
     async def _healthz(self, request: web.Request) -> web.Response:
         return _json({"ok": True})

@@ -133,9 +133,7 @@ class AggregateFilter(StatefulFilter[AggregateConfig]):
         """Start of the oldest pane that belongs to a window which is still open."""
         return -(1 << 62) if self._closed < 0 else self._closed - self._window + self._slide
 
-    def _count_out(
-        self, pack: PackView, stamps: list[int], ahead: list[bool], is_late: list[bool]
-    ) -> list[PackDraft]:
+    def _count_out(self, pack: PackView, stamps: list[int], ahead: list[bool], is_late: list[bool]) -> list[PackDraft]:
         """Counts what is too far ahead, and counts or emits what is late."""
         emits = self._watermark.policy.on_late == "emit"
         for amount, reason in ((sum(ahead), "too_far_ahead"), (0 if emits else sum(is_late), "late")):
@@ -255,8 +253,10 @@ class AggregateFilter(StatefulFilter[AggregateConfig]):
                 self._panes[_START.unpack(key[1:])[0]] = _load(value)
 
     def result(self) -> object:
-        return {start: {str(group): [metric.result() for metric in metrics] for group, metrics in pane.groups.items()}
-                for start, pane in sorted(self._panes.items())}
+        return {
+            start: {str(group): [metric.result() for metric in metrics] for group, metrics in pane.groups.items()}
+            for start, pane in sorted(self._panes.items())
+        }
 
 
 def _hashable(column: list[Any]) -> list[Any]:
@@ -281,8 +281,10 @@ def _stored(value: Any) -> Any:
 
 
 def _dump(pane: _Pane) -> bytes:
-    groups = [([_storable(value) for value in group], [metric.dumps() for metric in metrics])
-              for group, metrics in pane.groups.items()]
+    groups = [
+        ([_storable(value) for value in group], [metric.dumps() for metric in metrics])
+        for group, metrics in pane.groups.items()
+    ]
     return msgspec.msgpack.encode((sorted(pane.projects), groups))
 
 

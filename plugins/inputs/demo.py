@@ -19,8 +19,13 @@ AREAS = ("us", "de", "fr", "th", "ae", "br")
 PAGES = ("/", "/friends", "/shop/item/7", "/map/2/cell/4", "/quest/12", "/inbox")
 ACTIONS = ("view", "view", "view", "click", "levelup", "buy", "login")
 PROGRAMS = ("sshd", "nginx", "cron", "kernel", "php-fpm")
-TEXTS = ("Accepted publickey for deploy", "upstream timed out", "session opened for user root", "out of memory",
-         "Failed password for invalid user admin")
+TEXTS = (
+    "Accepted publickey for deploy",
+    "upstream timed out",
+    "session opened for user root",
+    "out of memory",
+    "Failed password for invalid user admin",
+)
 TICKS_PER_SEC = 10
 """Events of a second come in so many blocks."""
 _json = msgspec.json.Encoder().encode
@@ -70,9 +75,14 @@ def als_line(chance: random.Random, now_ms: int) -> bytes:
     """`area,ts,{json}` of one action of a player."""
     area, uid = chance.choice(AREAS), int(chance.paretovariate(1.1) * 1000) % 50_000
     event = {
-        "action": chance.choice(ACTIONS), "uri": chance.choice(PAGES),
-        "_log_info": {"uid": uid, "level": uid % 60, "elapsed": round(chance.lognormvariate(-3, 0.8), 6),
-                      "host": f"172.31.{uid % 4}.{uid % 32}"},
+        "action": chance.choice(ACTIONS),
+        "uri": chance.choice(PAGES),
+        "_log_info": {
+            "uid": uid,
+            "level": uid % 60,
+            "elapsed": round(chance.lognormvariate(-3, 0.8), 6),
+            "host": f"172.31.{uid % 4}.{uid % 32}",
+        },
     }
     return b"%s,%d,%s\n" % (area.encode(), now_ms, _json(event))
 
@@ -80,6 +90,12 @@ def als_line(chance: random.Random, now_ms: int) -> bytes:
 def syslog_line(chance: random.Random, now_ms: int) -> bytes:
     """One RFC 5424 line."""
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now_ms / 1000))
-    priority, host, program = chance.choice((13, 30, 38, 86, 131)), f"web-{chance.randrange(8)}", chance.choice(PROGRAMS)
-    return (f"<{priority}>1 {stamp}.{now_ms % 1000:03d}Z {host} {program} {chance.randrange(1, 32768)} - - "
-            f"{chance.choice(TEXTS)}\n").encode()
+    priority, host, program = (
+        chance.choice((13, 30, 38, 86, 131)),
+        f"web-{chance.randrange(8)}",
+        chance.choice(PROGRAMS),
+    )
+    return (
+        f"<{priority}>1 {stamp}.{now_ms % 1000:03d}Z {host} {program} {chance.randrange(1, 32768)} - - "
+        f"{chance.choice(TEXTS)}\n"
+    ).encode()

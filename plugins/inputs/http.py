@@ -4,8 +4,8 @@
     POST /ingest                                                         frames of `application/x-dpipe`
     GET or HEAD on either                                                a probe: 200
 
-Delivery: 2xx means durable in the journal. With `X-Dpipe-Batch: STREAM/SEQ/NONCE` a repeated batch is recognised and not stored
-again; without it a batch that is sent again because its answer got lost is stored twice.
+Delivery: 2xx means durable in the journal. With `X-Dpipe-Batch: STREAM/SEQ/NONCE` a repeated batch is recognised and
+not stored again; without it a batch that is sent again because its answer got lost is stored twice.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ class HttpConfig(PluginConfig):
     listen: Listen = "127.0.0.1:9800"
     """Address to bind; one that is not loopback needs `tokens`, or tokens of every project."""
     tokens: tuple[SecretStr, ...] = ()
-    """Bearer tokens that open all projects; several, so that they can be changed one by one. Write them as `${env:NAME}`."""
+    """Bearer tokens that open all projects; several, so that they can be changed one by one. Write them as
+    `${env:NAME}`.
+    """
     max_body_bytes: Annotated[Bytes, Field(gt=0)] = 16 << 20
     """Largest body, as sent and when decompressed; a larger one is answered 413."""
     max_in_flight_bytes: Annotated[Bytes, Field(gt=0)] = 128 << 20
@@ -131,8 +133,13 @@ class HttpInput(Input[HttpConfig]):
         self._protected = bool(self._tokens) or any(self.context.projects.values())
         self._places: dict[str, Place] = {}
         self._ready = asyncio.Event()
-        self._server = web.Server(self._answer, access_log=None, read_bufsize=1 << 20, auto_decompress=False,
-                                  keepalive_timeout=self.config.idle_secs)
+        self._server = web.Server(
+            self._answer,
+            access_log=None,
+            read_bufsize=1 << 20,
+            auto_decompress=False,
+            keepalive_timeout=self.config.idle_secs,
+        )
         self._runner = web.ServerRunner(self._server, handle_signals=False, shutdown_timeout=SHUTDOWN_SECS)
         await self._runner.setup()
         site = web.TCPSite(self._runner, host, port, backlog=1024, reuse_address=True)
@@ -140,8 +147,11 @@ class HttpInput(Input[HttpConfig]):
         self._address = _address(self._runner.addresses)
 
     def status(self) -> dict[str, object]:
-        return {"address": self._address, "connections": len(self._server.connections),
-                "in_flight_bytes": self.in_flight}
+        return {
+            "address": self._address,
+            "connections": len(self._server.connections),
+            "in_flight_bytes": self.in_flight,
+        }
 
     async def run(self, emit: Emit) -> None:
         self._emit = emit
@@ -204,8 +214,17 @@ class HttpInput(Input[HttpConfig]):
             raw = await self._read(request, hold)
             data = await self._decompress(encoding, raw, hold)
             stored = ("zstd", raw) if encoding.strip().lower() == "zstd" else None
-            receipt = await self._emit(data, project=place.project, ident=place.ident, source=place.source, host=host,
-                                       codec=place.codec, batch=batch, stored=stored, wait=False)
+            receipt = await self._emit(
+                data,
+                project=place.project,
+                ident=place.ident,
+                source=place.source,
+                host=host,
+                codec=place.codec,
+                batch=batch,
+                stored=stored,
+                wait=False,
+            )
         except UnavailableError as exc:
             raise _unavailable(exc) from exc
         except BatchConflictError as exc:
@@ -300,7 +319,9 @@ class HttpInput(Input[HttpConfig]):
         if scheme.lower() != "bearer":
             return False
         sent = given.strip().encode("utf-8", "surrogateescape")
-        return sum(hmac.compare_digest(token, sent) for token in tokens) > 0  # all are compared, whatever the first says
+        return (
+            sum(hmac.compare_digest(token, sent) for token in tokens) > 0
+        )  # all are compared, whatever the first says
 
     # ---- body ------------------------------------------------------------------------------------------------------
     async def _read(self, request: web.BaseRequest, hold: _Hold) -> bytes:
@@ -368,7 +389,8 @@ def _unavailable(exc: UnavailableError) -> Refused:
 
 def _accepted(receipt: Receipt) -> web.Response:
     answer: dict[str, object] = {
-        "accepted": receipt.accepted, "rejected": receipt.rejected,
+        "accepted": receipt.accepted,
+        "rejected": receipt.rejected,
         "errors": [{"line": line, "reason": reason} for line, reason in receipt.errors],
     }
     if receipt.duplicate:

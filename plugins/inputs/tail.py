@@ -40,8 +40,9 @@ class TailInput(Input[TailConfig]):
                 self._positions.apply(chunk)
                 if chunk.data:
                     codec = self.context.codec(chunk.codec) if chunk.codec and self.context.codec else None
-                    await emit(chunk.data, source=chunk.path, host=self._host, codec=codec,
-                               position=self._positions.text())
+                    await emit(
+                        chunk.data, source=chunk.path, host=self._host, codec=codec, position=self._positions.text()
+                    )
             if self._first:
                 await self._mark_start(emit)
             self._noted.tell(self._follower.counts)

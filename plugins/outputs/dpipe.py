@@ -1,8 +1,8 @@
 """Output `dpipe`: sends packs to another dpiped's http input, as they are stored.
 
-Delivery: exactly once. Each pack goes under a stream made of this runner's name, generation and epoch, with its offset as number,
-so the other daemon knows what it has. What was sent and not answered stays with its endpoint; only after `failover_after_secs`
-it goes to the next one, which can double it and is counted as `in_doubt`.
+Delivery: exactly once. Each pack goes under a stream made of this runner's name, generation and epoch, with its offset
+as number, so the other daemon knows what it has. What was sent and not answered stays with its endpoint; only after
+`failover_after_secs` it goes to the next one, which can double it and is counted as `in_doubt`.
 """
 
 from __future__ import annotations
@@ -66,9 +66,19 @@ class DpipeOutput(Output[DpipeConfig]):
         head = view.head
         encoding, stored = (head.encoding, view.pack.stored) if view.whole else encode_body(view.body)
         sent = msgspec.structs.replace(
-            head, epoch="", offset=-1, count=view.count, raw_bytes=head.raw_bytes if view.whole else len(view.body),
-            encoding=encoding, stream=f"{LANE}{self.context.lane}.{head.epoch}", seq=head.offset, nonce="", position=None,
-            cause=None, hops=head.hops + 1, only="",
+            head,
+            epoch="",
+            offset=-1,
+            count=view.count,
+            raw_bytes=head.raw_bytes if view.whole else len(view.body),
+            encoding=encoding,
+            stream=f"{LANE}{self.context.lane}.{head.epoch}",
+            seq=head.offset,
+            nonce="",
+            position=None,
+            cause=None,
+            hops=head.hops + 1,
+            only="",
         )
         return Frame(sent, stored)
 

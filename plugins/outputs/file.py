@@ -1,7 +1,7 @@
 """Output `file`: appends events to files, one event a line.
 
-Delivery: exactly once. Path, inode and size of each file are saved before its first append and with every cursor; after a crash
-files are cut back to what the cursor says. A file that somebody replaced is never cut, only reported.
+Delivery: exactly once. Path, inode and size of each file are saved before its first append and with every cursor;
+after a crash files are cut back to what the cursor says. A file that somebody replaced is never cut, only reported.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ from dpiped.api import (
 
 class FileConfig(PluginConfig):
     path: Annotated[str, AfterValidator(check_path_template)] = Field(
-        examples=["var/out/{project}/{ident}/%Y-%m-%d.ndjson"])
+        examples=["var/out/{project}/{ident}/%Y-%m-%d.ndjson"]
+    )
     """Where events go: `{project}`, `{ident}`, `{host}` and strftime codes in UTC; folders are made."""
     time: Literal["accepted", "event"] = "accepted"
     """Whether strftime codes mean the time of acceptance, or that of each event."""
@@ -49,7 +50,7 @@ class FileConfig(PluginConfig):
     rotate_secs: Secs = 0.0
     """A file open for so long is followed by the next number; 0: never."""
     fsync: bool = True
-    """Files are synced before a cursor is saved. Without it a power failure can lose lines; a crash of dpiped cannot."""
+    """Files are synced before a cursor is saved. Without it a power failure can lose lines; a crash cannot."""
     max_open_files: Annotated[int, Field(gt=0)] = 256
     """More files than these are closed, longest unused first."""
 
@@ -95,8 +96,11 @@ class _File:
 
     def _compress(self, data: bytes) -> bytes:
         if self._compressor is None:
-            self._compressor = (zlib.compressobj(6, zlib.DEFLATED, 31) if self._compression == "gzip"
-                                else zstandard.ZstdCompressor(level=3).compressobj())
+            self._compressor = (
+                zlib.compressobj(6, zlib.DEFLATED, 31)
+                if self._compression == "gzip"
+                else zstandard.ZstdCompressor(level=3).compressobj()
+            )
         return bytes(self._compressor.compress(data))
 
     def end_frame(self) -> None:
@@ -121,8 +125,9 @@ class FileOutput(Output[FileConfig]):
         self._numbers: dict[str, int] = {}
         self._lost_track = False
         """Part of a batch may be in the files, and no cursor will know of it."""
-        self._committed: dict[str, tuple[int, int]] = msgspec.msgpack.decode(saved, type=dict[str, tuple[int, int]]) \
-            if saved else {}
+        self._committed: dict[str, tuple[int, int]] = (
+            msgspec.msgpack.decode(saved, type=dict[str, tuple[int, int]]) if saved else {}
+        )
         await asyncio.to_thread(self._cut_back)
 
     def _cut_back(self) -> None:

@@ -63,8 +63,9 @@ class HttpOutput(Output[HttpOutputConfig]):
         headers |= {name: value.get_secret_value() for name, value in config.headers.items()}
         password = config.password.get_secret_value() if config.password else ""
         auth = aiohttp.BasicAuth(config.user, password) if config.user else None
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=config.timeout_secs), headers=headers,
-                                              auth=auth)
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=config.timeout_secs), headers=headers, auth=auth
+        )
 
     async def write(self, batch: Batch) -> None:
         url = str(self.config.url)

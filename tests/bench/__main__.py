@@ -55,10 +55,15 @@ async def main() -> int:
         ratio = median(result.ratio for result in results)
         good = row.bound is None or ratio <= row.bound
         kept = kept and good
-        table.add_row(row.name, row.about, f"[{'green' if good else 'red'}]{ratio:.2f}", f"{row.bound or '-'}",
-                      f"{median(result.secs_per_million for result in results):.2f}",
-                      f"{max(result.rss_bytes for result in results) / 2**20:.0f}",
-                      f"{median(result.p99_ms for result in results):.0f}")
+        table.add_row(
+            row.name,
+            row.about,
+            f"[{'green' if good else 'red'}]{ratio:.2f}",
+            f"{row.bound or '-'}",
+            f"{median(result.secs_per_million for result in results):.2f}",
+            f"{max(result.rss_bytes for result in results) / 2**20:.0f}",
+            f"{median(result.p99_ms for result in results):.0f}",
+        )
     console.print(table)
     return 0 if kept or not arguments.check else 1
 
@@ -82,7 +87,8 @@ async def measure(row: Row, amount: int) -> Result:
 async def load(*arguments: object) -> dict[str, Any]:
     """Runs the other side and returns what it printed."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.bench.load", *map(str, arguments), stdout=asyncio.subprocess.PIPE)
+        sys.executable, "-m", "tests.bench.load", *map(str, arguments), stdout=asyncio.subprocess.PIPE
+    )
     out, _ = await process.communicate()
     if process.returncode:
         raise RuntimeError(f"load {arguments[0]} ended with status {process.returncode}")
@@ -120,7 +126,9 @@ async def send(row: Row, folder: Path, source: Path, port: int) -> float:
         return 0.0
     url = f"http://127.0.0.1:{port}/ingest/rs/" + ("app.{n}" if row.idents > 1 else "app")
     if row.load == "latency":
-        return float((await load("latency", source, url, folder / "out" / "app.ndjson", HALF_LOAD, row.per_post))["p99_ms"])
+        return float(
+            (await load("latency", source, url, folder / "out" / "app.ndjson", HALF_LOAD, row.per_post))["p99_ms"]
+        )
     return float((await load("post", source, url, row.connections, row.per_post, 0, row.idents))["p99_ms"])
 
 

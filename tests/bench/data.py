@@ -19,14 +19,30 @@ def events(amount: int, seed: int = 1, span_secs: int = 600) -> Iterator[tuple[s
     start = int(time.time() * 1000) - span_secs * 1000
     for number in range(amount):
         uid = int(chance.paretovariate(1.1) * 1000) % 100_000
-        yield chance.choice(AREAS), start + number * span_secs * 1000 // amount, {
-            "action": chance.choice(("view", "click", "levelup", "buy")), "type": "ui", "guid": chance.randrange(99_999),
-            "ver": "1.3", "lv": uid % 60, "uri": f"/map/{uid % 7}/cell/{uid % 31}",
-            "_log_info": {"uid": uid, "snsid": str(10**14 + uid * 7919), "level": uid % 60, "gender": "female",
-                          "ab": {"pay": "b", "quest": "a"}, "ip": f"155.208.{uid % 256}.{number % 256}",
-                          "serial": number % 9, "host": f"172.31.1.{uid % 16}", "sid": None,
-                          "elapsed": round(chance.lognormvariate(-3, 0.8), 6)},
-        }
+        yield (
+            chance.choice(AREAS),
+            start + number * span_secs * 1000 // amount,
+            {
+                "action": chance.choice(("view", "click", "levelup", "buy")),
+                "type": "ui",
+                "guid": chance.randrange(99_999),
+                "ver": "1.3",
+                "lv": uid % 60,
+                "uri": f"/map/{uid % 7}/cell/{uid % 31}",
+                "_log_info": {
+                    "uid": uid,
+                    "snsid": str(10**14 + uid * 7919),
+                    "level": uid % 60,
+                    "gender": "female",
+                    "ab": {"pay": "b", "quest": "a"},
+                    "ip": f"155.208.{uid % 256}.{number % 256}",
+                    "serial": number % 9,
+                    "host": f"172.31.1.{uid % 16}",
+                    "sid": None,
+                    "elapsed": round(chance.lognormvariate(-3, 0.8), 6),
+                },
+            },
+        )
 
 
 def json_lines(amount: int, seed: int = 1) -> list[bytes]:
@@ -45,8 +61,10 @@ def syslog_lines(amount: int, seed: int = 1, hosts: int = 8) -> list[bytes]:
     for number, (area, at, event) in enumerate(events(amount, seed)):
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at / 1000))
         text = _encode(event["_log_info"]).decode()
-        lines.append(f'<134>1 {stamp}.{at % 1000:03d}Z web-{number % hosts} app {number % 9999} ID{number % 50} '
-                     f'[origin@32473 area="{area}" action="{event["action"]}"] {text}\n'.encode())
+        lines.append(
+            f"<134>1 {stamp}.{at % 1000:03d}Z web-{number % hosts} app {number % 9999} ID{number % 50} "
+            f'[origin@32473 area="{area}" action="{event["action"]}"] {text}\n'.encode()
+        )
     return lines
 
 

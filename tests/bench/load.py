@@ -1,10 +1,10 @@
 """The other side of a benchmark, as a process of its own: HTTP clients, syslog senders, a sink for collectors.
 
-    python -m tests.bench.load post FILE URL CONNECTIONS PER_POST PER_SECOND IDENTS    prints the latencies as JSON
-    python -m tests.bench.load latency FILE URL OUT PER_SECOND PER_POST   prints p50 and p99 from POST to line
-    python -m tests.bench.load syslog FILE HOST PORT CONNECTIONS
-    python -m tests.bench.load sink PORT                             answers 200 to everything, counts bytes
-    python -m tests.bench.load plain FILE                            R: splits and decodes each line; prints CPU seconds
+python -m tests.bench.load post FILE URL CONNECTIONS PER_POST PER_SECOND IDENTS    prints the latencies as JSON
+python -m tests.bench.load latency FILE URL OUT PER_SECOND PER_POST   prints p50 and p99 from POST to line
+python -m tests.bench.load syslog FILE HOST PORT CONNECTIONS
+python -m tests.bench.load sink PORT                             answers 200 to everything, counts bytes
+python -m tests.bench.load plain FILE                            R: splits and decodes each line; prints CPU seconds
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ from tests.bench.data import blocks
 async def post(file: Path, url: str, connections: int, per_post: int, per_second: float, idents: int) -> None:
     """POSTs zstd NDJSON to `idents` idents in turn; `per_second` events a second, 0: as fast as it goes."""
     compressor = zstandard.ZstdCompressor(level=1)
-    bodies = iter([compressor.compress(block) for block in blocks(file.read_bytes().splitlines(keepends=True), per_post)])
+    bodies = iter(
+        [compressor.compress(block) for block in blocks(file.read_bytes().splitlines(keepends=True), per_post)]
+    )
     latencies: list[float] = []
     started = time.perf_counter()
 
@@ -48,8 +50,15 @@ async def post(file: Path, url: str, connections: int, per_post: int, per_second
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         await asyncio.gather(*(client(session) for _ in range(connections)))
     latencies.sort()
-    print(json.dumps({"p50_ms": latencies[len(latencies) // 2] * 1000, "p99_ms": latencies[len(latencies) * 99 // 100] * 1000,
-                      "secs": time.perf_counter() - started}))
+    print(
+        json.dumps(
+            {
+                "p50_ms": latencies[len(latencies) // 2] * 1000,
+                "p99_ms": latencies[len(latencies) * 99 // 100] * 1000,
+                "secs": time.perf_counter() - started,
+            }
+        )
+    )
 
 
 async def latency(file: Path, url: str, out: Path, per_second: float, per_post: int) -> None:

@@ -31,7 +31,8 @@ class Measured:
     async def start(self) -> None:
         with self._log.open("wb") as log:
             self.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", self._module, "run", "-c", str(self._file), stdout=log, stderr=log)
+                sys.executable, "-m", self._module, "run", "-c", str(self._file), stdout=log, stderr=log
+            )
         self._ps = psutil.Process(self.process.pid)
 
     def cpu_secs(self) -> float:

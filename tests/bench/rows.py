@@ -7,7 +7,10 @@ from typing import Literal
 
 HTTP = '[[input]]\ntype = "http"\nlisten = "127.0.0.1:{port}"\n'
 SYSLOG = '[[input]]\ntype = "syslog"\ntransport = "tcp"\nlisten = "127.0.0.1:{port}"\nproject = "rs"\nident = "net"\n'
-TAIL = '[[input]]\ntype = "tail"\npaths = ["{folder}/load.log"]\nread_from = "start"\nproject = "rs"\nident = "app"\ncodec = "json"\n'
+TAIL = (
+    '[[input]]\ntype = "tail"\npaths = ["{folder}/load.log"]\nread_from = "start"\n'
+    'project = "rs"\nident = "app"\ncodec = "json"\n'
+)
 DISCARD = '[[output]]\ntype = "discard"\n'
 FILE = '[[output]]\ntype = "file"\npath = "{folder}/out/{{ident}}.ndjson"\n'
 COUNT = (
@@ -15,7 +18,8 @@ COUNT = (
     '[filter.metrics]\nhits = {{ op = "count" }}\n[[output]]\ntype = "discard"\nname = "answers"\nmatch = ["stats"]\n'
 )
 COLLECTOR = (
-    '[collector]\ndata_dir = "{folder}/collector"\nendpoints = ["http://127.0.0.1:{port}"]\nstatus = "127.0.0.1:{admin}"\n'
+    '[collector]\ndata_dir = "{folder}/collector"\nendpoints = ["http://127.0.0.1:{port}"]\n'
+    'status = "127.0.0.1:{admin}"\n'
     '[[input]]\ntype = "tail"\npaths = ["{folder}/load.log"]\nread_from = "start"\nproject = "rs"\nident = "app"\n'
 )
 
@@ -45,8 +49,19 @@ ROWS = (
     Row("tail", "the daemon's tail, json, file out", 1.2, TAIL + FILE, load="tail"),
     Row("als", "als lines, http in, file out", 1.3, HTTP + 'codec = "als"\n' + FILE, data="als"),
     Row("idents", "http in to 1,000 idents, file out", None, HTTP + FILE, idents=1_000),
-    Row("small-posts", "1,000 connections that POST 5 events each", None, HTTP + FILE, connections=1_000, per_post=5,
-        share=0.1),
-    Row("latency", "from POST to line in the file at half load (p99 at most 100 ms)", None, HTTP + FILE, load="latency"),
-    Row("syslog-hosts", "1,000 syslog connections", None, SYSLOG + FILE, data="syslog", load="syslog", connections=1_000),
+    Row(
+        "small-posts",
+        "1,000 connections that POST 5 events each",
+        None,
+        HTTP + FILE,
+        connections=1_000,
+        per_post=5,
+        share=0.1,
+    ),
+    Row(
+        "latency", "from POST to line in the file at half load (p99 at most 100 ms)", None, HTTP + FILE, load="latency"
+    ),
+    Row(
+        "syslog-hosts", "1,000 syslog connections", None, SYSLOG + FILE, data="syslog", load="syslog", connections=1_000
+    ),
 )

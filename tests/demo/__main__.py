@@ -1,4 +1,5 @@
-"""`./dev demo`: a writer appends to log files, a collector tails them, a daemon counts and delivers; all in a temporary folder.
+"""`./dev demo`: a writer appends to log files, a collector tails them, a daemon counts and delivers; all in a
+temporary folder.
 
 `--seconds N` ends it by itself, with a summary that proves written = collected = delivered (exit status 1 if not).
 """

@@ -94,7 +94,8 @@ class Road:
             module = "dpiped" if name == "dpiped" else "collector"
             with log:
                 self._processes[name] = await asyncio.create_subprocess_exec(
-                    sys.executable, "-m", module, "run", "-c", str(file), stdout=log, stderr=log)
+                    sys.executable, "-m", module, "run", "-c", str(file), stdout=log, stderr=log
+                )
             if name == "dpiped":
                 await self._ready(session)
 

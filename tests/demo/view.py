@@ -45,8 +45,14 @@ def view(now: Snapshot, before: Snapshot | None, written: int, secs: float) -> R
     if before is not None and now.at > before.at:
         rate = (now.delivered - before.delivered) / (now.at - before.at)
     head = Text.assemble(
-        ("dpipe demo ", "bold"), f"{secs:5.0f} s   written ", (f"{written:,}", "cyan"), "   collected ",
-        (f"{now.collected:,}", "cyan"), "   delivered ", (f"{now.delivered:,}", "bold green"), f"   {rate:,.0f} events/s",
+        ("dpipe demo ", "bold"),
+        f"{secs:5.0f} s   written ",
+        (f"{written:,}", "cyan"),
+        "   collected ",
+        (f"{now.collected:,}", "cyan"),
+        "   delivered ",
+        (f"{now.delivered:,}", "bold green"),
+        f"   {rate:,.0f} events/s",
         f"   memory {now.stat['memory_bytes'] >> 20} MiB   journal {now.stat['journal']['bytes'] / 2**20:.1f} MiB",
     )
     return Group(head, _runners(now, before), _answers(now))
@@ -60,25 +66,43 @@ def _runners(now: Snapshot, before: Snapshot | None) -> Table:
         secs = now.at - before.at if before is not None else 0.0
         rate = (events - int(old.get(plugin["name"], {}).get("events", 0))) / secs if secs else 0.0
         style = "green" if plugin["status"] == "running" else "red"
-        table.add_row(plugin["name"], plugin["kind"], plugin["type"], Text(plugin["status"], style), f"{events:,}",
-                      f"{rate:,.0f}", str(plugin.get("lag_packs", "")))
+        table.add_row(
+            plugin["name"],
+            plugin["kind"],
+            plugin["type"],
+            Text(plugin["status"], style),
+            f"{events:,}",
+            f"{rate:,.0f}",
+            str(plugin.get("lag_packs", "")),
+        )
     return table
 
 
 def _answers(now: Snapshot) -> Table:
-    table = Table("area", "events in the last minute", "", box=None, pad_edge=False, title="answer of filter `traffic`",
-                  title_justify="left")
+    table = Table(
+        "area",
+        "events in the last minute",
+        "",
+        box=None,
+        pad_edge=False,
+        title="answer of filter `traffic`",
+        title_justify="left",
+    )
     most = max((event["events"] for event in now.answers), default=1)
     for event in sorted(now.answers, key=lambda event: -event["events"]):
-        table.add_row(str(event.get("_area", "(none)")), f"{event['events']:,}", "█" * round(40 * event["events"] / most))
+        table.add_row(
+            str(event.get("_area", "(none)")), f"{event['events']:,}", "█" * round(40 * event["events"] / most)
+        )
     return table
 
 
 def summary(last: Snapshot, written: int, console: Console) -> bool:
     """Says whether written = collected = delivered."""
     proved = written == last.collected == last.delivered
-    console.print(f"written   {written:>12,} lines to two log files\ncollected {last.collected:>12,} events by the daemon\n"
-                  f"delivered {last.delivered:>12,} lines in the archive")
+    console.print(
+        f"written   {written:>12,} lines to two log files\ncollected {last.collected:>12,} events by the daemon\n"
+        f"delivered {last.delivered:>12,} lines in the archive"
+    )
     areas = ", ".join(f"{event.get('_area')} {event['events']:,}" for event in last.answers)
     console.print(f"last answer, events per minute and area: {areas or 'none yet'}")
     console.print("[bold green]written = collected = delivered[/]" if proved else "[bold red]the numbers differ[/]")

@@ -29,7 +29,9 @@ class Writer:
         while True:
             now = int(time.time() * 1000)
             share = max(1, self._rate // TURNS_PER_SEC)
-            self._append("game.log", b"".join(als_line(self._chance, now) for _ in range(share * 3 // 4)), share * 3 // 4)
+            self._append(
+                "game.log", b"".join(als_line(self._chance, now) for _ in range(share * 3 // 4)), share * 3 // 4
+            )
             rest = share - share * 3 // 4
             self._append("messages.log", b"".join(syslog_line(self._chance, now) for _ in range(rest)), rest)
             due = max(due + 1 / TURNS_PER_SEC, time.monotonic() - 1)

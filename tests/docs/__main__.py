@@ -26,8 +26,9 @@ def all_files() -> dict[str, str]:
 def stale(files: dict[str, str]) -> list[str]:
     """What is missing, differs, or lies among the samples without belonging there."""
     lost = {str(path.relative_to(ROOT)) for path in (ROOT / "etc/samples").glob("*")} - set(files)
-    differs = [name for name, text in files.items()
-               if not (ROOT / name).is_file() or (ROOT / name).read_text("utf-8") != text]
+    differs = [
+        name for name, text in files.items() if not (ROOT / name).is_file() or (ROOT / name).read_text("utf-8") != text
+    ]
     return sorted([*differs, *lost])
 
 

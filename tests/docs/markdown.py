@@ -50,8 +50,10 @@ class Block(NamedTuple):
 def blocks(page: Path) -> list[Block]:
     """All fenced blocks, in order."""
     text = page.read_text("utf-8")
-    return [Block(page, text.count("\n", 0, match.start()) + 1, match[1], tuple(match[2].split()), match[3])
-            for match in _FENCE.finditer(text)]
+    return [
+        Block(page, text.count("\n", 0, match.start()) + 1, match[1], tuple(match[2].split()), match[3])
+        for match in _FENCE.finditer(text)
+    ]
 
 
 def all_blocks(language: str) -> list[Block]:

@@ -50,10 +50,20 @@ def _sample(model: type[BaseModel]) -> list[str]:
 
 def collector_page() -> str:
     """`docs/collector.md`: the reference of the collector's config."""
-    lines = ["# Config of the collector", "", f"<!-- {MADE} -->", "",
-             "`dpipe-collector check FILE` finds all errors of a config; [collector.toml](../etc/collector.toml) is a",
-             "sample with every key. What it has in common with the daemon's is told in [config](config.md).", "",
-             "## `[collector]`", "", about(CollectorConfig), "", *key_table(keys_in_depth(CollectorConfig))]
+    lines = [
+        "# Config of the collector",
+        "",
+        f"<!-- {MADE} -->",
+        "",
+        "`dpipe-collector check FILE` finds all errors of a config; [collector.toml](../etc/collector.toml) is a",
+        "sample with every key. What it has in common with the daemon's is told in [config](config.md).",
+        "",
+        "## `[collector]`",
+        "",
+        about(CollectorConfig),
+        "",
+        *key_table(keys_in_depth(CollectorConfig)),
+    ]
     for name, model in INPUTS.items():
         keys = (key for key in keys_in_depth(model) if key.name != "type")
         lines += [f"## input {name}", "", about(model), "", *key_table(keys)]
@@ -62,33 +72,59 @@ def collector_page() -> str:
 
 def codecs_page() -> str:
     """`docs/codecs.md`: how bytes from outside become events."""
-    lines = ["# Codecs", "", f"<!-- {MADE} -->", "",
-             "How bytes from outside are read. An input names one, as `codec = \"raw\"` or as a table with options:",
-             '`codec = { type = "syslog", zone = "Europe/Berlin" }`. A sender of the http input may name another with',
-             "`?codec=raw`. What a codec cannot read goes to the dead letter, line by line, with the reason.", ""]
+    lines = [
+        "# Codecs",
+        "",
+        f"<!-- {MADE} -->",
+        "",
+        'How bytes from outside are read. An input names one, as `codec = "raw"` or as a table with options:',
+        '`codec = { type = "syslog", zone = "Europe/Berlin" }`. A sender of the http input may name another with',
+        "`?codec=raw`. What a codec cannot read goes to the dead letter, line by line, with the reason.",
+        "",
+    ]
     for model in get_args(CodecConfig):
         name = get_args(model.model_fields["type"].annotation)[0]
         lines += [f"## {name}", "", about(model), ""]
         keys = [key for key in keys_in_depth(model) if key.name != "type"]
         lines += key_table(keys) if keys else []
-    lines += ["## Presets of regex", "",
-              'Patterns for well-known logs: `codec = { type = "regex", preset = "nginx_error" }`.', "",
-              *(f"- `{name}`" for name in PRESETS)]
+    lines += [
+        "## Presets of regex",
+        "",
+        'Patterns for well-known logs: `codec = { type = "regex", preset = "nginx_error" }`.',
+        "",
+        *(f"- `{name}`" for name in PRESETS),
+    ]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def metrics_page() -> str:
     """`docs/metrics.md`: every metric of daemon and collector."""
-    lines = ["# Metrics", "", "<!-- Made by `./dev docs`: change dpiped/telemetry/metrics.py, not this file. -->", "",
-             "`GET /metrics` on the admin address of dpiped (`127.0.0.1:9876`) and on the status address of the",
-             "collector (`127.0.0.1:9877`), for Prometheus. `plugin` is the `name` of an input, filter or output.", "",
-             "## dpiped", "", "| metric | kind | labels | what it tells |", "|---|---|---|---|"]
+    lines = [
+        "# Metrics",
+        "",
+        "<!-- Made by `./dev docs`: change dpiped/telemetry/metrics.py, not this file. -->",
+        "",
+        "`GET /metrics` on the admin address of dpiped (`127.0.0.1:9876`) and on the status address of the",
+        "collector (`127.0.0.1:9877`), for Prometheus. `plugin` is the `name` of an input, filter or output.",
+        "",
+        "## dpiped",
+        "",
+        "| metric | kind | labels | what it tells |",
+        "|---|---|---|---|",
+    ]
     for metric in vars(Metrics()).values():
         if hasattr(metric, "_labelnames"):  # prometheus_client tells labels nowhere else before the first sample
             name = f"{metric._name}_total" if metric._type == "counter" else metric._name
             lines.append(_row(name, metric._type, ", ".join(metric._labelnames), metric._documentation))
-    lines += ["", "## dpipe-collector", "", "It shows these, and those of dpiped that it has a use for.", "",
-              "| metric | kind | labels | what it tells |", "|---|---|---|---|"]
+    lines += [
+        "",
+        "## dpipe-collector",
+        "",
+        "It shows these, and those of dpiped that it has a use for.",
+        "",
+        "| metric | kind | labels | what it tells |",
+        "|---|---|---|---|",
+    ]
     for name, text, kind, labels in _FAMILY.findall(_collector_metrics()):
         lines.append(_row(name, kind, ", ".join(re.findall(r"(\w+)=", labels)), text))
     return "\n".join(lines) + "\n"

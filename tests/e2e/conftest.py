@@ -1,4 +1,6 @@
-"""Real processes for end-to-end tests: daemons, collectors and other programs, with their logs shown when a test fails."""
+"""Real processes for end-to-end tests: daemons, collectors and other programs, with their logs shown when a test
+fails.
+"""
 
 from __future__ import annotations
 
@@ -45,8 +47,9 @@ class Program:
 
     def start(self) -> None:
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                             env=self._environ)
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environ
+            )
 
     def kill(self) -> None:
         """As `kill -9`."""
@@ -116,11 +119,15 @@ class Daemon(Program):
 class Collector(Program):
     """`dpipe-collector run` that sends to endpoints."""
 
-    def __init__(self, folder: Path, endpoints: list[str], tables: str, options: str = "", name: str = "collector") -> None:
+    def __init__(
+        self, folder: Path, endpoints: list[str], tables: str, options: str = "", name: str = "collector"
+    ) -> None:
         file = folder / f"{name}.toml"
         file.write_text(
             f'[collector]\ndata_dir = "{folder / name}"\nendpoints = {json.dumps(endpoints)}\nstatus = "127.0.0.1:0"\n'
-            f"{options}{tables}", encoding="utf-8")
+            f"{options}{tables}",
+            encoding="utf-8",
+        )
         super().__init__(folder, name, [sys.executable, "-m", "collector", "run", "-c", str(file)])
 
 

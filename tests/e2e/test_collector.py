@@ -133,7 +133,9 @@ def test_full_journal_recovers(tmp_path: Path, programs: list[Program]) -> None:
     """An output that cannot write fills the journal; senders wait; when it can again, everything is delivered once."""
     block = tmp_path / "out"
     block.write_text("a file where the folder should be")
-    daemon = Daemon(tmp_path, out(tmp_path) + "[output.retry]\nmax_secs = 0.5\n", journal='[journal]\nmax_bytes = "1MiB"\n')
+    daemon = Daemon(
+        tmp_path, out(tmp_path) + "[output.retry]\nmax_secs = 0.5\n", journal='[journal]\nmax_bytes = "1MiB"\n'
+    )
     log = tmp_path / "logs" / "a.log"
     chance = random.Random(1)
     log.parent.mkdir()
@@ -164,7 +166,9 @@ def test_failover(tmp_path: Path, programs: list[Program]) -> None:
 def test_chain_with_the_centre_restarted(tmp_path: Path, programs: list[Program]) -> None:
     (tmp_path / "edge").mkdir()
     centre = Daemon(tmp_path, out(tmp_path))
-    edge = Daemon(tmp_path / "edge", f'[[output]]\ntype = "dpipe"\nendpoints = ["{centre.url}"]\n[output.retry]\nmax_secs = 1\n')
+    edge = Daemon(
+        tmp_path / "edge", f'[[output]]\ntype = "dpipe"\nendpoints = ["{centre.url}"]\n[output.retry]\nmax_secs = 1\n'
+    )
     log = tmp_path / "logs" / "a.log"
     append(log, lines(0, 1000))
     started(programs, centre, edge, Collector(tmp_path, [edge.url], tail(tmp_path)))
@@ -197,8 +201,20 @@ def test_multiline_long_lines_and_bad_bytes(tmp_path: Path, programs: list[Progr
 def test_send_from_standard_input(tmp_path: Path, programs: list[Program]) -> None:
     daemon = Daemon(tmp_path, out(tmp_path))
     started(programs, daemon)
-    command = [sys.executable, "-m", "collector", "send", "--endpoint", daemon.url, "--project", "rs", "--ident", "app",
-               "--codec", "raw"]
+    command = [
+        sys.executable,
+        "-m",
+        "collector",
+        "send",
+        "--endpoint",
+        daemon.url,
+        "--project",
+        "rs",
+        "--ident",
+        "app",
+        "--codec",
+        "raw",
+    ]
     subprocess.run(command, input=lines(0, 1000).encode(), check=True, timeout=60)
     arrived(tmp_path, 1000)
     assert numbers(tmp_path) == list(range(1000))
@@ -208,7 +224,7 @@ def test_second_collector_on_one_folder(tmp_path: Path, programs: list[Program])
     endpoint = f"http://127.0.0.1:{free_port()}"
     first = Collector(tmp_path, [endpoint], tail(tmp_path))
     started(programs, first)
-    wait_until(lambda: (tmp_path / "collector" / "lock").exists(), "the first has its folder")
+    wait_until((tmp_path / "collector" / "lock").exists, "the first has its folder")
     second = Program(tmp_path, "second", first._command)
     started(programs, second)
     wait_until(lambda: second.status is not None, "the second ends")

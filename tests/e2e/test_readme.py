@@ -31,10 +31,17 @@ SERVICES = ("dpiped run", "dpipe-collector run", "syslog-ng", "rsyslogd")
 QUESTIONS = ("cat", "curl", "ls", "tail")
 """Commands that may be asked again until the answer is there; of curl only reading."""
 WRAPPERS = {
-    "syslog-ng": ("DPIPE_SYSLOG_NG_ROOT", "usr/lib/syslog-ng", '{root}/usr/sbin/syslog-ng --no-caps -R $PWD/persist$$ '
-                  '-c $PWD/ctl$$ -p $PWD/pid$$ --module-path=$(echo {root}/usr/lib/syslog-ng/3.*) "$@"'),
-    "rsyslogd": ("DPIPE_RSYSLOG_ROOT", "usr/lib/rsyslog",
-                 '{root}/usr/sbin/rsyslogd -iNONE -M {root}/usr/lib/$(uname -m)-linux-gnu/rsyslog "$@"'),
+    "syslog-ng": (
+        "DPIPE_SYSLOG_NG_ROOT",
+        "usr/lib/syslog-ng",
+        "{root}/usr/sbin/syslog-ng --no-caps -R $PWD/persist$$ "
+        '-c $PWD/ctl$$ -p $PWD/pid$$ --module-path=$(echo {root}/usr/lib/syslog-ng/3.*) "$@"',
+    ),
+    "rsyslogd": (
+        "DPIPE_RSYSLOG_ROOT",
+        "usr/lib/rsyslog",
+        '{root}/usr/sbin/rsyslogd -iNONE -M {root}/usr/lib/$(uname -m)-linux-gnu/rsyslog "$@"',
+    ),
 }
 
 
@@ -58,10 +65,16 @@ class Reader:
         for name, (variable, libraries, command) in WRAPPERS.items():
             root = os.environ.get(variable)
             if root and not shutil.which(name):
-                library_path = ":".join(f"{root}/{part}" for part in (
-                    f"usr/lib/{os.uname().machine}-linux-gnu", f"lib/{os.uname().machine}-linux-gnu", libraries))
+                library_path = ":".join(
+                    f"{root}/{part}"
+                    for part in (
+                        f"usr/lib/{os.uname().machine}-linux-gnu",
+                        f"lib/{os.uname().machine}-linux-gnu",
+                        libraries,
+                    )
+                )
                 wrapper = bin_folder / name
-                wrapper.write_text(f'#!/bin/sh\nLD_LIBRARY_PATH={library_path} exec {command.format(root=root)}\n')
+                wrapper.write_text(f"#!/bin/sh\nLD_LIBRARY_PATH={library_path} exec {command.format(root=root)}\n")
                 wrapper.chmod(0o755)
 
     def knows(self, program: str) -> bool:
@@ -93,9 +106,15 @@ class Reader:
     def _serve(self, command: str, block: Block) -> None:
         log = self.folder / f".log{len(self._services)}"
         with log.open("wb") as output:
-            process = subprocess.Popen(["bash", "-c", f"exec {self.translate(command)}"], cwd=self.folder,
-                                       env=self.environ, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                                       start_new_session=True)
+            process = subprocess.Popen(
+                ["bash", "-c", f"exec {self.translate(command)}"],
+                cwd=self.folder,
+                env=self.environ,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
         self._services.append((command, process))
         deadline = time.monotonic() + WAIT_SECS
         while not self._is_up(command, log):
@@ -117,21 +136,32 @@ class Reader:
         assert done.returncode == 0, f"{block.place}: {command}\nstatus {done.returncode}\n{done.stdout}{done.stderr}"
 
     def _do(self, script: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(["bash", "-c", self.translate(script)], cwd=self.folder, env=self.environ, text=True,
-                              stdin=subprocess.DEVNULL, capture_output=True, timeout=WAIT_SECS * 2, check=False)
+        return subprocess.run(
+            ["bash", "-c", self.translate(script)],
+            cwd=self.folder,
+            env=self.environ,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=WAIT_SECS * 2,
+            check=False,
+        )
 
     def _compare(self, block: Block, expected: Block) -> None:
         lines = [re.escape(line).replace(r"\.\.", ".*") for line in self.translate(expected.text).splitlines()]
         pattern = re.compile(r"\n".join(lines) + r"\n?")
-        again = all(command.startswith(QUESTIONS) and " -d" not in command and " --data" not in command
-                    for command in _commands(block.text))
+        again = all(
+            command.startswith(QUESTIONS) and " -d" not in command and " --data" not in command
+            for command in _commands(block.text)
+        )
         deadline = time.monotonic() + (WAIT_SECS if again else 0)
         while True:
             done = self._do(block.text)
             if pattern.fullmatch(done.stdout):
                 return
             assert time.monotonic() < deadline, (
-                f"{expected.place}: the page shows\n{expected.text}\nand it printed\n{done.stdout}\n{done.stderr}")
+                f"{expected.place}: the page shows\n{expected.text}\nand it printed\n{done.stdout}\n{done.stderr}"
+            )
             time.sleep(0.2)
 
     def close(self) -> None:

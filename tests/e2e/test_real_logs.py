@@ -1,4 +1,6 @@
-"""Real logs and generated ones with known answers, from the folder that DPIPE_TEST_DATA names, through real processes."""
+"""Real logs and generated ones with known answers, from the folder that DPIPE_TEST_DATA names, through real
+processes.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,15 @@ pytestmark = [
     pytest.mark.timeout(150),
 ]
 START = 1_389_225_600
-LOGHUB = {"Apache": "apache_error", "HDFS": "hdfs", "Linux": "linux_syslog", "OpenSSH": "openssh", "Hadoop": "",
-          "OpenStack": "", "Zookeeper": ""}
+LOGHUB = {
+    "Apache": "apache_error",
+    "HDFS": "hdfs",
+    "Linux": "linux_syslog",
+    "OpenSSH": "openssh",
+    "Hadoop": "",
+    "OpenStack": "",
+    "Zookeeper": "",
+}
 
 
 def out(folder: Path) -> str:
@@ -31,14 +40,46 @@ def out(folder: Path) -> str:
 def generate(folder: Path, *arguments: str, amount: int = 20_000) -> tuple[Path, dict[str, Any]]:
     """(log file, truth)."""
     log, truth = folder / "game.txt", folder / "truth.json"
-    subprocess.run([sys.executable, str(DATA / "gen_game_logs.py"), "--events", str(amount), "--seed", "7", "--out", str(log),
-                    "--truth", str(truth), *arguments], check=True, timeout=60)
+    subprocess.run(
+        [
+            sys.executable,
+            str(DATA / "gen_game_logs.py"),
+            "--events",
+            str(amount),
+            "--seed",
+            "7",
+            "--out",
+            str(log),
+            "--truth",
+            str(truth),
+            *arguments,
+        ],
+        check=True,
+        timeout=60,
+    )
     return log, json.loads(truth.read_text("utf-8"))
 
 
 def send(daemon: Daemon, file: Path, codec: str) -> None:
-    subprocess.run([sys.executable, "-m", "collector", "send", "--endpoint", daemon.url, "--project", "rs", "--ident", "game",
-                    "--codec", codec, str(file)], check=True, timeout=90)
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "collector",
+            "send",
+            "--endpoint",
+            daemon.url,
+            "--project",
+            "rs",
+            "--ident",
+            "game",
+            "--codec",
+            codec,
+            str(file),
+        ],
+        check=True,
+        timeout=90,
+    )
 
 
 def delivered(daemon: Daemon) -> bool:
@@ -73,23 +114,29 @@ def test_other_forms_lose_nothing(tmp_path: Path, programs: list[Program], form:
     events = events_in(tmp_path / "out")
     assert len(events) == truth["total"]["count"]
     if form == "json":
-        assert Counter(event["_area"] for event in events) == {area: found["count"] for area, found in truth["area"].items()}
+        assert Counter(event["_area"] for event in events) == {
+            area: found["count"] for area, found in truth["area"].items()
+        }
     else:
         assert {event["appname"] for event in events} == {"als"}
 
 
 def test_counts_per_minute(tmp_path: Path, programs: list[Program]) -> None:
     log, truth = generate(tmp_path, "--span", "1800", amount=30_000)
-    count = ('[[filter]]\ntype = "aggregate"\nname = "minutes"\nident = "stats"\nwindow_secs = 60\nmetrics = { n = { op = '
-             '"count" } }\nmatch = ["game.**"]\nmax_ahead_secs = 1e10\nlateness_secs = 900\nidle_secs = 2\n')
+    count = (
+        '[[filter]]\ntype = "aggregate"\nname = "minutes"\nident = "stats"\nwindow_secs = 60\nmetrics = { n = { op = '
+        '"count" } }\nmatch = ["game.**"]\nmax_ahead_secs = 1e10\nlateness_secs = 900\nidle_secs = 2\n'
+    )
     answers = f'[[output]]\ntype = "file"\nname = "answers"\nmatch = ["stats"]\npath = "{tmp_path}/answers/a.ndjson"\n'
     daemon = Daemon(tmp_path, count + answers + out(tmp_path))
     programs.append(daemon)
     daemon.start()
     send(daemon, log, "als")
     expected = {int(minute): number for minute, number in truth["total"]["per_minute"].items()}
-    wait_until(lambda: sum(event["n"] for event in events_in(tmp_path / "answers")) >= sum(expected.values()),
-               "all windows close")
+    wait_until(
+        lambda: sum(event["n"] for event in events_in(tmp_path / "answers")) >= sum(expected.values()),
+        "all windows close",
+    )
     assert {event["window_start"] // 60_000: event["n"] for event in events_in(tmp_path / "answers")} == expected
 
 
@@ -99,7 +146,8 @@ def test_loghub(tmp_path: Path, programs: list[Program], way: str) -> None:
     tables = "".join(
         f'[[input]]\ntype = "tail"\nname = "{name}"\npaths = ["{DATA}/loghub/{name}_2k.log"]\nread_from = "start"\n'
         f'follow = false\nproject = "rs"\nident = "log.{name}"\n{codec_line(preset, way)}'
-        for name, preset in LOGHUB.items())
+        for name, preset in LOGHUB.items()
+    )
     daemon = Daemon(tmp_path, out(tmp_path) + (tables if way == "tail" else ""))
     programs.append(daemon)
     daemon.start()

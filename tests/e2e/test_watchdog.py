@@ -12,7 +12,7 @@ import pytest
 
 from .conftest import Daemon, Program, events_in, wait_until
 
-PLUGIN = '''
+PLUGIN = """
 from dpiped.api import Filter, PluginConfig, register
 
 class SpinConfig(PluginConfig):
@@ -24,7 +24,7 @@ class Spin(Filter[SpinConfig]):
         while b"spin" in pack.body:
             pass
         return ()
-'''
+"""
 pytestmark = pytest.mark.timeout(150)
 
 

@@ -47,10 +47,16 @@ async def test_a_repeated_batch_is_known(tmp_path: Path) -> None:
 
 async def test_windows_survive_a_restart(tmp_path: Path) -> None:
     out = tmp_path / "stats.ndjson"
-    config = PROJECT + HTTP + (
-        '[[filter]]\ntype = "aggregate"\nname = "traffic"\nident = "stats.traffic"\nwindow_secs = 60\ngroup_by = ["area"]\n'
-        '[filter.metrics]\nhits = { op = "count" }\n'
-    ) + file_output(out, '"stats.**"')
+    config = (
+        PROJECT
+        + HTTP
+        + (
+            '[[filter]]\ntype = "aggregate"\nname = "traffic"\nident = "stats.traffic"\n'
+            'window_secs = 60\ngroup_by = ["area"]\n'
+            '[filter.metrics]\nhits = { op = "count" }\n'
+        )
+        + file_output(out, '"stats.**"')
+    )
     at = 1_700_000_040_000  # a multiple of 60 s
     for turn in range(2):
         async with running(config, tmp_path) as engine:
@@ -60,7 +66,13 @@ async def test_windows_survive_a_restart(tmp_path: Path) -> None:
         assert (await post(engine, "rs/app", b'{"@timestamp":%d,"area":"fr"}\n' % (at + 65_000)))[0] == 200
         await until(lambda: len(events_in(out)) == 2)
     stats = {event["area"]: event for event in events_in(out)}
-    assert stats["us"] == {"@timestamp": at + 60_000, "window_start": at, "window_end": at + 60_000, "area": "us", "hits": 4}
+    assert stats["us"] == {
+        "@timestamp": at + 60_000,
+        "window_start": at,
+        "window_end": at + 60_000,
+        "area": "us",
+        "hits": 4,
+    }
     assert stats["de"]["hits"] == 2
 
 
@@ -76,10 +88,15 @@ async def test_daemons_chain(tmp_path: Path) -> None:
 
 
 async def test_relabel_by_rules(tmp_path: Path) -> None:
-    config = PROJECT + HTTP + (
-        '[[filter]]\ntype = "relabel"\nident = "rest"\nunmatched = "pass"\n'
-        'rules = [{ where = "n >= 8", ident = "big", add = { size = "big" }, drop = ["n"] }]\n'
-    ) + file_output(tmp_path / "{ident}.ndjson", '"big", "rest"')
+    config = (
+        PROJECT
+        + HTTP
+        + (
+            '[[filter]]\ntype = "relabel"\nident = "rest"\nunmatched = "pass"\n'
+            'rules = [{ where = "n >= 8", ident = "big", add = { size = "big" }, drop = ["n"] }]\n'
+        )
+        + file_output(tmp_path / "{ident}.ndjson", '"big", "rest"')
+    )
     async with running(config, tmp_path) as engine:
         assert (await post(engine, "rs/app", lines(0, 10)))[0] == 200
     assert events_in(tmp_path / "big.ndjson") == [{"@timestamp": 1_700_000_000_000 + n, "size": "big"} for n in (8, 9)]
@@ -93,19 +110,28 @@ async def test_idle_pools_are_empty(tmp_path: Path) -> None:
 
 
 async def test_an_output_may_skip_what_is_too_far_behind(tmp_path: Path) -> None:
-    """The dead output loses the oldest packs, counted; the journal does not fill up; the healthy one gets everything."""
+    """The dead output loses the oldest packs, counted; the journal does not fill up; the healthy one gets all."""
     block = tmp_path / "dead"
     block.write_text("a file where a folder should be")
     dead = file_output(block / "x.ndjson", name="dead") + 'when_behind = "skip"\nmax_behind_bytes = "1MiB"\n'
-    config = '[journal]\nmax_bytes = "4MiB"\n' + PROJECT + HTTP + dead + "[output.retry]\nmax_secs = 0.2\n" + \
-        file_output(tmp_path / "out.ndjson")
+    config = (
+        '[journal]\nmax_bytes = "4MiB"\n'
+        + PROJECT
+        + HTTP
+        + dead
+        + "[output.retry]\nmax_secs = 0.2\n"
+        + file_output(tmp_path / "out.ndjson")
+    )
     async with running(config, tmp_path) as engine:
         sent = 0
         dropped = engine.telemetry.metrics.dropped.labels("dead", "behind")
         while dropped._value.get() == 0:
             noise = os.urandom(40_000).hex()
-            status, _ = await post(engine, "rs/app", b"".join(b'{"n":%d,"noise":"%s"}\n' % (n, noise.encode())
-                                                              for n in range(sent, sent + 4)))
+            status, _ = await post(
+                engine,
+                "rs/app",
+                b"".join(b'{"n":%d,"noise":"%s"}\n' % (n, noise.encode()) for n in range(sent, sent + 4)),
+            )
             sent += 4 if status == 200 else 0
         block.unlink()
         await until(lambda: bool(events_in(block / "x.ndjson")))

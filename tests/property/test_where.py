@@ -48,7 +48,10 @@ def equal(a: Any, b: Any) -> bool:
 
 
 ORDER: dict[str, Callable[[Any, Any], bool]] = {
-    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
 }
 
 
@@ -64,7 +67,11 @@ def computed(sign: str, a: Any, b: Any) -> Any:
     if kind(a) != "number" or kind(b) != "number" or (sign in "/%" and b == 0):
         return ABSENT
     signs: dict[str, Callable[[Any, Any], Any]] = {
-        "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "%": operator.mod,
+        "+": operator.add,
+        "-": operator.sub,
+        "*": operator.mul,
+        "/": operator.truediv,
+        "%": operator.mod,
     }
     return signs[sign](a, b)
 

@@ -142,7 +142,7 @@ def test_plugins(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_describe_and_create(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["describe", "store"]) == 0
-    assert "  path  (text; default \"x\")" in capsys.readouterr().out
+    assert '  path  (text; default "x")' in capsys.readouterr().out
     assert main(["create", "output/store"]) == 0
     path = tmp_path / "s.toml"
     path.write_text(capsys.readouterr().out)
@@ -165,8 +165,9 @@ def test_a_plugin_that_is_not_there(text: str, line: str, capsys: pytest.Capture
 def test_create_writes_all_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["create", "--write-all", str(tmp_path)]) == 0
     written = capsys.readouterr().out.split()
-    assert written == [str(tmp_path / name) for name in
-                       ("etc/dpiped.toml", "docs/plugins.md", "etc/samples/output-store.toml")]
+    assert written == [
+        str(tmp_path / name) for name in ("etc/dpiped.toml", "docs/plugins.md", "etc/samples/output-store.toml")
+    ]
     assert main(["check", written[2]]) == 0
     assert main(["create"]) == 2
 

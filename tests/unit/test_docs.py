@@ -29,11 +29,30 @@ from tests.docs.markdown import PAGES, ROOT, Block, all_blocks, anchors, blocks,
 
 ENVIRON = {"DPIPE_TOKEN": "geheim-5", "DPIPE_ADMIN_TOKEN": "geheim-6"}
 FRAGMENT_OF = '[[input]]\ntype = "http"\n'
-SHOWN_ONLY = ("git", "python3", ". .venv", "./dev", ".ci/run", "sudo", "/opt/dpipe/bin/dpiped check",
-              "echo", "{", "#", "[", "redact =")
+SHOWN_ONLY = (
+    "git",
+    "python3",
+    ". .venv",
+    "./dev",
+    ".ci/run",
+    "sudo",
+    "/opt/dpipe/bin/dpiped check",
+    "echo",
+    "{",
+    "#",
+    "[",
+    "redact =",
+)
 """What a block of kind `console` may begin its lines with: what installs, needs root or runs for long."""
-OTHER_WORDS = {"topic": "ident", "sink": "output", "message bus": "journal", "consumer offset": "cursor",
-               "routing key": "ident", "savepoint": "snapshot", "tenant id": "project"}
+OTHER_WORDS = {
+    "topic": "ident",
+    "sink": "output",
+    "message bus": "journal",
+    "consumer offset": "cursor",
+    "routing key": "ident",
+    "savepoint": "snapshot",
+    "tenant id": "project",
+}
 THEIRS = re.compile(r"Vector|Kafka|Logstash|their ")
 
 
@@ -182,10 +201,18 @@ def test_keys_without_effect_are_named() -> None:
     """A key that no code reads is told apart on the page, and only such a key."""
     models = (EngineConfig, JournalConfig, ProjectConfig, OutputOptions)
     keys = {name for model in models for name in model.model_fields}
-    sources = [path for folder in ("dpiped", "plugins") for path in (ROOT / folder).rglob("*.py")
-               if path.name not in ("schema.py", "load.py")]
-    read = {node.attr for path in sources for node in ast.walk(ast.parse(path.read_text("utf-8")))
-            if isinstance(node, ast.Attribute)}
+    sources = [
+        path
+        for folder in ("dpiped", "plugins")
+        for path in (ROOT / folder).rglob("*.py")
+        if path.name not in ("schema.py", "load.py")
+    ]
+    read = {
+        node.attr
+        for path in sources
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Attribute)
+    }
     section = text_of("docs/config.md").partition("## Accepted without effect")[2]
     assert set(re.findall(r"`(\w+)`", section)) == keys - read
 
@@ -193,8 +220,11 @@ def test_keys_without_effect_are_named() -> None:
 # ---- true ----------------------------------------------------------------------------------------------------------
 def test_every_message_of_the_troubleshooting_table_exists() -> None:
     table = text_of("docs/operations.md").partition("## Troubleshooting")[2]
-    sources = "".join(path.read_text("utf-8") for folder in ("dpiped", "plugins", "collector")
-                      for path in (ROOT / folder).rglob("*.py"))
+    sources = "".join(
+        path.read_text("utf-8")
+        for folder in ("dpiped", "plugins", "collector")
+        for path in (ROOT / folder).rglob("*.py")
+    )
     joined = re.sub(r'"\s*\n\s*f?"', "", sources)
     for message in re.findall(r"^\| `([^`]+)`", table, re.MULTILINE):
         system = os.strerror(98).lower()

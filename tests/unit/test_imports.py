@@ -13,10 +13,25 @@ import pytest
 from dpiped import api
 
 ROOT = Path(__file__).resolve().parents[2]
-COLLECTOR_MAY_USE = ("dpiped.batch", "dpiped.codecs", "dpiped.compression", "dpiped.config", "dpiped.errors",
-                     "dpiped.journal", "dpiped.lock", "dpiped.pack", "dpiped.sources", "dpiped.telemetry")
-ONE_HOME = {"plyvel": "dpiped/leveldb.py", "re2": "dpiped", "prometheus_client": "dpiped/telemetry",
-            "psutil": "dpiped/web", "uvloop": ("dpiped/daemon.py", "collector/cli.py")}
+COLLECTOR_MAY_USE = (
+    "dpiped.batch",
+    "dpiped.codecs",
+    "dpiped.compression",
+    "dpiped.config",
+    "dpiped.errors",
+    "dpiped.journal",
+    "dpiped.lock",
+    "dpiped.pack",
+    "dpiped.sources",
+    "dpiped.telemetry",
+)
+ONE_HOME = {
+    "plyvel": "dpiped/leveldb.py",
+    "re2": "dpiped",
+    "prometheus_client": "dpiped/telemetry",
+    "psutil": "dpiped/web",
+    "uvloop": ("dpiped/daemon.py", "collector/cli.py"),
+}
 """Libraries that could be exchanged, and where all access to them is."""
 
 
@@ -32,8 +47,12 @@ def imports_of(path: Path) -> Iterator[str]:
 
 def imports_in(*folders: str) -> list[tuple[str, str]]:
     """(file, module) of everything below the folders."""
-    return [(str(path.relative_to(ROOT)), module)
-            for folder in folders for path in sorted((ROOT / folder).rglob("*.py")) for module in imports_of(path)]
+    return [
+        (str(path.relative_to(ROOT)), module)
+        for folder in folders
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for module in imports_of(path)
+    ]
 
 
 def within(module: str, *packages: str) -> bool:
@@ -41,21 +60,30 @@ def within(module: str, *packages: str) -> bool:
 
 
 def test_plugins_import_only_the_api() -> None:
-    wrong = [(file, module) for file, module in imports_in("plugins")
-             if within(module, "dpiped", "collector", "plugins", "tests") and module != "dpiped.api"]
+    wrong = [
+        (file, module)
+        for file, module in imports_in("plugins")
+        if within(module, "dpiped", "collector", "plugins", "tests") and module != "dpiped.api"
+    ]
     assert wrong == []
 
 
 def test_dpiped_imports_no_plugin_by_name_and_nothing_of_the_collector() -> None:
-    wrong = [(file, module) for file, module in imports_in("dpiped")
-             if within(module, "collector", "tests")
-             or (within(module, "plugins") and (file, module) != ("dpiped/registry.py", "plugins"))]
+    wrong = [
+        (file, module)
+        for file, module in imports_in("dpiped")
+        if within(module, "collector", "tests")
+        or (within(module, "plugins") and (file, module) != ("dpiped/registry.py", "plugins"))
+    ]
     assert wrong == []
 
 
 def test_the_collector_imports_no_plugin_and_no_engine() -> None:
-    wrong = [(file, module) for file, module in imports_in("collector")
-             if within(module, "dpiped", "plugins", "tests") and not within(module, *COLLECTOR_MAY_USE)]
+    wrong = [
+        (file, module)
+        for file, module in imports_in("collector")
+        if within(module, "dpiped", "plugins", "tests") and not within(module, *COLLECTOR_MAY_USE)
+    ]
     assert wrong == []
 
 

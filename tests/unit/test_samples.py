@@ -30,8 +30,9 @@ def with_every_key(path: Path) -> str:
 
 
 def test_generated_files_are_current() -> None:
-    done = subprocess.run([sys.executable, "-m", "tests.docs", "--check"], cwd=ROOT, capture_output=True, text=True,
-                          check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.docs", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 

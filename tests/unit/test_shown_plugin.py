@@ -24,8 +24,15 @@ def shown_plugin() -> tuple[Block, str, str, str]:
 
 def run_shown(folder: Path, environ: dict[str, str], config: str, event: str) -> str:
     (folder / "redact.toml").write_text(f'[engine]\nadmin = "127.0.0.1:0"\n{config}', encoding="utf-8")
-    done = subprocess.run([sys.executable, "-m", "dpiped", "run", "-c", "redact.toml"], cwd=folder, env=environ,
-                          input=f"{event}\n", text=True, capture_output=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "dpiped", "run", "-c", "redact.toml"],
+        cwd=folder,
+        env=environ,
+        input=f"{event}\n",
+        text=True,
+        capture_output=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -40,15 +40,18 @@ def test_config_is_read(tmp_path):
     assert (config.inputs[0].name, config.inputs[0].codec) == ("tail", "raw")
 
 
-@pytest.mark.parametrize(("change", "complaint"), [
-    (("endpoints", "endpoint"), 'did you mean "endpoints"'),
-    (("paths", "pathes"), 'did you mean "paths"'),
-    (('"tail"', '"tial"'), 'did you mean "tail"'),
-    (("{logname}", "{name}"), "{stem}, {logname} or {dir}"),
-    (("^\\d", "(?=x)"), "pattern"),
-    (("http://127.0.0.1:9800", "127.0.0.1:9800"), "URL of a daemon"),
-    (("[collector]", "[colector]"), 'did you mean "collector"'),
-])
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (("endpoints", "endpoint"), 'did you mean "endpoints"'),
+        (("paths", "pathes"), 'did you mean "paths"'),
+        (('"tail"', '"tial"'), 'did you mean "tail"'),
+        (("{logname}", "{name}"), "{stem}, {logname} or {dir}"),
+        (("^\\d", "(?=x)"), "pattern"),
+        (("http://127.0.0.1:9800", "127.0.0.1:9800"), "URL of a daemon"),
+        (("[collector]", "[colector]"), 'did you mean "collector"'),
+    ],
+)
 def test_config_errors_name_place_and_remedy(tmp_path, change, complaint):
     path = tmp_path / "c.toml"
     path.write_text(GOOD.replace(*change))
@@ -81,7 +84,15 @@ async def test_send_command_ships_files(kit):
     kit.log.write_text("1\n2\n3")
     async with kit.Sink() as sink:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "collector.cli", "send", "--endpoint", sink.url, "--ident", "rs.{stem}", str(kit.log),
+            sys.executable,
+            "-m",
+            "collector.cli",
+            "send",
+            "--endpoint",
+            sink.url,
+            "--ident",
+            "rs.{stem}",
+            str(kit.log),
             stderr=subprocess.PIPE,
         )
         _, errors = await process.communicate()
@@ -96,7 +107,10 @@ async def test_confirm_answers_each_line_when_it_is_stored(kit):
     async with kit.Sink(503) as sink:
         settings = CollectorConfig(endpoints=(sink.url,), batch_secs=0.001)
         collector = Collector(
-            Config(settings, (source,)), Telemetry(), stored=False, pauses=lambda: Pauses(0.001, 0.005),
+            Config(settings, (source,)),
+            Telemetry(),
+            stored=False,
+            pauses=lambda: Pauses(0.001, 0.005),
             make_feeds=lambda checkpoint, host: [ConfirmFeed(source, checkpoint, host, reading, answers)],
         )
         task = asyncio.create_task(collector.run())
@@ -137,20 +151,38 @@ async def test_status_pages(kit):
         await task
 
 
-@pytest.mark.parametrize(("name", "word"), [
-    ("mongo_slow.0.log", "mongoSlow"), ("ffs.client.Error.11.log", "ffsClientError"),
-    ("check_click_20140101050105_1", "checkClick"), ("a.log", "a"), ("syslog", "syslog"), ("access.log.1", "access"),
-    ("access.log-20240101.gz", "access"), ("日本.log", "unnamed"), ("...", "unnamed"), ("", "unnamed"),
-])
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("mongo_slow.0.log", "mongoSlow"),
+        ("ffs.client.Error.11.log", "ffsClientError"),
+        ("check_click_20140101050105_1", "checkClick"),
+        ("a.log", "a"),
+        ("syslog", "syslog"),
+        ("access.log.1", "access"),
+        ("access.log-20240101.gz", "access"),
+        ("日本.log", "unnamed"),
+        ("...", "unnamed"),
+        ("", "unnamed"),
+    ],
+)
 def test_logname(name, word):
     assert logname(f"/var/log/{name}" if name else "") == word
     assert is_ident(ident_of("rs.{logname}.{dir}.{stem}", f"/var/log/{name}"))
 
 
-@pytest.mark.parametrize(("status", "verdict"), [
-    (200, Verdict.STORED), (302, Verdict.MISCONFIGURED), (409, Verdict.CONFLICT), (500, Verdict.UNANSWERED),
-    (502, Verdict.UNANSWERED), (503, Verdict.REFUSED), (418, Verdict.UNANSWERED),
-])
+@pytest.mark.parametrize(
+    ("status", "verdict"),
+    [
+        (200, Verdict.STORED),
+        (302, Verdict.MISCONFIGURED),
+        (409, Verdict.CONFLICT),
+        (500, Verdict.UNANSWERED),
+        (502, Verdict.UNANSWERED),
+        (503, Verdict.REFUSED),
+        (418, Verdict.UNANSWERED),
+    ],
+)
 def test_what_answers_mean(status, verdict):
     assert judge("http://x", status, "", b"").verdict is verdict
 

@@ -30,9 +30,20 @@ async def run_until(collector, condition):
     return await task
 
 
-@pytest.mark.parametrize("actions", [
-    (), (503, 503), (500,), (401,), ("drop",), ("lose",), ("lose", 503, "lose"), ("drop", 503), (429, "lose"),
-])
+@pytest.mark.parametrize(
+    "actions",
+    [
+        (),
+        (503, 503),
+        (500,),
+        (401,),
+        ("drop",),
+        ("lose",),
+        ("lose", 503, "lose"),
+        ("drop", 503),
+        (429, "lose"),
+    ],
+)
 async def test_each_line_arrives_once(kit, actions, monkeypatch):
     monkeypatch.setattr("collector.lane.SLOW_PAUSE_SECS", 0.01)
     lines = append(kit.log, 0, 1000)
@@ -196,8 +207,13 @@ async def test_any_accidents(kit, seed):
             task = asyncio.create_task(collector.run())
             sink.on_kill = lambda collector=collector, task=task: kit.kill(collector, task)
             wanted = len(sink.requests) + chance.randint(1, 4)
-            waiting = asyncio.create_task(sink.until(lambda wanted=wanted, all_lines=frozenset(lines): (
-                len(sink.requests) >= wanted or set(sink.lines) >= all_lines)))
+            waiting = asyncio.create_task(
+                sink.until(
+                    lambda wanted=wanted, all_lines=frozenset(lines): (
+                        len(sink.requests) >= wanted or set(sink.lines) >= all_lines
+                    )
+                )
+            )
             await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
             collector.stop()
             waiting.cancel()

@@ -16,8 +16,9 @@ from dpiped.telemetry import Telemetry
 
 
 def syslog_collector(folder, url, **options):
-    settings = CollectorConfig(endpoints=(url,), batch_secs=0.01, status="127.0.0.1:0", data_dir=str(folder / "data"),
-                               drain_timeout_secs=0.2)
+    settings = CollectorConfig(
+        endpoints=(url,), batch_secs=0.01, status="127.0.0.1:0", data_dir=str(folder / "data"), drain_timeout_secs=0.2
+    )
     source = SyslogInput(type="syslog", name="net", ident="rs.sys", listen="127.0.0.1:0", socket_mode="0600", **options)
     return Collector(Config(settings, (source,)), Telemetry(), pauses=lambda: Pauses(0.001, 0.005))
 
@@ -108,9 +109,13 @@ async def test_stdin_ends_the_collector_when_all_is_acknowledged(kit, stored):
         telemetry = Telemetry()
         spool = kit.folder / "data" / "spool" if stored else None
         collector = Collector(
-            Config(settings, (source,)), telemetry, stored=stored, pauses=lambda: Pauses(0.001, 0.005),
+            Config(settings, (source,)),
+            telemetry,
+            stored=stored,
+            pauses=lambda: Pauses(0.001, 0.005),
             make_feeds=lambda checkpoint, host: [
-                StdinFeed(source, spool, checkpoint, host, 1 << 20, telemetry, fd=reading)],
+                StdinFeed(source, spool, checkpoint, host, 1 << 20, telemetry, fd=reading)
+            ],
         )
         async with asyncio.timeout(10):
             assert await collector.run()

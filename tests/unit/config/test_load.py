@@ -12,7 +12,7 @@ from dpiped.config.schema import EngineConfig
 if TYPE_CHECKING:
     from conftest import Files
 
-GOOD = '''
+GOOD = """
 [[project]]
 name = "rs"
 [[input]]
@@ -27,7 +27,7 @@ name = "archive"
 path = "x"
 batch.max_bytes = "2MiB"
 retry = { attempts = 3 }
-'''
+"""
 
 
 def test_defaults_that_depend_on_other_keys(files: Files) -> None:
@@ -51,7 +51,7 @@ def test_without_a_project_there_is_one(files: Files) -> None:
 
 
 def test_a_typo_in_every_key_yields_every_one(files: Files) -> None:
-    problems = files.problems('''[engne]
+    problems = files.problems("""[engne]
 tick_sec = 1
 [[inpt]]
 typ = "well"
@@ -70,7 +70,7 @@ tpe = "store"
 pth = "x"
 retri.initial_sec = 5
 btch = { max_byts = 5 }
-''')
+""")
     assert problems == [
         '1: [engne] is not known; did you mean "engine"?',
         '2: [engine]: key "tick_sec" is not known; did you mean "tick_secs"?',

@@ -82,7 +82,7 @@ def test_toml(name: str, value: object, expected: str | None) -> None:
     tomllib.loads(f"x = {text}")
 
 
-GRAPH = '''
+GRAPH = """
 [[input]]
 type = "well"
 ident = "a.b"
@@ -94,13 +94,16 @@ type = "store"
 name = "archive"
 match = ["sum"]
 path = "x"
-'''
+"""
 
 
 def test_drawings(files: Files) -> None:
     config = files.load(GRAPH)
     assert draw_text(config).splitlines() == [
-        "input  well (well)", "       -> sum  [a.b]", "filter sum (sum)", "       -> archive  [sum]",
+        "input  well (well)",
+        "       -> sum  [a.b]",
+        "filter sum (sum)",
+        "       -> archive  [sum]",
         "output archive (store)",
     ]
     assert '  n0 -->|"a.b"| n1' in draw_mermaid(config)

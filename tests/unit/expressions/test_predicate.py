@@ -90,7 +90,11 @@ def view_of(events: list[dict[str, object]], text: str, **head: str) -> tuple[Pa
 
 def test_fields_are_what_it_reads() -> None:
     assert compile_where("a.b == 1 and not exists(c) or len(`d e`) in [1] or -f > g % 2").fields == {
-        "a.b", "c", "d e", "f", "g",
+        "a.b",
+        "c",
+        "d e",
+        "f",
+        "g",
     }
     assert compile_where("1 == 1").fields == frozenset()
 

@@ -323,10 +323,19 @@ def test_positions_are_one_text_small_and_large(tmp_path, amount):
     assert again.next_id == tail.positions.next_id
 
 
-@pytest.mark.parametrize(("name", "stem"), [
-    ("app.log", "app.log"), ("app.log.1", "app.log"), ("app.log.2.gz", "app.log"), ("app.log-20240101", "app.log"),
-    ("app-2024-01-01.log", "app.log"), ("app.1.log", "app.log"), ("app-2014-05-05T22-13-22.000.log", "app.log"),
-    ("syslog.old", "syslog"), ("v2.log", "v2.log"),
-])
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        ("app.log", "app.log"),
+        ("app.log.1", "app.log"),
+        ("app.log.2.gz", "app.log"),
+        ("app.log-20240101", "app.log"),
+        ("app-2024-01-01.log", "app.log"),
+        ("app.1.log", "app.log"),
+        ("app-2014-05-05T22-13-22.000.log", "app.log"),
+        ("syslog.old", "syslog"),
+        ("v2.log", "v2.log"),
+    ],
+)
 def test_names_that_rotation_makes(name, stem):
     assert rotation_stem(f"/var/log/{name}") == stem
