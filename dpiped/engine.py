@@ -25,7 +25,7 @@ from dpiped.journal.base import Storage
 from dpiped.journal.disk import DiskStorage, segment_bytes_for
 from dpiped.journal.journal import Journal
 from dpiped.journal.memory import MemoryStorage
-from dpiped.journal.state import Database, MemoryDatabase, State
+from dpiped.journal.state import PositionsDatabase, State
 from dpiped.leveldb import LevelDb
 from dpiped.lock import DataDir
 from dpiped.output_runner import OutputRunner
@@ -85,7 +85,8 @@ class Engine:
     async def _open(self, opened: AsyncExitStack) -> None:
         """What `opened` is told is closed in the reverse order, also when something further on fails."""
         folder = self._data_dir.path
-        state = State(await asyncio.to_thread(LevelDb, folder / "state") if self.durable else _memory_database())
+        disk = await asyncio.to_thread(LevelDb, folder / "state")
+        state = State(disk if self.durable else PositionsDatabase(disk))
         opened.push_async_callback(state.close)
         await asyncio.to_thread(state.open)
         letters = DeadLetters(await asyncio.to_thread(LevelDb, folder / "deadletter"), self.telemetry)
@@ -158,9 +159,10 @@ class Engine:
     async def _work(self) -> None:
         """Runs everything under one TaskGroup, so that no task is left alone."""
         inputs_done = asyncio.Event()
+        janitor = Janitor(self.around, self.runners)
         async with asyncio.TaskGroup() as group:
             services = [
-                group.create_task(Janitor(self.around, self.runners).run(), name="janitor"),
+                group.create_task(janitor.run(), name="janitor"),
                 group.create_task(SelfReport(self.journal, self.telemetry).run(), name="self report"),
                 group.create_task(self._watch_writer(), name="writer watch"),
             ]
@@ -177,6 +179,7 @@ class Engine:
             await self._drain(None if batch_mode else self.config.engine.drain_timeout_secs, finish=batch_mode)
             for task in (*services, stop, ended):
                 task.cancel()
+        await janitor.save_positions()
 
     async def _run_inputs(self, done: asyncio.Event) -> None:
         for runner in self.inputs:
@@ -247,6 +250,3 @@ class Engine:
         """Every input and runner, for `/admin/stat` and the dump of USR1."""
         return [*(runner.report() for runner in self.inputs), *(runner.report() for runner in self.runners)]
 
-
-def _memory_database() -> Database:
-    return MemoryDatabase()

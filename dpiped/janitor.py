@@ -38,6 +38,7 @@ class Janitor:
                 self._around.telemetry.say(
                     "room of the journal cannot be given back", level=logging.ERROR, detail=exc.strerror or str(exc)
                 )
+            await self.save_positions()
             self._measure()
             self._report_idle_packs()
 
@@ -46,6 +47,18 @@ class Janitor:
         journal = self._around.journal
         async with self._freeing:
             await journal.free(self._wanted(), self._below())
+
+    async def save_positions(self) -> None:
+        """Memory journals: an input goes on from the last position that every runner has passed and made durable."""
+        journal = self._around.journal
+        cursors = [
+            runner.reader.cursor if runner.save_due_secs is None else runner.saved.cursor
+            for runner in self._runners
+            if not runner.options.disabled
+        ]
+        passed = journal.passed_positions(min(cursors, default=journal.next))
+        if passed:
+            await self._around.state.save_positions(passed)
 
     def _below(self) -> int:
         """Nothing from here on is freed: `keep_secs` and `keep_bytes`, for replays."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from dpiped.journal.record import Frame, Marks
 from dpiped.pack import Head, Route
@@ -40,6 +40,8 @@ class Backlog(NamedTuple):
 class Storage(ABC):
     """An append-only sequence of frames with rising offsets."""
 
+    durable: ClassVar[bool]
+    """Whether what was appended is there after a crash."""
     next: int = 0
     """The next offset."""
     used_bytes: int = 0

@@ -47,6 +47,8 @@ def segment_bytes_for(max_bytes: int) -> int:
 class DiskStorage(Storage):
     """Files are made 0640. One process writes (the caller holds the lock of data_dir); any number may read."""
 
+    durable = True
+
     def __init__(self, folder: Path, segment_bytes: int = SEGMENT_BYTES) -> None:
         self._folder = folder
         self._segment_bytes = segment_bytes

@@ -77,6 +77,8 @@ class Journal:
         self._disk_low = False
         self.failing = ""
         """Why the last write failed; empty when writing works."""
+        self._positions: deque[tuple[int, tuple[str, str]]] = deque()
+        """(offset, position) of packs that not all runners have passed; only where the storage is not durable."""
         self._writer = ThreadPoolExecutor(1, "journal-writer")
         self._reading = ThreadPoolExecutor(2, "journal-reader")
 
@@ -281,6 +283,8 @@ class Journal:
         packs, routes = [], []
         for draft, frame in zip(drafts, frames, strict=True):
             learn(self.marks, frame.head)
+            if frame.head.position is not None and not self.storage.durable:
+                self._positions.append((frame.head.offset, frame.head.position))
             pack = self.pool.take(frame.head, frame.body, draft.body, CACHE_HOLDER)
             if draft.projection is not None and draft.events is not None:
                 pack.remember(draft.projection, draft.events)
@@ -297,6 +301,14 @@ class Journal:
         """Like Storage.read, in a thread."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._reading, self.storage.read, offset, wanted, most_bytes)
+
+    def passed_positions(self, low: int) -> dict[str, str]:
+        """The last position of each input below `low`, told once. For memory journals: there inputs go on from it."""
+        passed: dict[str, str] = {}
+        while self._positions and self._positions[0][0] < low:
+            name, place = self._positions.popleft()[1]
+            passed[name] = place
+        return passed
 
     def trim(self) -> None:
         """Lets the window go of what every reader has passed."""

@@ -14,6 +14,8 @@ from dpiped.pack import Route
 class MemoryStorage(Storage):
     """A list of frames; freed from its old end."""
 
+    durable = False
+
     def __init__(self, first: int = 0) -> None:
         self.next = first
         self._frames: list[Frame] = []

@@ -66,7 +66,7 @@ class Database(Protocol):
 
 
 class MemoryDatabase:
-    """For engines without a data_dir."""
+    """Keeps nothing over a stop."""
 
     def __init__(self) -> None:
         self._items: dict[bytes, bytes] = {}
@@ -86,6 +86,28 @@ class MemoryDatabase:
 
     def close(self) -> None:
         self._items.clear()
+
+
+class PositionsDatabase(MemoryDatabase):
+    """For memory journals: positions of inputs are on disk, and nothing else, since offsets mean nothing after a stop."""
+
+    def __init__(self, disk: Database) -> None:
+        super().__init__()
+        self._disk = disk
+
+    def get(self, key: bytes) -> bytes | None:
+        return self._disk.get(key) if key.startswith(b"p\0") else super().get(key)
+
+    def write(self, items: Items, *, sync: bool) -> None:
+        items = list(items)
+        places = [item for item in items if item[0].startswith(b"p\0")]
+        if places:
+            self._disk.write(places, sync=sync)
+        super().write([item for item in items if not item[0].startswith(b"p\0")], sync=sync)
+
+    def close(self) -> None:
+        super().close()
+        self._disk.close()
 
 
 class State:

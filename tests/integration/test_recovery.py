@@ -225,3 +225,20 @@ def test_configs_that_are_none_exit_2(tmp_path: Path, kind: str) -> None:
         assert done.returncode == 2
         assert "Traceback" not in done.stderr
         assert str(path) in done.stdout + done.stderr
+
+
+async def test_a_memory_journal_goes_on_from_what_all_runners_have_passed(tmp_path: Path) -> None:
+    log = tmp_path / "in.log"
+    log.write_text("".join(f"line {n}\n" for n in range(100)))
+    config = (
+        '[journal]\ntype = "memory"\n[[project]]\nname = "rs"\n'
+        f'[[input]]\ntype = "tail"\npaths = ["{log}"]\nread_from = "start"\nident = "app"\n'
+        f'[[output]]\ntype = "file"\npath = "{tmp_path}/out.ndjson"\n'
+    )
+    for turn in range(3):
+        async with running(config, tmp_path):
+            await until(lambda: len(events_in(tmp_path / "out.ndjson")) >= 100 + turn)
+        with log.open("a") as handle:
+            handle.write(f"line {100 + turn}\n")
+    messages = [event["message"] for event in events_in(tmp_path / "out.ndjson")]
+    assert messages == [f"line {n}" for n in range(102)]
