@@ -16,6 +16,7 @@ from dpiped.config.schema import DaemonConfig
 from dpiped.engine import Engine
 from dpiped.errors import ConfigError, DpipeError, LockedError
 from dpiped.memory import keep_memory, settle_garbage
+from dpiped.reload import reload_file
 from dpiped.telemetry import Telemetry
 from dpiped.watchdog import Watchdog
 
@@ -29,7 +30,7 @@ def run_daemon(config: DaemonConfig, config_path: Path) -> int:
     telemetry = Telemetry()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(config, telemetry))
+            runner.run(_run(config, config_path, telemetry))
     except (DpipeError, OSError, ExceptionGroup) as exc:
         cause = _leaf(exc)
         if not isinstance(cause, DpipeError | OSError):
@@ -46,23 +47,51 @@ def _leaf(exc: BaseException) -> BaseException:
     return exc
 
 
-async def _run(config: DaemonConfig, telemetry: Telemetry) -> None:
-    engine = Engine(config, telemetry)
-    loop = asyncio.get_running_loop()
+class _Signals:
+    """What signals do to an engine: TERM and INT stop, HUP reloads, USR1 dumps."""
 
-    def stop() -> None:
-        if engine.stopping.is_set():
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._tasks: set[asyncio.Task[None]] = set()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        loop.add_signal_handler(signal.SIGHUP, self._hup)
+        loop.add_signal_handler(signal.SIGUSR1, self._dump)
+
+    def _stop(self) -> None:
+        if self._engine.stopping.is_set():
             os._exit(FAILED)  # a second signal: at once, which is safe too
-        telemetry.say("stopping: inputs stop, outputs drain; a second signal stops at once")
-        engine.stop()
+        self._engine.telemetry.say("stopping: inputs stop, outputs drain; a second signal stops at once")
+        self._engine.stop()
 
-    def dump() -> None:
-        for line in engine.report():
-            telemetry.say("runner", plugin=str(line.get("name", "")), detail=msgspec.json.encode(line).decode())
+    def _hup(self) -> None:
+        task = asyncio.create_task(self._reload(), name="reload")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
-    loop.add_signal_handler(signal.SIGUSR1, dump)
+    async def _reload(self) -> None:
+        try:
+            await reload_file(self._engine)
+        except ConfigError as exc:
+            for problem in exc.problems:
+                self._engine.telemetry.say("the old config stays", detail=problem, level=logging.ERROR)
+
+    def _dump(self) -> None:
+        for line in self._engine.report():
+            detail = msgspec.json.encode(line).decode()
+            self._engine.telemetry.say("runner", plugin=str(line.get("name", "")), detail=detail)
+
+    async def close(self) -> None:
+        """A reload under way is ended."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _run(config: DaemonConfig, config_path: Path, telemetry: Telemetry) -> None:
+    engine = Engine(config, telemetry, config_path)
+    signals = _Signals(engine)
     watchdog = Watchdog(engine.watch, Path(config.engine.data_dir), config.engine.hang_secs)
     watchdog.start()
     settled = asyncio.create_task(_settle(engine), name="settle")
@@ -70,6 +99,7 @@ async def _run(config: DaemonConfig, telemetry: Telemetry) -> None:
         await engine.run()
     finally:
         settled.cancel()
+        await signals.close()
         watchdog.stop()
     telemetry.say("stopped")
 

@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from dpiped.config.schema import DaemonConfig
+from dpiped.config.schema import DaemonConfig, InputOptions, PluginTable
 from dpiped.deadletter import DeadLetters
 from dpiped.errors import FatalPluginError, UnavailableError
 from dpiped.filter_runner import FilterRunner, StatefulFilterRunner
@@ -31,6 +31,7 @@ from dpiped.lock import DataDir
 from dpiped.output_runner import OutputRunner
 from dpiped.pack import CONTROL_IDENT, TICK_IDENT, Head, PackPool
 from dpiped.plugin import StatefulFilter
+from dpiped.reload import apply_config
 from dpiped.router import Router
 from dpiped.runner import Keep, Runner, Surroundings
 from dpiped.self_report import SelfReport
@@ -45,8 +46,12 @@ GIB = 1 << 30
 class Engine:
     """One daemon. `run` does all of it; `started` is set when inputs accept."""
 
-    def __init__(self, config: DaemonConfig, telemetry: Telemetry | None = None) -> None:
+    def __init__(
+        self, config: DaemonConfig, telemetry: Telemetry | None = None, config_path: Path | None = None
+    ) -> None:
         self.config = config
+        self.config_path = config_path
+        """What a reload reads."""
         self.telemetry = telemetry or Telemetry()
         self.started = asyncio.Event()
         self.stopping = asyncio.Event()
@@ -59,7 +64,14 @@ class Engine:
         self.runners: list[Runner[Any]] = []
         self.journal: Journal
         self.around: Surroundings
+        self.janitor: Janitor
         self.admin: AdminServer | None = None
+        self.changing = asyncio.Lock()
+        """Held while the set of inputs and runners changes, or stops."""
+        self._all_ended = asyncio.Event()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        """Of inputs and runners, by name."""
+        self._group: asyncio.TaskGroup
         self._writer: asyncio.Task[None]
 
     # ---- life ------------------------------------------------------------------------------------------------------
@@ -126,6 +138,7 @@ class Engine:
         self._build()
         for runner in self.runners:
             await runner.attach()
+        state.is_new = False  # runners that a reload adds are new, whatever was lost before
 
     def _min_free_bytes(self, folder: Path) -> int:
         if not self.durable:
@@ -137,15 +150,21 @@ class Engine:
 
     def _build(self) -> None:
         config = self.config
-        projects = {
-            project.name: frozenset(token.get_secret_value() for token in project.tokens) for project in config.projects
-        }
-        self.inputs = [InputRunner(table, self.around, projects, durable=self.durable) for table in config.inputs]
-        for filter_table in config.filters:
-            stateful = issubclass(filter_table.plugin_class, StatefulFilter)
-            kind = StatefulFilterRunner if stateful else FilterRunner
-            self.runners.append(kind(filter_table, self.around))
-        self.runners += [OutputRunner(output_table, self.around) for output_table in config.outputs]
+        self.inputs += [self.build_input(table, config) for table in config.inputs]
+        self.runners += [self.build_runner(table) for table in (*config.filters, *config.outputs)]
+        if not self.inputs:
+            self._all_ended.set()
+
+    def build_input(self, table: PluginTable[InputOptions], config: DaemonConfig) -> InputRunner:
+        """The runner of an input, not yet open."""
+        return InputRunner(table, self.around, config.tokens_of_projects(), durable=self.durable)
+
+    def build_runner(self, table: PluginTable[Any]) -> Runner[Any]:
+        """The runner of a filter or output, not yet attached."""
+        if table.kind == "output":
+            return OutputRunner(table, self.around)
+        stateful = issubclass(table.plugin_class, StatefulFilter)
+        return StatefulFilterRunner(table, self.around) if stateful else FilterRunner(table, self.around)
 
     async def _serve(self) -> AdminServer:
         admin = AdminServer(self)
@@ -158,49 +177,82 @@ class Engine:
 
     async def _work(self) -> None:
         """Runs everything under one TaskGroup, so that no task is left alone."""
-        inputs_done = asyncio.Event()
-        janitor = Janitor(self.around, self.runners)
+        self.janitor = Janitor(self.around, self.runners)
         async with asyncio.TaskGroup() as group:
+            self._group = group
             services = [
-                group.create_task(janitor.run(), name="janitor"),
+                group.create_task(self.janitor.run(), name="janitor"),
                 group.create_task(SelfReport(self.journal, self.telemetry).run(), name="self report"),
                 group.create_task(self._watch_writer(), name="writer watch"),
+                group.create_task(self._tick(), name="ticker"),
             ]
-            services += [group.create_task(runner.run(), name=f"runner {runner.name}") for runner in self.runners]
-            if any(isinstance(runner, StatefulFilterRunner) for runner in self.runners):
-                services.append(group.create_task(self._tick(), name="ticker"))
-            inputs = group.create_task(self._run_inputs(inputs_done), name="inputs")
+            for runner in self.runners:
+                self.start_runner(runner)
+            await self._open_inputs()
+            for source in self.inputs:
+                self.start_input(source)
+            self._say_started()
             stop = group.create_task(self.stopping.wait(), name="stop")
-            ended = group.create_task(inputs_done.wait(), name="inputs ended")
+            ended = group.create_task(self._all_ended.wait(), name="inputs ended")
             await asyncio.wait((stop, ended), return_when=asyncio.FIRST_COMPLETED)
             batch_mode = not self.stopping.is_set()
-            inputs.cancel()
-            await asyncio.wait((inputs,))
-            await self._drain(None if batch_mode else self.config.engine.drain_timeout_secs, finish=batch_mode)
-            for task in (*services, stop, ended):
+            async with self.changing:
+                for source in self.inputs:
+                    await self.end_task(source)
+                await self._drain(None if batch_mode else self.config.engine.drain_timeout_secs, finish=batch_mode)
+            for task in (*services, *self._tasks.values(), stop, ended):
                 task.cancel()
-        await janitor.save_positions()
+        await self.janitor.save_positions()
 
-    async def _run_inputs(self, done: asyncio.Event) -> None:
+    async def _open_inputs(self) -> None:
+        """What fails here for good keeps the daemon from starting."""
         for runner in self.inputs:
             try:
                 await runner.open()
             except OSError as exc:
                 place = f"input {runner.name!r} ({runner.table.type})"
                 raise FatalPluginError(f"{place}: {exc.strerror or exc}") from exc
+
+    def _say_started(self) -> None:
         self.started.set()
         places = [f"{runner.name} {runner.report().get('address', '')}".strip() for runner in self.inputs]
         admin = f"admin {self.admin.address}" if self.admin is not None else ""
         self.telemetry.say("started", detail=", ".join(filter(None, [*places, admin])))
-        async with asyncio.TaskGroup() as group:
-            for runner in self.inputs:
-                group.create_task(runner.run(), name=f"input {runner.name}")
-        done.set()
+
+    # ---- tasks of inputs and runners ---------------------------------------------------------------------------------
+    def start_runner(self, runner: Runner[Any]) -> None:
+        """Starts its task; it has been attached."""
+        self._tasks[runner.name] = self._group.create_task(runner.run(), name=f"runner {runner.name}")
+
+    def start_input(self, source: InputRunner) -> None:
+        """Starts its task; when the last of all inputs has ended, batch mode begins."""
+        self._tasks[source.name] = self._group.create_task(self._run_input(source), name=f"input {source.name}")
+
+    async def _run_input(self, source: InputRunner) -> None:
+        await source.run()
+        if all(other.ended for other in self.inputs):
+            self._all_ended.set()
+
+    async def end_task(self, runner: InputRunner | Runner[Any]) -> None:
+        """Cancels the task and waits until it has closed its plugin and saved its cursor."""
+        task = self._tasks.pop(runner.name, None)
+        if task is not None:
+            task.cancel()
+            await asyncio.wait((task,))
+
+    async def reload(self, config: DaemonConfig) -> list[str]:
+        """Makes the running daemon what a checked config says; what changed, a line each. See reload.py."""
+        async with self.changing:
+            if self.stopping.is_set() or self._all_ended.is_set():
+                return []
+            return await apply_config(self, config)
 
     async def _tick(self) -> None:
         """Appends the time each `tick_secs`; windows and alarms know no other clock."""
         while True:
             await asyncio.sleep(self.config.engine.tick_secs)
+            if not any(isinstance(runner, StatefulFilterRunner) for runner in self.runners):
+                continue
             head = Head(ident=TICK_IDENT, accepted_ms=int(time.time() * 1000))
             try:
                 await self.journal.append("~ticker", "input", [Lot([Draft(head, b"")])])
@@ -227,7 +279,8 @@ class Engine:
             )
 
     async def _until_idle(self) -> None:
-        while any(runner.reader.behind for runner in self.runners if not runner.options.disabled):  # noqa: ASYNC110 - many runners, and none has this event
+        """Runners that stand as failed are not waited for."""
+        while any(runner.reader.behind for runner in self.runners if runner.status not in ("disabled", "failed")):  # noqa: ASYNC110 - many runners, and none has this event
             await asyncio.sleep(DRAIN_POLL_SECS)
 
     async def _finish(self, runner: StatefulFilterRunner) -> None:
@@ -249,4 +302,3 @@ class Engine:
     def report(self) -> list[dict[str, object]]:
         """Every input and runner, for `/admin/stat` and the dump of USR1."""
         return [*(runner.report() for runner in self.inputs), *(runner.report() for runner in self.runners)]
-

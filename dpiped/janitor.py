@@ -7,7 +7,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from dpiped.journal.base import Wanted
@@ -41,6 +42,12 @@ class Janitor:
             await self.save_positions()
             self._measure()
             self._report_idle_packs()
+
+    @asynccontextmanager
+    async def paused(self) -> AsyncIterator[None]:
+        """Ends the freeing under way and lets no other begin, while runners come, return or step back."""
+        async with self._freeing:
+            yield
 
     async def free(self) -> None:
         """One round. Only cursors of the synced state free room."""

@@ -234,6 +234,12 @@ class DaemonConfig:
     warnings: tuple[str, ...] = ()
     """What is allowed but probably a mistake, one line each."""
 
+    def tokens_of_projects(self) -> dict[str, frozenset[str]]:
+        """project -> tokens that open only it."""
+        return {
+            project.name: frozenset(token.get_secret_value() for token in project.tokens) for project in self.projects
+        }
+
     @property
     def tables(self) -> tuple[PluginTable[TableOptions], ...]:
         return (*self.inputs, *self.filters, *self.outputs)

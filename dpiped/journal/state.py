@@ -89,7 +89,7 @@ class MemoryDatabase:
 
 
 class PositionsDatabase(MemoryDatabase):
-    """For memory journals: positions of inputs are on disk, and nothing else, since offsets mean nothing after a stop."""
+    """For memory journals: positions of inputs are on disk, nothing else, since offsets mean nothing after a stop."""
 
     def __init__(self, disk: Database) -> None:
         super().__init__()

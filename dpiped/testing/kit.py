@@ -26,7 +26,7 @@ async def running(toml: str, folder: Path, *, name: str = "dpiped") -> AsyncIter
     file = folder / f"{name}.toml"
     head = f'[engine]\nadmin = "127.0.0.1:0"\ndata_dir = "{folder / name}"\ndrain_timeout_secs = 2\n'
     file.write_text(head + toml, encoding="utf-8")
-    engine = Engine(load_daemon_config(file))
+    engine = Engine(load_daemon_config(file), config_path=file)
     task = asyncio.create_task(engine.run(), name="engine under test")
     started = asyncio.create_task(engine.started.wait())
     try:

@@ -1,7 +1,7 @@
 """The admin API: what the daemon is doing, as JSON, Prometheus text and probes.
 
     GET  /admin/ping stat plugins pools uris graph     read
-    POST /admin/shutdown                               needs the admin token when one is set
+    POST /admin/reload shutdown                        need the admin token when one is set
     GET  /metrics /healthz /readyz
 
 It listens on loopback unless a token is set (checked before the start).
@@ -24,7 +24,9 @@ from aiohttp import web
 from dpiped import __version__
 from dpiped.config.base import split_listen
 from dpiped.config.draw import draw_mermaid
+from dpiped.errors import ConfigError
 from dpiped.registry import all_types
+from dpiped.reload import reload_file
 
 if TYPE_CHECKING:
     from dpiped.engine import Engine
@@ -54,6 +56,7 @@ class AdminServer:
             "/admin/pools": ("GET", self._pools),
             "/admin/uris": ("GET", self._list_uris),
             "/admin/graph": ("GET", self._graph),
+            "/admin/reload": ("POST", self._reload),
             "/admin/shutdown": ("POST", self._shutdown),
             "/metrics": ("GET", self._metrics),
             "/healthz": ("GET", self._healthz),
@@ -167,6 +170,12 @@ class AdminServer:
         return _json({"ready": not problems, "problems": problems}, 503 if problems else 200)
 
     # ---- change ----------------------------------------------------------------------------------------------------
+    async def _reload(self, request: web.Request) -> web.Response:
+        try:
+            return _json({"changes": await reload_file(self._engine)})
+        except ConfigError as exc:
+            return _json({"error": "the old config stays", "problems": exc.problems}, 422)
+
     async def _shutdown(self, request: web.Request) -> web.Response:
         self._engine.stop()
         return _json({"stopping": True})

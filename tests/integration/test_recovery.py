@@ -237,7 +237,7 @@ async def test_a_memory_journal_goes_on_from_what_all_runners_have_passed(tmp_pa
     )
     for turn in range(3):
         async with running(config, tmp_path):
-            await until(lambda: len(events_in(tmp_path / "out.ndjson")) >= 100 + turn)
+            await until(lambda: len(events_in(tmp_path / "out.ndjson")) >= 100 + turn)  # noqa: B023 - awaited in the turn
         with log.open("a") as handle:
             handle.write(f"line {100 + turn}\n")
     messages = [event["message"] for event in events_in(tmp_path / "out.ndjson")]

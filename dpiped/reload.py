@@ -1,0 +1,102 @@
+"""A reload: the running daemon becomes what a new, checked config says. Only what changed is ended and started.
+
+Unchanged inputs keep their sockets, unchanged runners their cursors and plugins. A runner that left the config holds
+nothing any more, but its cursor stays in the state. `[engine]` and `[journal]` take effect at the next start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from dpiped.config.load import load_daemon_config
+from dpiped.config.schema import DaemonConfig, PluginTable
+from dpiped.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dpiped.engine import Engine
+    from dpiped.input_runner import InputRunner
+    from dpiped.runner import Runner
+
+
+async def reload_file(engine: Engine) -> list[str]:
+    """Reads the engine's config again and applies it. Raises ConfigError, and changes nothing, when it is wrong."""
+    if engine.config_path is None:
+        raise ConfigError(["this daemon was started without a config file"])
+    config = await asyncio.to_thread(load_daemon_config, engine.config_path)
+    changes = await engine.reload(config)
+    engine.telemetry.say("reloaded", detail="; ".join(changes) or "nothing changed")
+    return changes
+
+
+async def apply_config(engine: Engine, config: DaemonConfig) -> list[str]:
+    """What changed, a line each. Called under `engine.changing`; the config was checked as a whole."""
+    old = engine.config
+    said = [
+        f"[{name}] changed: that takes effect at the next start"
+        for name in ("engine", "journal")
+        if getattr(old, name) != getattr(config, name)
+    ]
+    same_projects = old.tokens_of_projects() == config.tokens_of_projects()
+    inputs = {source.name: source for source in engine.inputs if same_projects and _is_in(source.table, config.inputs)}
+    runners = {
+        runner.name: runner for runner in engine.runners if _is_in(runner.table, (*config.filters, *config.outputs))
+    }
+    said += _differences(engine, config, {*inputs, *runners})
+    await _end(engine, inputs, runners)
+    engine.config = config
+    await _begin(engine, inputs, runners)
+    return said
+
+
+def _is_in(table: PluginTable[Any], tables: Iterable[PluginTable[Any]]) -> bool:
+    """Whether a table of the new config says the very same."""
+    return any(
+        (table.kind, table.options, table.plugin_class, table.config)
+        == (other.kind, other.options, other.plugin_class, other.config)
+        for other in tables
+    )
+
+
+def _differences(engine: Engine, config: DaemonConfig, kept: set[str]) -> list[str]:
+    before = {source.name for source in engine.inputs} | {runner.name for runner in engine.runners}
+    after = {table.name for table in config.tables}
+    return [
+        *(f"{name} ended" for name in sorted(before - after)),
+        *(f"{name} added" for name in sorted(after - before)),
+        *(f"{name} changed" for name in sorted((before & after) - kept)),
+    ]
+
+
+async def _end(engine: Engine, inputs: dict[str, InputRunner], runners: dict[str, Runner[Any]]) -> None:
+    for source in [source for source in engine.inputs if source.name not in inputs]:
+        await engine.end_task(source)
+    for runner in [runner for runner in engine.runners if runner.name not in runners]:
+        await engine.end_task(runner)
+        await engine.journal.settle(runner.name)
+        engine.router.remove(runner.name)
+        runner.reader.rewind(engine.journal.next)  # gives back the packs it held
+
+
+async def _begin(engine: Engine, inputs: dict[str, InputRunner], runners: dict[str, Runner[Any]]) -> None:
+    """The freeing of room waits until new and returned runners have their place."""
+    config = engine.config
+    new_runners = []
+    async with engine.janitor.paused():
+        line_up: list[Runner[Any]] = []
+        for table in (*config.filters, *config.outputs):
+            runner = runners.get(table.name)
+            if runner is None:
+                runner = engine.build_runner(table)
+                await runner.attach()
+                new_runners.append(runner)
+            line_up.append(runner)
+        engine.runners[:] = line_up
+    new_inputs = [engine.build_input(table, config) for table in config.inputs if table.name not in inputs]
+    fresh = {source.name: source for source in new_inputs}
+    engine.inputs[:] = [inputs.get(table.name) or fresh[table.name] for table in config.inputs]
+    for runner in new_runners:
+        engine.start_runner(runner)
+    for source in new_inputs:
+        engine.start_input(source)
