@@ -133,6 +133,8 @@ class Engine:
             Keep(self.config.journal.keep_secs, self.config.journal.keep_bytes),
             self.watch,
         )
+        self.around.project_logs.use(self.config.projects)
+        opened.callback(self.around.project_logs.close)
         self._writer = asyncio.create_task(self.journal.run(), name="journal writer")
         opened.push_async_callback(self._end_writer)
         self._build()

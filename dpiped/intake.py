@@ -30,6 +30,7 @@ from dpiped.journal.journal import Journal
 from dpiped.journal.record import Frame
 from dpiped.pack import MAX_HOPS, MAX_PACK_BYTES, MAX_PACK_EVENTS, Head, Route
 from dpiped.plugin import Receipt
+from dpiped.project_log import ProjectLogs
 from dpiped.router import Router
 from dpiped.telemetry import Telemetry
 from dpiped.telemetry.events import EventsRejected
@@ -69,6 +70,7 @@ class Intake:
         codec_of: Callable[[str], Codec],
         time_spec: TimeSpec | None,
         keep_old: bool,
+        project_logs: ProjectLogs,
         max_frame_bytes: int = 64 << 20,
     ) -> None:
         self._name = name
@@ -82,6 +84,7 @@ class Intake:
         self._codec_of = codec_of
         self._time_spec = time_spec
         self._keep_old = keep_old
+        self._project_logs = project_logs
         self._max_frame_bytes = max_frame_bytes
         metrics = telemetry.metrics
         self._events_in = metrics.events_in.labels(name)
@@ -265,6 +268,7 @@ class Intake:
             return
         now = int(time.time() * 1000)
         self.rejected += len(rejected)
+        self._project_logs.tell(origin.project, origin.ident, origin.source, rejected)
         batch = origin.batch
         cause = f"{batch.stream}/{batch.seq}" if batch else f"{self._name}/{now:x}{random.getrandbits(32):08x}"
         await self._deadletters.put(

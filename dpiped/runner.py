@@ -27,6 +27,7 @@ from dpiped.leveldb import LevelDbError
 from dpiped.matcher import Matcher
 from dpiped.pack import CONTROL_IDENT, Head, Pack, Route
 from dpiped.plugin import Plugin, PluginContext
+from dpiped.project_log import ProjectLogs
 from dpiped.router import Router
 from dpiped.telemetry import Telemetry
 from dpiped.telemetry.events import EventsRejected, PluginFailed
@@ -67,6 +68,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     tick_secs: float = 1.0
     keep: Keep = Keep()
     watch: Watch = msgspec.field(default_factory=Watch)
+    project_logs: ProjectLogs = msgspec.field(default_factory=ProjectLogs)
 
 
 class Closable(Protocol):

@@ -138,3 +138,19 @@ async def test_an_output_may_skip_what_is_too_far_behind(tmp_path: Path) -> None
         await until(lambda: len(events_in(tmp_path / "out.ndjson")) == sent)
         lost = int(dropped._value.get())
         await until(lambda: len(events_in(block / "x.ndjson")) == sent - lost)
+
+
+async def test_rejected_events_are_told_to_their_project(tmp_path: Path) -> None:
+    log = tmp_path / "logs" / "rs.log"
+    project = (
+        PROJECT
+        + f'logfile = "{log}"\n[[project]]\nname = "quiet"\nshow_error = false\nlogfile = "{tmp_path}/quiet.log"\n'
+    )
+    async with running(project + HTTP + file_output(tmp_path / "out.ndjson"), tmp_path) as engine:
+        for name in ("rs", "quiet"):
+            assert (await post(engine, f"{name}/app", b'{"n":1}\nnonsense\n', query="?source=/x.log"))[0] == 200
+        text = log.read_text("utf-8")
+    assert "nonsense" in text
+    assert "line=2" in text
+    assert "/x.log" in text
+    assert not (tmp_path / "quiet.log").exists()
