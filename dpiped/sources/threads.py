@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -14,7 +15,7 @@ async def finish_in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.
     """Like asyncio.to_thread, but a cancelled caller waits until the call is over, so that it may close what the call
     used.
     """
-    call = asyncio.create_task(asyncio.to_thread(function, *args, **kwargs))
+    call = asyncio.get_running_loop().run_in_executor(None, partial(function, *args, **kwargs))
     try:
         return await asyncio.shield(call)
     except asyncio.CancelledError:
