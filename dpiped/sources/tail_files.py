@@ -28,7 +28,7 @@ class FollowOptions:
     max_line_bytes: int = 1 << 20
     multiline_start: str | None = None
     multiline_timeout_secs: float = 1.0
-    block_bytes: int = 512 << 10
+    block_bytes: int = 1 << 20
     max_open_files: int = 512
     rotate_wait_secs: float = 3.0
     """A file that left the globs is given up when nothing was written to it for so long."""
