@@ -1,0 +1,67 @@
+"""Signals and exit codes of the real process."""
+
+from __future__ import annotations
+
+import signal
+import urllib.request
+from pathlib import Path
+
+from .conftest import Daemon, Program, events_in, wait_until
+
+
+def daemon(folder: Path, programs: list[Program], more: str = "") -> Daemon:
+    made = Daemon(folder, f'[[output]]\ntype = "file"\npath = "{folder}/out/a.ndjson"\n{more}')
+    programs.append(made)
+    made.start()
+    return made
+
+
+def send(made: Daemon, number: int) -> None:
+    made._process.send_signal(number)  # type: ignore[union-attr]
+
+
+def test_usr1_writes_the_state_of_every_plugin(tmp_path: Path, programs: list[Program]) -> None:
+    made = daemon(tmp_path, programs)
+    send(made, signal.SIGUSR1)
+    wait_until(lambda: made.text().count(" runner ") == 2, "a line for the input and one for the output")
+    assert "plugin=http" in made.text()
+    assert "plugin=file" in made.text()
+
+
+def test_term_delivers_and_ends_with_0(tmp_path: Path, programs: list[Program]) -> None:
+    made = daemon(tmp_path, programs)
+    urllib.request.urlopen(f"{made.url}/ingest/rs/app", data=b'{"n":1}', timeout=20).close()
+    assert made.stop() == 0
+    assert [event["n"] for event in events_in(tmp_path / "out")] == [1]
+
+
+def test_hup_reloads(tmp_path: Path, programs: list[Program]) -> None:
+    made = daemon(tmp_path, programs)
+    config = tmp_path / "dpiped.toml"
+    config.write_text(
+        config.read_text() + f'[[output]]\ntype = "file"\nname = "two"\npath = "{tmp_path}/two/a.ndjson"\n'
+    )
+    send(made, signal.SIGHUP)
+    wait_until(lambda: "two added" in made.text(), "the reload is told")
+    urllib.request.urlopen(f"{made.url}/ingest/rs/app", data=b'{"n":1}', timeout=20).close()
+    wait_until(lambda: len(events_in(tmp_path / "two")) == 1, "the new output gets the event")
+    config.write_text(config.read_text().replace('name = "two"', 'nme = "two"'))
+    send(made, signal.SIGHUP)
+    wait_until(lambda: "the old config stays" in made.text(), "the mistake is told")
+    assert made.running
+
+
+def test_a_port_in_use_is_one_line_and_1(tmp_path: Path, programs: list[Program]) -> None:
+    first = daemon(tmp_path, programs)
+    (tmp_path / "b").mkdir()
+    second = Daemon(tmp_path / "b", '[[output]]\ntype = "discard"\n')
+    file = tmp_path / "b" / "dpiped.toml"
+    file.write_text(file.read_text().replace(f"127.0.0.1:{second.ingest}", f"127.0.0.1:{first.ingest}"))
+    programs.append(second)
+    Program.start(second)
+    wait_until(lambda: not second.running, "it ends")
+    assert second.status == 1
+    errors = [line for line in second.text().splitlines() if "ERROR" in line]
+    assert len(errors) == 1
+    assert "in use" in errors[0]
+    assert "Traceback" not in second.text()
