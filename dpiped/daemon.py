@@ -21,7 +21,7 @@ from dpiped.telemetry import Telemetry
 from dpiped.watchdog import Watchdog
 
 DONE, FAILED, CONFIG, LOCKED, UNREAD, WATCHDOG = 0, 1, 2, 3, 4, 5
-"""Exit codes, DESIGN section 6."""
+"""Exit codes; docs/operations.md says what each means."""
 
 
 def run_daemon(config: DaemonConfig, config_path: Path) -> int:
