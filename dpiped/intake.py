@@ -40,6 +40,8 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 """Characters that no text from outside may bring into a head; lone surrogates cannot even be stored."""
 POSITION_IDENT = "_dpipe.position"
 """Ident of empty packs that only carry an input's position, when all that was read was rejected."""
+LETTERS_AT_ONCE = 5_000
+"""So many dead letters are written before others on the event loop have their turn."""
 
 
 class Origin(NamedTuple):
@@ -271,8 +273,9 @@ class Intake:
         self._project_logs.tell(origin.project, origin.ident, origin.source, rejected)
         batch = origin.batch
         cause = f"{batch.stream}/{batch.seq}" if batch else f"{self._name}/{now:x}{random.getrandbits(32):08x}"
-        await self._deadletters.put(
-            [
+        letters: list[Letter] = []
+        for start in range(0, len(rejected), LETTERS_AT_ONCE):
+            letters += [
                 Letter(
                     cause=f"{cause}/{bad.line}",
                     reason=bad.reason,
@@ -285,9 +288,10 @@ class Intake:
                     at_ms=now,
                     raw=bad.raw,
                 )
-                for bad in rejected
+                for bad in rejected[start : start + LETTERS_AT_ONCE]
             ]
-        )
+            await asyncio.sleep(0)
+        await self._deadletters.put(letters)
         self._telemetry.emit(EventsRejected(plugin=self._name, amount=len(rejected), reason=rejected[0].reason))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -25,6 +25,9 @@ class JsonObject(msgspec.Struct, gc=False, frozen=True):
 
 _LEAF = JsonObject | int | float | str | bool | list[Any] | None
 
+UNREADABLE = (msgspec.DecodeError, RecursionError)
+"""What a decoder raises over values that it cannot read."""
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ABSENT = (msgspec.Struct, msgspec.UnsetType)
 
 Value = int | float | str | bool | list[Any] | None
@@ -62,8 +65,27 @@ class Projection:
         return _projection(frozenset(fields) | {TIMESTAMP})
 
     def decode(self, body: bytes) -> list[Any]:
-        """One struct a line, shape (n_events,). Raises msgspec.DecodeError or RecursionError; it is no validator."""
+        """One struct a line of a canonical body, shape (n_events,).
+
+        Never raises: a value that cannot be read, such as 1e400, passes the intake if nobody wants its field then. To
+        whoever wants it later it is absent.
+        """
+        try:
+            return self._decoder.decode_lines(body)
+        except UNREADABLE:
+            return [self._mend(line) for line in body.removesuffix(b"\n").split(b"\n")]
+
+    def decode_strictly(self, body: bytes) -> list[Any]:
+        """One struct for each value, for the codecs. Raises msgspec.DecodeError or RecursionError; it is no
+        validator.
+        """
         return self._decoder.decode_lines(body)
+
+    def _mend(self, line: bytes) -> Any:
+        try:
+            return self._decoder.decode(line)
+        except UNREADABLE:
+            return _read_each(self._decoder.type, line)
 
     def decode_one(self, line: bytes) -> Any:
         """The struct of one event; unlike `decode` it takes one JSON object and nothing behind it."""
@@ -115,6 +137,34 @@ def _careful(event: Any, getter: Any) -> Any:
         return getter(event)
     except AttributeError:
         return None
+
+
+def _read_each(struct: type[msgspec.Struct], data: msgspec.Raw | bytes) -> Any:
+    """The struct of an object of which each member is decoded by itself; absent are those that cannot be."""
+    try:
+        members = _members.decode(data)
+    except UNREADABLE:
+        return struct()
+    names = zip(struct.__struct_fields__, struct.__struct_encode_fields__, strict=True)
+    return struct(
+        **{
+            attribute: _read_one(struct.__annotations__[attribute], members[name])
+            for attribute, name in names
+            if name in members
+        }
+    )
+
+
+def _read_one(kind: Any, value: msgspec.Raw) -> Any:
+    try:
+        return msgspec.json.decode(value, type=kind)
+    except UNREADABLE:
+        inner = next((each for each in get_args(kind) if each is not JsonObject and _is_struct(each)), None)
+        return None if inner is None else _read_each(inner, value)
+
+
+def _is_struct(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
 @lru_cache(maxsize=1024)

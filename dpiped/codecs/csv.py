@@ -72,6 +72,7 @@ class CsvCodec(Codec):
     def _rows(self, text: str, answer: Decoded) -> Iterator[tuple[int, list[str]]]:
         """(number of the first line, values) of each row; a row that cannot be read is rejected."""
         source = io.StringIO(text, newline="")
+        lines: list[str] = []
         reader = csv.reader(source, delimiter=self._config.delimiter, quotechar=self._config.quote, strict=True)
         while True:
             number = reader.line_num + 1
@@ -80,12 +81,16 @@ class CsvCodec(Codec):
             except StopIteration:
                 return
             except csv.Error as exc:
-                raw = "\n".join(text.split("\n")[number - 1 : reader.line_num]).encode()
+                lines = lines or text.split("\n")  # once, for all of them can be bad
+                raw = "\n".join(lines[number - 1 : reader.line_num]).encode()
                 answer.rejected.append(Rejected(number, str(exc), raw))
 
     def _write_row(self, row: list[str]) -> bytes:
-        out = io.StringIO()
         delimiter, quote = self._config.delimiter, self._config.quote
+        plain = delimiter.join(row)
+        if plain.isalnum() or (plain.count(delimiter) == len(row) - 1 and plain.replace(delimiter, "").isalnum()):
+            return plain.encode()  # nothing to quote; a writer for each of many bad rows takes seconds
+        out = io.StringIO()
         csv.writer(out, delimiter=delimiter, quotechar=quote).writerow(row)  # quotes the characters of its line end
         return out.getvalue().removesuffix("\r\n").encode()
 

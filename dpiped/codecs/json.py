@@ -17,6 +17,7 @@ from dpiped.codecs.base import Codec, DecodeContext, Decoded, Part, Rejected
 from dpiped.codecs.config import JsonCodecConfig
 from dpiped.codecs.lines import (
     BOM,
+    UNEXPLAINED,
     DecodeFailure,
     check_body,
     compact,
@@ -154,7 +155,7 @@ def _find(data: bytes, context: DecodeContext) -> _Found:
             return _sort_out([(number, each) for number, each in enumerate(elements, 1)], context)
     elif context.hosts is None:
         values = _stream(data)
-        if values is not None:
+        if values is not None and all(value[:1] == b"{" for value in values):
             found = _sort_out([(1, value) for value in values], context)
             if not found.rejected:
                 return found
@@ -187,10 +188,11 @@ def _grouped(data: bytes) -> list[tuple[int, bytes]]:
     """(number, line), where a pretty-printed object counts as one line if it opens and closes at the left margin."""
     lines = to_lines(data)
     grouped: list[tuple[int, bytes]] = []
-    closing = b"}" in [line.rstrip(b", \t") for line in lines]
+    if b"\n}" not in data or b"}" not in [line.rstrip(b", \t") for line in lines]:
+        return [(number, bare) for number, line in enumerate(lines, 1) if (bare := line.strip(_BLANKS))]
     start = -1
     for index, line in enumerate(lines):
-        if start < 0 and closing and line.rstrip() == b"{":
+        if start < 0 and line.rstrip() == b"{":
             start = index
         if start < 0:
             grouped.append((index + 1, line.strip(_BLANKS)))
@@ -205,15 +207,21 @@ def _grouped(data: bytes) -> list[tuple[int, bytes]]:
 def _sort_out(pairs: list[tuple[int, bytes]], context: DecodeContext) -> _Found:
     """Checks all together; what is not right by itself is looked at one by one."""
     found = _Found()
-    good, bad = find_good([line for _, line in pairs], context.projection)
-    merged = sorted([*((index, "") for index in good), *bad])
-    for index, reason in merged:
-        number, line = pairs[index]
+    _, bad = find_good([line for _, line in pairs], context.projection)
+    if not bad:
+        found.numbers, found.lines = [number for number, _ in pairs], [line for _, line in pairs]
+        return found
+    reasons = [""] * len(pairs)
+    for index, reason in bad:
+        reasons[index] = reason
+    for (number, line), reason in zip(pairs, reasons, strict=True):
         if not reason:
             found.lines.append(line)
             found.numbers.append(number)
-        elif why_bad(line):
-            found.rejected.append(Rejected(number, why_bad(line), line))
+        elif reason is UNEXPLAINED:
+            found.rejected.append(Rejected(number, reason, line))
+        elif why := why_bad(line):
+            found.rejected.append(Rejected(number, why, line))
         else:
             _take_apart(found, number, line, context)
     return found

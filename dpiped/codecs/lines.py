@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from operator import ne
 from typing import Any
 
 import msgspec
@@ -33,6 +34,12 @@ DecodeFailure = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 strict_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 """Key -> the very bytes of its value, so that numbers keep their digits."""
 raw_values = msgspec.json.Decoder(msgspec.Raw)
+MOST_EXPLAINED = 1_000
+"""Of so many bad lines of a piece it is found out what is wrong with each; a MiB can hold half a million."""
+UNEXPLAINED = f"no JSON object, as are {MOST_EXPLAINED:,} or more before it in the same piece"
+SEVERAL = "more than one JSON object"
+_BLOCK_LINES = 64
+"""Lines that are tried together once there are so many bad ones that halving costs more than it saves."""
 
 
 def is_utf8(data: bytes) -> bool:
@@ -94,7 +101,7 @@ def check_lines(data: bytes, octets: Any, ends: Any) -> bool:
 def decode_all(body: bytes, count: int, projection: Projection) -> list[Any] | None:
     """The events; None if the body is malformed or holds another number of objects."""
     try:
-        events = projection.decode(body)
+        events = projection.decode_strictly(body)
     except DecodeFailure:
         return None
     return events if len(events) == count else None
@@ -193,13 +200,18 @@ def why_bad(line: bytes) -> str:
 def find_good(lines: Sequence[bytes], projection: Projection) -> tuple[list[int], list[tuple[int, str]]]:
     """(indexes of the lines that are one object each, (index, reason) of the others); both in order.
 
-    Halves whatever is not right as a whole, so one bad line of thousands costs a few decodes.
+    Halves whatever is not right as a whole, so one bad line of thousands costs a few decodes. After MOST_EXPLAINED bad
+    ones each line is decoded twice at most, and the bad ones are UNEXPLAINED, or SEVERAL if there are good objects in
+    one that is not one line.
     """
     good: list[int] = []
     bad: list[tuple[int, str]] = []
     todo = [(0, len(lines))] if lines else []
     while todo:
         start, end = todo.pop()
+        if len(bad) >= MOST_EXPLAINED:
+            _find_quickly(lines, start, projection, good, bad)
+            break
         if check_body(b"\n".join(lines[start:end]) + b"\n", projection) is not None:
             good += range(start, end)
         elif end - start > 1:
@@ -210,12 +222,40 @@ def find_good(lines: Sequence[bytes], projection: Projection) -> tuple[list[int]
     return good, bad
 
 
+def _find_quickly(
+    lines: Sequence[bytes], first: int, projection: Projection, good: list[int], bad: list[tuple[int, str]]
+) -> None:
+    """Adds the lines from `first` on to `good` and `bad`."""
+    for start in range(first, len(lines), _BLOCK_LINES):
+        block = lines[start : start + _BLOCK_LINES]
+        if check_body(b"\n".join(block) + b"\n", projection) is not None:
+            good += range(start, start + len(block))
+            continue
+        for index, line in enumerate(block, start):
+            reason = _what_is_it(line, projection) if line[:1] == b"{" and line[-1:] == b"}" else UNEXPLAINED
+            if reason:
+                bad.append((index, reason))
+            else:
+                good.append(index)
+
+
+def _what_is_it(line: bytes, projection: Projection) -> str:
+    """Empty if the line is one object, SEVERAL or UNEXPLAINED."""
+    try:
+        count = len(projection.decode_strictly(line))
+    except DecodeFailure:
+        return UNEXPLAINED
+    if not is_utf8(line) or depth_of(line) > MAX_DEPTH:
+        return UNEXPLAINED
+    return "" if count == 1 and b"\n" not in line else SEVERAL
+
+
 def _why_unread(line: bytes, projection: Projection) -> str:
     try:
-        count = len(projection.decode(line))
+        count = len(projection.decode_strictly(line))
     except DecodeFailure as exc:
         return str(exc)
-    return "more than one JSON object" if count > 1 else "not a JSON object"
+    return SEVERAL if count > 1 else "not a JSON object"
 
 
 def compact(value: bytes) -> bytes:
@@ -269,5 +309,5 @@ def read_text(data: bytes) -> tuple[str, int]:
     try:
         return data.decode(), 0
     except UnicodeDecodeError:
-        bad = sum(not is_utf8(line) for line in data.split(b"\n"))
-        return data.decode(errors="replace"), bad
+        text = data.decode(errors="replace")
+        return text, sum(map(ne, text.encode().split(b"\n"), data.split(b"\n")))

@@ -507,3 +507,32 @@ async def test_a_slow_request_does_not_hold_the_stop(tmp_path: Path) -> None:
         await until(lambda: int(str(engine.inputs[0].report()["in_flight_bytes"])) > 0)
     writer.close()
     assert [runner.status for runner in engine.inputs] == ["stopped"]
+
+
+async def test_a_number_too_large_for_its_field_is_absent_to_whoever_reads_it_later(tmp_path: Path) -> None:
+    """Nobody reads `a` of what comes in, so it passes; of the filter's emission somebody does."""
+    body = b'{"@timestamp":1700000000000,"a":1e400,"b":1}\n{"@timestamp":1700000000001,"a":7,"b":2}\n'
+    filters = """
+[[filter]]
+type = "relabel"
+name = "first"
+match = ["web"]
+ident = "second"
+[[filter]]
+type = "relabel"
+name = "later"
+match = ["second"]
+where = "a > 5"
+ident = "third"
+[[output]]
+type = "file"
+name = "third"
+match = ["third"]
+path = "%s/out/third.ndjson"
+"""
+    async with daemon(tmp_path, filters % tmp_path) as engine:
+        assert (await post(engine, "rs/web", body))[1]["accepted"] == 2
+        out = tmp_path / "out/third.ndjson"
+        await until(lambda: out.exists() and out.read_bytes().endswith(b"\n"))
+        assert [event["b"] for event in events_in(out)] == [2]
+        assert [event["b"] for event in events_in(tmp_path / "out/rs/web.ndjson")] == [1, 2]

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from dpiped.codecs import DecodeContext, Decoded, TimeSpec, build_codec
+from dpiped.codecs.lines import MOST_EXPLAINED, UNEXPLAINED
 from dpiped.projection import Projection
 
 NOW = 1_795_311_281_403
@@ -206,3 +207,28 @@ def test_cut_keeps_objects_whole() -> None:
         assert [event["a"] for piece in pieces for event in events(decode(piece))] == ["}{ x"] * 3
     assert CODEC.cut(line, 100) == [line]
     assert CODEC.cut(b'{"a":\n', 2) == [b'{"a":\n']
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [(b"xyz", "JSON is malformed"), (b"{a}", "JSON is malformed"), (b"[1]", "not a JSON object"), (b"\xff", "UTF-8")],
+)
+def test_of_very_many_bad_lines_only_the_first_are_explained(bad: bytes, reason: str) -> None:
+    pattern = [bad, b'{"a":1}', bad, b'{"a":2}{"a":3}', b'{"a":"' + "ä".encode() + b'"}', bad]
+    lines = pattern * MOST_EXPLAINED
+    answer = decode(b"\n".join(lines))
+    assert [(each.line, each.raw) for each in answer.rejected] == [
+        (number, line) for number, line in enumerate(lines, 1) if line == bad
+    ]
+    assert [event["a"] for event in events(answer)] == [1, 2, 3, "ä"] * MOST_EXPLAINED
+    reasons = [each.reason for each in answer.rejected]
+    assert all(reason in each for each in reasons[: MOST_EXPLAINED // 2])
+    assert set(reasons[MOST_EXPLAINED:]) == {UNEXPLAINED}
+
+
+def test_no_bad_line_passes_after_very_many() -> None:
+    deep = b'{"a":' + b"[" * 100 + b"]" * 100 + b"}"
+    tail = [deep, b'{"a":"\xff"}', b'{"a":1e400}', b'{"a":1} x', b'{"a":1}']
+    answer = decode(b"\n".join([b"xyz"] * MOST_EXPLAINED + tail))
+    assert [each.raw for each in answer.rejected[MOST_EXPLAINED:]] == tail[:-1]
+    assert events(answer) == [{"@timestamp": NOW, "a": 1}]

@@ -221,3 +221,15 @@ def test_presets(name: str) -> None:
     (event,) = events(answer)
     assert {key: event[key] for key in expected} == expected
     assert set(answer.counts) <= {"time_missing"}
+
+
+def test_every_row_of_very_many_bad_ones_is_rejected_as_it_is() -> None:
+    rows = [b'"a"b', b"xyz", b"x y", b"a,b,c"] * 5_000
+    answer = decode({"type": "csv", "columns": ["a", "b"]}, b"\n".join(rows))
+    assert rejected(answer) == list(enumerate(rows, 1))
+
+
+def test_lines_that_are_no_utf8_are_counted_beside_real_replacement_characters() -> None:
+    answer = decode("raw", "a\ufffd\n".encode() + b"b\xff\xfe\nc\n\xe4\n")
+    assert [event["message"] for event in events(answer)] == ["a\ufffd", "b\ufffd\ufffd", "c", "\ufffd"]
+    assert answer.counts == {"invalid_utf8": 2}
