@@ -24,12 +24,14 @@ from collector.collector import Collector
 from collector.config import CollectorConfig, Config, Input, StdinInput, TailInput, load
 from collector.confirm import ConfirmFeed
 from collector.feed import Feed
+from collector.giving_up import until_hopeless
 from dpiped.config.fields import secrets_of
 from dpiped.errors import ConfigError, DpipeError, LockedError
 from dpiped.telemetry import Telemetry
 from dpiped.telemetry.log import LEVELS, setup_logging
 
 FAILED, BAD_CONFIG, LOCKED, INTERRUPTED = 1, 2, 3, 130
+STOP_SECS = 5.0
 CONFIRM_BATCH_SECS = 0.001
 """With --confirm the other side waits for each answer: nothing is gained by waiting for more."""
 
@@ -86,9 +88,9 @@ def _add_send(commands: Any, common: Parser) -> None:
     send.add_argument(
         "--timeout-secs",
         type=float,
-        default=5.0,
         metavar="SECS",
-        help="at TERM or INT, time to deliver what was read (5)",
+        help="at TERM or INT, time to deliver what was read (5); if given, also the time that daemons may refuse after "
+        "the end of standard input",
     )
     send.add_argument(
         "--confirm",
@@ -167,8 +169,23 @@ def send_command(arguments: argparse.Namespace) -> int:
         return [ConfirmFeed(source, checkpoint, host)]
 
     collector = Collector(config, Telemetry(), stored=False, make_feeds=confirm if arguments.confirm else None)
-    complete = uvloop.run(_run(collector, None))
+    complete = uvloop.run(_send(collector, arguments, isinstance(source, StdinInput)))
     return 0 if complete else FAILED
+
+
+async def _send(collector: Collector, arguments: argparse.Namespace, watched: bool) -> bool:
+    """Like `_run`; of `watched` input the end is seen. Raises DpipeError when it gives up."""
+    if not watched:
+        return await _run(collector, None)
+    sending = asyncio.create_task(_run(collector, None))
+    hopeless = asyncio.create_task(until_hopeless(collector, os.getppid(), arguments.timeout_secs))
+    await asyncio.wait((sending, hopeless), return_when=asyncio.FIRST_COMPLETED)
+    if sending.done():
+        hopeless.cancel()
+        return sending.result()
+    collector.stop(at_once=True)
+    await sending
+    raise DpipeError(hopeless.result())
 
 
 def send_config(arguments: argparse.Namespace) -> Config:
@@ -189,7 +206,7 @@ def send_config(arguments: argparse.Namespace) -> Config:
             endpoints=tuple(arguments.endpoint or ("http://127.0.0.1:9800",)),
             token=token,
             batch_secs=CONFIRM_BATCH_SECS if arguments.confirm else arguments.batch_secs,
-            drain_timeout_secs=arguments.timeout_secs,
+            drain_timeout_secs=STOP_SECS if arguments.timeout_secs is None else arguments.timeout_secs,
             spool_max_bytes=16 << 20,
         )
     except ValidationError as exc:

@@ -65,12 +65,14 @@ class Collector:
         self._sender = Sender(_token(config.collector), config.collector.request_timeout_secs)
         self._status = StatusServer(self)
         self._stopping = asyncio.Event()
+        self._given_up = False
         self._saved = b""
         self._pins: dict[tuple[str, int], int] = {}
         """(input, number) -> lane, for what was under way when the collector ended."""
 
-    def stop(self) -> None:
-        """Ends `run`: what is under way gets `drain_timeout_secs`."""
+    def stop(self, *, at_once: bool = False) -> None:
+        """Ends `run`: what is under way gets `drain_timeout_secs`, or no time at all."""
+        self._given_up = self._given_up or at_once
         self._stopping.set()
 
     async def run(self) -> bool:
@@ -183,10 +185,10 @@ class Collector:
             lane.hurry()
         deadline = time.monotonic() + limit if limit is not None else None
         try:
-            async with asyncio.timeout(limit):
+            async with asyncio.timeout(0 if self._given_up else limit):
                 for feed in self.feeds:
                     await feed.drain(self.put)
-                while not all(lane.idle for lane in self.lanes):
+                while not self._given_up and not all(lane.idle for lane in self.lanes):
                     if deadline is None and self._stopping.is_set():
                         deadline = time.monotonic() + self.config.collector.drain_timeout_secs
                     if deadline is not None and time.monotonic() > deadline:
@@ -194,7 +196,7 @@ class Collector:
                     await asyncio.sleep(0.02)
         except TimeoutError:
             pass
-        if not all(lane.idle for lane in self.lanes):
+        if not self._given_up and not all(lane.idle for lane in self.lanes):
             self.telemetry.say(
                 "stopped before everything was acknowledged",
                 level=logging.WARNING,

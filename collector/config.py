@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr
 
 from collector.naming import check_template
+from dpiped.codecs import CODEC_NAMES
 from dpiped.config.base import Bytes, ConfigModel, Ident, Listen, Name, Secs
 from dpiped.config.source import Source, read_source
 from dpiped.config.validate import did_you_mean, validate
@@ -31,7 +32,15 @@ def _check_endpoint(value: str) -> str:
 
 Endpoint = Annotated[str, AfterValidator(_check_endpoint)]
 Template = Annotated[str, AfterValidator(check_template)]
-CodecName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+
+
+def _check_codec(value: str) -> str:
+    if value not in CODEC_NAMES:
+        raise ValueError(f"expected one of {', '.join(CODEC_NAMES)}{did_you_mean(value, CODEC_NAMES)}")
+    return value
+
+
+CodecName = Annotated[str, AfterValidator(_check_codec)]
 
 
 class CollectorConfig(ConfigModel):

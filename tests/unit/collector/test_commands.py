@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
@@ -18,6 +21,7 @@ from collector.sender import Pauses, Verdict, judge
 from dpiped.config.base import is_ident
 from dpiped.errors import ConfigError
 from dpiped.telemetry import Telemetry
+from dpiped.testing import until
 
 GOOD = """
 [collector]
@@ -46,6 +50,7 @@ def test_config_is_read(tmp_path):
         (("endpoints", "endpoint"), 'did you mean "endpoints"'),
         (("paths", "pathes"), 'did you mean "paths"'),
         (('"tail"', '"tial"'), 'did you mean "tail"'),
+        (("[[input]]", '[[input]]\ncodec = "rawww"'), 'did you mean "raw"'),
         (("{logname}", "{name}"), "{stem}, {logname} or {dir}"),
         (("^\\d", "(?=x)"), "pattern"),
         (("http://127.0.0.1:9800", "127.0.0.1:9800"), "URL of a daemon"),
@@ -125,6 +130,37 @@ async def test_confirm_answers_each_line_when_it_is_stored(kit):
     assert sink.lines == ["one", "two", "three"]
     for descriptor in (reading, read_answers, answers):
         os.close(descriptor)
+
+
+@pytest.mark.parametrize("confirm", [(), ("--confirm",)])
+async def test_send_gives_up_when_its_input_and_its_parent_are_gone(kit, confirm):
+    async with kit.Sink(*[401] * 1000) as sink:
+        script = 'echo one | "$@" >/dev/null 2>&1 & echo $!; read forever'
+        words = [sys.executable, "-m", "collector", "send", *confirm, "--endpoint", sink.url, "--ident", "rs.c"]
+        parent = await asyncio.create_subprocess_exec("sh", "-c", script, "sh", *words, stdin=-1, stdout=-1)
+        orphan = os.pidfd_open(int(await parent.stdout.readline()))
+        try:
+            await until(lambda: bool(sink.requests))
+            parent.kill()
+            await parent.wait()
+            await until(lambda: bool(select.select([orphan], [], [], 0)[0]))
+        finally:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(orphan, signal.SIGKILL)
+            os.close(orphan)
+
+
+@pytest.mark.parametrize("confirm", [(), ("--confirm",)])
+async def test_send_gives_up_some_time_after_the_end_of_its_input(kit, confirm):
+    async with kit.Sink(*[401] * 1000) as sink:
+        words = ["send", *confirm, "--endpoint", sink.url, "--ident", "rs.c", "--timeout-secs", "0.5"]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "collector", *words, stdin=-1, stdout=-1, stderr=-1
+        )
+        async with asyncio.timeout(20):
+            _, errors = await process.communicate(b"one\n")
+    assert process.returncode == 1
+    assert "gave up 0.5 seconds after the end of standard input" in errors.decode().splitlines()[-1]
 
 
 async def test_status_pages(kit):
