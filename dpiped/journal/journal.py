@@ -2,7 +2,7 @@
 
 One writer groups what waits, writes, syncs, then answers and wakes; a pack is readable only after that. The writer
 also judges batch ids, since only it knows what is durable. The formats are in record.py and segment.py, the rules in
-DESIGN section 6.
+dpiped/README.md.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ QUEUE_BYTES = 32 << 20
 LOW_WATER = 0.9
 """After being full the journal takes packs again below this share of its budget."""
 FORGET_STREAM_MS = 30 * 24 * 3600 * 1000
+FORGET_EVERY_SECS = 3600.0
 RETRY_AFTER_SECS = 2.0
 
 Streams = ChainMap[str, tuple[int, str, int]]
@@ -75,6 +76,7 @@ class Journal:
         self._full = False
         self._disk_checked = 0.0
         self._disk_low = False
+        self._forgot_at = time.monotonic()
         self.failing = ""
         """Why the last write failed; empty when writing works."""
         self._positions: deque[tuple[int, tuple[str, str]]] = deque()
@@ -245,6 +247,9 @@ class Journal:
 
     def _commit(self, drafts: Sequence[Draft]) -> list[Frame]:
         """In the writer's thread: compresses what is not yet, names each pack, writes and syncs."""
+        if time.monotonic() - self._forgot_at >= FORGET_EVERY_SECS:
+            self._forgot_at = time.monotonic()
+            self._forget_streams()
         frames = []
         for offset, draft in enumerate(drafts, self.storage.next):
             encoding = draft.head.encoding
@@ -256,9 +261,14 @@ class Journal:
         return frames
 
     def _snapshot_marks(self) -> Marks:
+        self._forget_streams()
+        return Marks(self.storage.next, dict(self.marks.streams), dict(self.marks.positions), dict(self.marks.emitted))
+
+    def _forget_streams(self) -> None:
+        """Streams that nobody uses; in the writer's thread, while nothing else reads or changes them."""
         oldest = time.time() * 1000 - FORGET_STREAM_MS
-        streams = {name: last for name, last in self.marks.streams.items() if last[2] > oldest}
-        return Marks(self.storage.next, streams, dict(self.marks.positions), dict(self.marks.emitted))
+        for name in [name for name, last in self.marks.streams.items() if last[2] <= oldest]:
+            del self.marks.streams[name]
 
     async def _cut(self, exc: OSError) -> None:
         """Takes the failed group back; until that is done nobody gets an answer and nothing else is written."""

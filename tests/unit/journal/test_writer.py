@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,7 +15,7 @@ from dpiped.batch import BatchId
 from dpiped.errors import BatchConflictError, UnavailableError
 from dpiped.journal.append import Draft, Lot, gather
 from dpiped.journal.base import Recovered
-from dpiped.journal.journal import Journal
+from dpiped.journal.journal import FORGET_STREAM_MS, Journal
 from dpiped.journal.memory import MemoryStorage
 from dpiped.journal.record import Frame, Marks
 from dpiped.pack import Head, PackPool, Route
@@ -267,3 +268,14 @@ def test_hosts_that_differ_move_into_the_events() -> None:
 @pytest.mark.parametrize("more", [{"stream": "s"}, {"position": ("tail", "5")}, {"cause": ("f", 3)}, {"only": "f"}])
 def test_what_its_head_tells_is_not_gathered_away(more: dict[str, Any]) -> None:
     assert len(gather([draft("a", 1, "1", **more), draft("a", 1, "2", **more)])) == 2
+
+
+async def test_streams_that_nobody_uses_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with writing(Disk()) as journal:
+        now = int(time.time() * 1000)
+        journal.marks.streams.update({"old": (1, "", now - FORGET_STREAM_MS - 1000), "used": (1, "", now - 1000)})
+        await journal.append("x", "input", [lot(0)])
+        assert set(journal.marks.streams) == {"old", "used"}, "not at each write"
+        monkeypatch.setattr("dpiped.journal.journal.FORGET_EVERY_SECS", 0.0)
+        await journal.append("x", "input", [lot(1)])
+        assert set(journal.marks.streams) == {"used"}

@@ -327,6 +327,20 @@ async def test_few_files_stay_open(tmp_path: Path) -> None:
         assert numbers(tmp_path / f"i{n}") == [n, n + 5, n + 10, n + 15]
 
 
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+async def test_a_batch_may_need_more_files_than_stay_open(tmp_path: Path, compression: str) -> None:
+    async with parts(tmp_path) as world:
+        runner = output(world, tmp_path / "out" / "{ident}", max_open_files=10, compression=compression)
+        for n in range(100):
+            await world.append(event(n), ident=f"i{n % 50}")
+        await world.start(runner)
+        await until(lambda: runner.saved.cursor == 100)
+        assert len(runner._plugin._files) <= 10
+    for n in range(50):
+        data = (tmp_path / "out" / f"i{n}").read_bytes()
+        assert (gzip.decompress(data) if compression == "gzip" else data) == event(n) + event(n + 50)
+
+
 async def test_a_folder_that_cannot_be_made_is_tried_again(tmp_path: Path) -> None:
     blocker = tmp_path / "logs"
     blocker.write_bytes(b"in the way")
