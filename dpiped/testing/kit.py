@@ -75,6 +75,6 @@ async def post(
 
 
 def events_in(paths: Path | Iterable[Path]) -> list[dict[str, Any]]:
-    """The events of files of one JSON object a line; none of a file that is not there."""
+    """The events of files of one JSON object a line; none of a file that is not there, and no unfinished last line."""
     files = [paths] if isinstance(paths, Path) else sorted(paths)
-    return [json.loads(line) for file in files if file.exists() for line in file.read_text("utf-8").splitlines()]
+    return [json.loads(line) for file in files if file.exists() for line in file.read_bytes().split(b"\n")[:-1]]

@@ -141,5 +141,5 @@ def programs() -> Iterator[list[Program]]:
 
 
 def events_in(folder: Path, pattern: str = "*.ndjson") -> list[dict[str, Any]]:
-    """All events in the files of a folder."""
-    return [json.loads(line) for file in sorted(folder.glob(pattern)) for line in file.read_bytes().splitlines()]
+    """All events in the files of a folder, without a last line that is being written."""
+    return [json.loads(line) for file in sorted(folder.glob(pattern)) for line in file.read_bytes().split(b"\n")[:-1]]

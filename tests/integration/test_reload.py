@@ -38,10 +38,12 @@ async def test_runners_come_change_and_go(tmp_path: Path) -> None:
         rewrite(engine, a, a + b)
         assert await reload_file(engine) == ["b added"]
         await post(engine, "rs/app", b'{"n":2}')
+        await until(lambda: numbers(tmp_path / "a.ndjson") == [1, 2])
         rewrite(engine, a, a + 'where = "n > 3"\n')
         assert await reload_file(engine) == ["a changed"]
         for n in (3, 4):
             await post(engine, "rs/app", b'{"n":%d}' % n)
+        await until(lambda: numbers(tmp_path / "b.ndjson") == [2, 3, 4])
         rewrite(engine, b, "")
         assert await reload_file(engine) == ["b ended"]
         await post(engine, "rs/app", b'{"n":5}')
