@@ -13,7 +13,7 @@ import gc
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Numbers of mallopt(3)."""
-KEEP_BYTES = 32 << 20
+KEEP_BYTES = 8 << 20
 """Blocks up to this size come from the heap, and so much free memory at its end is kept."""
 GC_THRESHOLDS = (20_000, 20, 50)
 
