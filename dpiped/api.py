@@ -30,7 +30,7 @@ from dpiped.errors import (
 from dpiped.expressions import Predicate, WhereError, check_where, compile_where
 from dpiped.http_client import RETRY_LATER, bearer, retry_after
 from dpiped.journal.append import LANE
-from dpiped.journal.record import Frame, FrameError, encode_frame, iter_frames
+from dpiped.journal.record import CONTENT_TYPE, Frame, FrameError, encode_frame, iter_frames
 from dpiped.pack import encode_body
 from dpiped.plugin import Emit, Filter, Input, Output, PackDraft, PluginContext, Receipt, StatefulFilter
 from dpiped.registry import register
@@ -47,6 +47,7 @@ from dpiped.view import PackView
 from dpiped.windows import Watermark, WindowPolicy
 
 __all__ = [
+    "CONTENT_TYPE",
     "LANE",
     "RETRY_LATER",
     "Aggregate",

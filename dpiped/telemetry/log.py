@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
@@ -28,7 +29,7 @@ _PLAIN = re.compile(r"[^\s\"'=\\\x00-\x1f\x7f]+")
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 
 
-class LineFormatter(logging.Formatter):
+class LineFormatter(logging.Formatter, ABC):
     """Common to both forms: the time, the details that telemetry attached, and no secret."""
 
     def __init__(self, *, tracebacks: bool = False) -> None:
@@ -47,9 +48,9 @@ class LineFormatter(logging.Formatter):
             line = line.replace(secret, HIDDEN)
         return line
 
+    @abstractmethod
     def line(self, record: logging.LogRecord, details: dict[str, Any]) -> str:
         """The record as one line, without the line break."""
-        raise NotImplementedError
 
     def _details(self, record: logging.LogRecord) -> dict[str, Any]:
         details = dict(getattr(record, "details", {}))

@@ -23,6 +23,7 @@ from aiohttp import web
 from pydantic import Field, SecretStr
 
 from dpiped.api import (
+    CONTENT_TYPE,
     BatchConflictError,
     BatchId,
     Bytes,
@@ -46,7 +47,6 @@ from dpiped.api import (
     split_listen,
 )
 
-FRAMES_TYPE = "application/x-dpipe"
 _BATCH = re.compile(r"([A-Za-z0-9._~:@+-]{1,200})/([0-9]{1,18})(?:/([A-Za-z0-9._~+=-]{0,100}))?")
 _PRINTABLE = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{0,1024}")
 """Bytes that are not UTF-8 arrive as lone surrogates."""
@@ -236,8 +236,8 @@ class HttpInput(Input[HttpConfig]):
         return _accepted(receipt)
 
     async def _take_frames(self, request: web.BaseRequest) -> web.Response:
-        if request.headers.get("Content-Type", "").split(";")[0].strip().lower() != FRAMES_TYPE:
-            raise Refused(404, f"/ingest takes only {FRAMES_TYPE}; POST other bodies to /ingest/PROJECT/IDENT")
+        if request.headers.get("Content-Type", "").split(";")[0].strip().lower() != CONTENT_TYPE:
+            raise Refused(404, f"/ingest takes only {CONTENT_TYPE}; POST other bodies to /ingest/PROJECT/IDENT")
         if not self._is_allowed(request, self._tokens) and not self.context.projects:
             self._authorise(request, set())
         hold = _Hold(self)
@@ -267,7 +267,7 @@ class HttpInput(Input[HttpConfig]):
         """What path and query mean; remembered, since senders use the same ones again and again."""
         parts = request.rel_url.raw_path.strip("/").split("/")
         if parts[0] != "ingest" or len(parts) not in (1, 3):
-            raise Refused(404, f"no such path; POST to /ingest/PROJECT/IDENT, or {FRAMES_TYPE} to /ingest")
+            raise Refused(404, f"no such path; POST to /ingest/PROJECT/IDENT, or {CONTENT_TYPE} to /ingest")
         place = FRAMES_PLACE
         if len(parts) == 3:
             project, ident = unquote(parts[1]), unquote(parts[2])

@@ -15,6 +15,7 @@ import msgspec
 from pydantic import Field, HttpUrl, SecretStr
 
 from dpiped.api import (
+    CONTENT_TYPE,
     LANE,
     Batch,
     EventsDropped,
@@ -31,8 +32,6 @@ from dpiped.api import (
     register,
     retry_after,
 )
-
-FRAMES_TYPE = "application/x-dpipe"
 
 
 class DpipeConfig(PluginConfig):
@@ -55,7 +54,7 @@ class DpipeOutput(Output[DpipeConfig]):
         self._at = 0
         self._doubt_since: float | None = time.monotonic()  # a batch may have been on its way when the daemon ended
         timeout = aiohttp.ClientTimeout(total=self.config.timeout_secs)
-        headers = {"Content-Type": FRAMES_TYPE, **bearer(self.config.token)}
+        headers = {"Content-Type": CONTENT_TYPE, **bearer(self.config.token)}
         self._session = aiohttp.ClientSession(timeout=timeout, headers=headers)
 
     async def write(self, batch: Batch) -> None:
