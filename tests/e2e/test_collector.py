@@ -93,7 +93,7 @@ def test_daemon_absent_then_killed(tmp_path: Path, programs: list[Program]) -> N
     append(log, lines(0, 500))
     collector = Collector(tmp_path, [daemon.url], tail(tmp_path))
     started(programs, collector)
-    time.sleep(1.0)
+    wait_until(lambda: "cannot be reached" in collector.text(), "the collector tells that nobody is there")
     started(programs, daemon)
     arrived(tmp_path, 500)
     for turn in range(3):
