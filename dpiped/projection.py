@@ -6,7 +6,7 @@ A field of another kind than a consumer wants is absent to it, never an error of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any, get_args
@@ -56,8 +56,6 @@ class Projection:
         self._decoder = msgspec.json.Decoder(struct)
         for path in self.fields:
             self._getters[path] = self._paths(path)
-        self.time_of: Callable[[Any], Any] = self._getters[TIMESTAMP][0]
-        """`@timestamp` of one event just as it was decoded, for the intake, which checks it anyway."""
 
     @staticmethod
     def of(fields: Iterable[str]) -> Projection:
@@ -90,6 +88,13 @@ class Projection:
     def decode_one(self, line: bytes) -> Any:
         """The struct of one event; unlike `decode` it takes one JSON object and nothing behind it."""
         return self._decoder.decode(line)
+
+    @staticmethod
+    def times(events: Sequence[Any]) -> list[Any]:
+        """`@timestamp` of each event just as it was decoded, shape (n_events,); for the intake, which checks it
+        anyway.
+        """
+        return [event.time for event in events]  # half the cost of a getter
 
     def column(self, events: Sequence[Any], path: str) -> list[Value]:
         """The values of one field, shape (n_events,); absent, null and objects are None."""
@@ -177,7 +182,7 @@ def _struct(tree: dict[str, Any]) -> tuple[type[msgspec.Struct], dict[str, Any]]
     specs: list[Any] = []
     names: dict[str, Any] = {}
     for number, (name, below) in enumerate(sorted(tree.items())):
-        attribute = f"f{number}"
+        attribute = "time" if name == TIMESTAMP else f"f{number}"
         default: Any = None
         kind: Any = _LEAF
         deeper: dict[str, Any] = {}

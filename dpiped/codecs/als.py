@@ -8,8 +8,9 @@ both ways, for seconds and milliseconds.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -38,10 +39,18 @@ SECONDS_UP_TO = 1_283_931_748_344
 OLDEST_SECONDS = 1_262_275_200
 """2010-01-01 +08:00: stamps before it are rejected."""
 WINDOW_MS = 60 * DAY_MS
-MS_DIGITS = 13
-"""Length of a stamp in milliseconds; 13 characters that are an integer over SECONDS_UP_TO are all digits."""
 _MOST_DIGITS = 15
 _REMEMBERED = 10_000
+_LINE = re.compile(rb"\n((?::[^,\n]*,)?[^,\n]*),([0-9]{13}),\{")
+"""The newline before a line and all in front of its payload, if the stamp is in milliseconds."""
+
+
+class _Head(NamedTuple):
+    """What stands before the stamp of a line, such as `:click,us`."""
+
+    suffix: str
+    front: bytes
+    """What follows the stamp in the event."""
 
 
 class _Line(NamedTuple):
@@ -62,7 +71,7 @@ class AlsCodec(Codec):
     """Stateless but for the heads of lines that it remembers."""
 
     def __init__(self) -> None:
-        self._known: dict[bytes, tuple[str, bytes]] = {}
+        self._known: dict[bytes, _Head] = {}
 
     def decode(self, data: bytes, context: DecodeContext) -> Decoded:
         if not data.strip(b"\r\n"):
@@ -90,67 +99,75 @@ def build(config: AlsCodecConfig) -> Codec:
     return AlsCodec()
 
 
-class _Heads(dict[bytes, tuple[Callable[[tuple[bytes, ...]], None], bytes]]):
-    """What stands before the stamp, such as `:click,us,` -> (what takes its events, what follows the stamp in them).
-
-    Args:
-        known: head -> (suffix, what follows the stamp), kept from call to call.
-    """
-
-    def __init__(self, known: dict[bytes, tuple[str, bytes]]) -> None:
-        self.made: dict[str, list[bytes]] = {}
-        self._known = known
-
-    def __missing__(self, head: bytes) -> tuple[Callable[[tuple[bytes, ...]], None], bytes]:
-        known = self._known.get(head)
-        if known is None:
-            known = _read_head(head)
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            self._known[head] = known
-        suffix, front = known
-        found = self[head] = self.made.setdefault(suffix, []).extend, front
-        return found
-
-
-def _read_head(head: bytes) -> tuple[str, bytes]:
+def _read_head(head: bytes) -> _Head:
     """Raises ValueError for a head that is not plain: the careful way says what is wrong with it, if anything."""
-    *category, area, nothing = head.split(b",")
+    *category, area = head.split(b",")
     suffix = _suffix(category[0]) if category else ""
-    if suffix is None or nothing or not area or b"\n" in head:
+    if suffix is None or not area or len(category) > 1 or (not category and area[:1] == b":"):
         raise ValueError(head)
-    if len(category) > 1 or (not category and area[:1] == b":"):
-        raise ValueError(head)
-    return suffix, b',"_area":%b,' % msgspec.json.encode(area.decode())
+    return _Head(suffix, b',"_area":%b,' % msgspec.json.encode(area.decode()))
 
 
-def _quick(data: bytes, context: DecodeContext, known: dict[bytes, tuple[str, bytes]]) -> list[Part] | None:
+def _quick(data: bytes, context: DecodeContext, known: dict[bytes, _Head]) -> list[Part] | None:
     """The parts, if all lines have stamps in milliseconds and nothing has to be looked at one by one; else None.
 
-    The first `,{` of a line can only be the end of its stamp; where it is not, the head is unknown or the body made is
-    no JSON. The pieces of all lines are joined at once.
+    One call of a pattern takes all lines apart: where as many lines match as there are, each does.
     """
     if context.time is not None or context.hosts is not None:
         return None
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n")
-    data = data.strip(b"\n") + b"\n"
+    data = b"\n%b\n" % data.strip(b"\n")
     octets = np.frombuffer(data, np.uint8)
-    ends = newlines(octets)
+    ends = newlines(octets)[1:]
     if not check_lines(data, octets, ends) or _has_own_keys(data, octets):
         return None
-    heads = _Heads(known)
-    find, start, begin = data.find, 0, b'{"@timestamp":'
+    nothing, *pieces = _LINE.split(data[:-1])
+    if nothing or len(pieces) != 3 * len(ends):
+        return None
     try:
-        for end in (ends + 1).tolist():
-            comma = find(b",{", start)
-            stamp = comma - MS_DIGITS
-            add, front = heads[data[start:stamp]]
-            add((begin, data[stamp:comma], front, data[comma + 2 : end]))
-            start = end
+        heads = {text: _remembered(text, known) for text in dict.fromkeys(pieces[0::3])}
     except ValueError:
         return None
-    return _parts(heads.made, len(ends), context)
+    return _parts(_bodies(pieces, heads), len(ends), context)
+
+
+def _remembered(text: bytes, known: dict[bytes, _Head]) -> _Head:
+    head = known.get(text)
+    if head is None:
+        if len(known) >= _REMEMBERED:
+            known.clear()
+        head = known[text] = _read_head(text)
+    return head
+
+
+def _bodies(pieces: list[bytes], heads: dict[bytes, _Head]) -> dict[str, tuple[int, bytes]]:
+    """suffix -> (number of events, their body).
+
+    Args:
+        pieces: shape (3 * n_lines,): what stands before the stamp, the stamp, what follows its `,{`.
+    """
+    texts, stamps, rests = pieces[0::3], pieces[1::3], pieces[2::3]
+    front_of = {text: head.front for text, head in heads.items()}
+    fronts = list(map(front_of.__getitem__, texts))
+    if len({head.suffix for head in heads.values()}) == 1:
+        return {heads[texts[0]].suffix: (len(stamps), _body(stamps, fronts, rests))}
+    groups: dict[str, list[int]] = {head.suffix: [] for head in heads.values()}
+    add_of = {text: groups[head.suffix].append for text, head in heads.items()}
+    for number, text in enumerate(texts):
+        add_of[text](number)
+    return {
+        suffix: (len(group), _body(*([column[number] for number in group] for column in (stamps, fronts, rests))))
+        for suffix, group in groups.items()
+    }
+
+
+def _body(stamps: list[bytes], fronts: list[bytes], rests: list[bytes]) -> bytes:
+    """The canonical body, joined at once."""
+    pieces = [b'\n{"@timestamp":'] * (4 * len(stamps) + 1)
+    pieces[0], pieces[-1] = b'{"@timestamp":', b"\n"
+    pieces[1::4], pieces[2::4], pieces[3::4] = stamps, fronts, rests
+    return b"".join(pieces)
 
 
 def _has_own_keys(data: bytes, octets: np.ndarray[Any, Any]) -> bool:
@@ -164,25 +181,23 @@ def _has_own_keys(data: bytes, octets: np.ndarray[Any, Any]) -> bool:
     return any((pairs == 0x615F).any() for pairs in aligned) and b'"_area"' in data
 
 
-def _parts(made: dict[str, list[bytes]], count: int, context: DecodeContext) -> list[Part] | None:
+def _parts(bodies: dict[str, tuple[int, bytes]], count: int, context: DecodeContext) -> list[Part] | None:
     """One part a suffix, all decoded together; None if anything is wrong or to be corrected."""
-    bodies = [b"".join(pieces) for pieces in made.values()]
-    body = bodies[0] if len(bodies) == 1 else b"".join(bodies)
+    body = b"".join(body for _, body in bodies.values())
     events = decode_all(body, count, context.projection)
     if events is None:
         return None
-    column = list(map(context.projection.time_of, events))
+    column = context.projection.times(events)
     limits = bounds(column)
     if limits is None or limits[0] <= SECONDS_UP_TO or not (context.keep_old or _near(*limits, context.accepted_ms)):
         return None
     if len(bodies) == 1:
-        return [Part(next(iter(made)), body, count, *limits, events)]
+        return [Part(next(iter(bodies)), body, count, *limits, events)]
     parts, start = [], 0
-    for (suffix, pieces), each in zip(made.items(), bodies, strict=True):
-        end = start + len(pieces) // 4
-        stamps = column[start:end]
-        parts.append(Part(suffix, each, len(stamps), min(stamps), max(stamps), events[start:end]))
-        start = end
+    for suffix, (size, each) in bodies.items():
+        stamps = column[start : start + size]
+        parts.append(Part(suffix, each, size, min(stamps), max(stamps), events[start : start + size]))
+        start += size
     return parts
 
 

@@ -127,7 +127,7 @@ def _canonical(body: bytes, context: DecodeContext) -> Decoded | None:
     events = check_body(body, context.projection)
     if events is None:
         return None
-    limits = bounds(list(map(context.projection.time_of, events)))
+    limits = bounds(context.projection.times(events))
     if limits is None:
         return None
     return Decoded([Part("", body, len(events), *limits, events)], canonical=True)

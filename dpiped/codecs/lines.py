@@ -22,7 +22,9 @@ MAX_DEPTH = 100
 lower.
 """
 BOM = b"\xef\xbb\xbf"
-NEWLINE, OPEN, CLOSE = 0x0A, 0x7B, 0x7D
+NEWLINE, OPEN, CLOSE, ARRAY = 0x0A, 0x7B, 0x7D, 0x5B
+OBJECT_BYTES, ARRAY_BYTES = 5, 2
+"""What a level of nesting takes at least: `{"":}` and `[]`. Most lines are too short to be nested too deep."""
 _SMALL = 8192
 """Bytes of a body up to which plain searches are faster."""
 _UTF8_BLOCK = 4096
@@ -95,7 +97,7 @@ def check_lines(data: bytes, octets: Any, ends: Any) -> bool:
     """Whether all lines are UTF-8, end with `}` and are not too deep; `octets` and `ends` belong to `data`."""
     if (octets[ends - 1] != CLOSE).any() or not is_utf8(data):
         return False
-    return not _may_be_deep(octets, ends) or all(depth_of(line) <= MAX_DEPTH for line in data.split(b"\n"))
+    return not _may_be_deep(data, octets, ends) or all(depth_of(line) <= MAX_DEPTH for line in data.split(b"\n"))
 
 
 def decode_all(body: bytes, count: int, projection: Projection) -> list[Any] | None:
@@ -122,11 +124,13 @@ def newlines(octets: Any) -> Any:
     return np.concatenate((words[found >> 3] * 8 + (found & 7), rest))
 
 
-def _may_be_deep(octets: Any, ends: Any) -> bool:
-    """False if no line has more than MAX_DEPTH opening brackets, counted in blocks, brackets in texts included."""
-    starts = np.concatenate(([-1], ends[:-1]))
-    longest = int((ends - starts).max())
-    if longest <= 2 * MAX_DEPTH:
+def _may_be_deep(data: bytes, octets: Any, ends: Any) -> bool:
+    """False if all lines are too short to be nested deeper than MAX_DEPTH, or none has that many opening brackets,
+    counted in blocks, brackets in texts included.
+    """
+    longest = int(np.diff(ends, prepend=-1).max())
+    arrays = int(np.count_nonzero(octets == ARRAY)) if b"[" in data else 0
+    if longest < OBJECT_BYTES * MAX_DEPTH - (OBJECT_BYTES - ARRAY_BYTES) * min(arrays, MAX_DEPTH):
         return False
     opening = (octets & 0xDF) == 0x5B  # both [ and {
     rest = len(opening) % _DEPTH_BLOCK

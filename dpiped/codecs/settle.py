@@ -57,7 +57,7 @@ def settle(
     events = check_body(body, context.projection)
     if events is None:
         raise CodecError("events fell apart while their time was set")
-    column = list(map(context.projection.time_of, events))
+    column = context.projection.times(events)
     named = _named_times(body, context)
     if bounds(column) is None or named is not None or hosts is not None:
         lowest = -LAST_MS if timed else MILLISECONDS_FROM
