@@ -23,6 +23,8 @@ class JsonObject(msgspec.Struct, gc=False, frozen=True):
     """Stands for an object where a consumer wanted a plain value: absent."""
 
 
+_OFTEN_READ = {TIMESTAMP: "time", HOST: "host", SOURCE: "source"}
+"""Fields that are read of every event have attributes of known names: half the cost of a getter."""
 _LEAF = JsonObject | int | float | str | bool | list[Any] | None
 
 UNREADABLE = (msgspec.DecodeError, RecursionError)
@@ -94,7 +96,7 @@ class Projection:
         """`@timestamp` of each event just as it was decoded, shape (n_events,); for the intake, which checks it
         anyway.
         """
-        return [event.time for event in events]  # half the cost of a getter
+        return [event.time for event in events]
 
     def column(self, events: Sequence[Any], path: str) -> list[Value]:
         """The values of one field, shape (n_events,); absent, null and objects are None."""
@@ -110,9 +112,12 @@ class Projection:
 
     def lacks(self, events: Sequence[Any], paths: Iterable[str]) -> bool:
         """Whether it is sure that no event has one of the keys `_host`, `_source`, not even with null."""
-        return all(
-            path in self.fields and list(map(self._getters[path][0], events)).count(msgspec.UNSET) == len(events)
-            for path in paths
+        wanted = frozenset(paths)
+        if not wanted <= self.fields:
+            return False
+        return not (
+            (HOST in wanted and [True for event in events if event.host is not msgspec.UNSET])
+            or (SOURCE in wanted and [True for event in events if event.source is not msgspec.UNSET])
         )
 
     def _paths(self, path: str) -> tuple[Any, ...]:
@@ -182,7 +187,7 @@ def _struct(tree: dict[str, Any]) -> tuple[type[msgspec.Struct], dict[str, Any]]
     specs: list[Any] = []
     names: dict[str, Any] = {}
     for number, (name, below) in enumerate(sorted(tree.items())):
-        attribute = "time" if name == TIMESTAMP else f"f{number}"
+        attribute = _OFTEN_READ.get(name) or f"f{number}"
         default: Any = None
         kind: Any = _LEAF
         deeper: dict[str, Any] = {}
