@@ -19,6 +19,7 @@ from pathlib import Path
 
 import msgspec
 
+from dpiped.crashpoint import crash_point
 from dpiped.errors import DpipeError
 from dpiped.sources.tail_marks import FileMark
 
@@ -130,7 +131,9 @@ def write_synced(path: Path, data: bytes) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+    crash_point("checkpoint.written")
     temporary.replace(path)
+    crash_point("checkpoint.renamed")
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

@@ -19,6 +19,7 @@ from collector.feed import Feed
 from collector.item import Item
 from collector.sender import Answer, Pauses, Sender, Verdict
 from dpiped.batch import BatchId
+from dpiped.crashpoint import crash_point
 from dpiped.errors import LockedError
 from dpiped.telemetry import Telemetry
 from dpiped.telemetry.events import DeliveryRetried, EventsDropped
@@ -168,6 +169,7 @@ class Lane:
         saved = SavedBatch(self.stream.seq, secrets.token_hex(6), self._endpoint(), [item.range for item in items])
         self.stream.batch = saved
         await self._checkpoint.save()
+        crash_point("collector.begun")
         await self._send(items, saved, stop, doubt=False)
 
     def _endpoint(self) -> str:
@@ -182,6 +184,7 @@ class Lane:
         pauses, began, tries = self._pauses(), time.monotonic(), 0
         while True:
             answer = await self._sender.post(saved.endpoint, batch, body)
+            crash_point("collector.answered")
             tries += 1
             if await self._is_settled(answer, items, doubt=doubt):
                 return

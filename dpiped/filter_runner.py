@@ -16,6 +16,7 @@ from typing import Any, cast
 import msgspec
 
 from dpiped.config.schema import FilterOptions
+from dpiped.crashpoint import crash_point
 from dpiped.errors import HangError, UnavailableError
 from dpiped.journal.append import Draft, Lot
 from dpiped.pack import CONTROL_IDENT, MAX_HOPS, TICK_IDENT, Head, Pack, Route
@@ -137,6 +138,7 @@ class FilterRunner(Runner[FilterOptions]):
                 dict.fromkeys(range(head.count), f"more than {MAX_HOPS} hops: do filters feed each other?"),
             )
             return
+        crash_point("filter.emitting")
         lot = Lot([self._draft(head, draft) for draft in drafts])
         while True:
             try:
@@ -144,6 +146,7 @@ class FilterRunner(Runner[FilterOptions]):
             except UnavailableError as exc:
                 await asyncio.sleep(exc.retry_after_secs)
             else:
+                crash_point("filter.emitted")
                 return
 
     def _draft(self, cause: Head, draft: PackDraft) -> Draft:
@@ -215,6 +218,7 @@ class StatefulFilterRunner(FilterRunner):
     async def save_cursor(self) -> None:
         """What `changes` gave is kept until it is saved."""
         self._unsaved.update(self._plugin.changes())
+        crash_point("filter.changes")
         saved = msgspec.structs.replace(self.saved, cursor=self.reader.cursor)
         await self.save(saved, list(self._unsaved.items()))
         self._unsaved.clear()

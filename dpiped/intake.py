@@ -23,6 +23,7 @@ from dpiped.codecs.base import Codec, DecodeContext, Decoded, Part, Rejected
 from dpiped.codecs.times import TimeSpec
 from dpiped.compression import decompress, is_one_frame
 from dpiped.config.base import is_ident, is_name
+from dpiped.crashpoint import crash_point
 from dpiped.deadletter import DeadLetters, Letter
 from dpiped.errors import CodecError, UnavailableError
 from dpiped.journal.append import Draft, Lot
@@ -254,6 +255,7 @@ class Intake:
                     raise
                 await asyncio.sleep(exc.retry_after_secs * random.uniform(0.5, 1.0))
                 continue
+            crash_point("intake.stored")
             if duplicate:
                 self._telemetry.metrics.duplicates.labels(self._name).inc()
             else:
@@ -292,6 +294,7 @@ class Intake:
             ]
             await asyncio.sleep(0)
         await self._deadletters.put(letters)
+        crash_point("deadletter.stored")
         self._telemetry.emit(EventsRejected(plugin=self._name, amount=len(rejected), reason=rejected[0].reason))
 
 

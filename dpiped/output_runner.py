@@ -11,6 +11,7 @@ import msgspec
 
 from dpiped.batch import Batch
 from dpiped.config.schema import OutputOptions
+from dpiped.crashpoint import crash_point
 from dpiped.errors import LostTrackError, RejectedError, TemporaryError
 from dpiped.journal.base import Backlog
 from dpiped.pack import EVENTS_IDENT, Pack
@@ -148,7 +149,9 @@ class OutputRunner(Runner[OutputOptions]):
         backoff = Backoff(retry.initial_secs, retry.max_secs)
         while True:
             try:
+                crash_point("output.writing")
                 await self._plugin.write(batch)
+                crash_point("output.delivered")
             except LostTrackError:
                 raise
             except TemporaryError as exc:
@@ -196,6 +199,7 @@ class OutputRunner(Runner[OutputOptions]):
     async def _save_cursor(self) -> None:
         cursor = self.reader.cursor
         await self._plugin.flush()
+        crash_point("output.flushed")
         await self.save(msgspec.structs.replace(self.saved, cursor=cursor, plugin=self._plugin.saved(), batch=None))
 
     async def _save_boundaries(self, packs: list[Pack]) -> str:

@@ -16,6 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
+from dpiped.crashpoint import crash_point
 from dpiped.journal.base import Backlog, Recovered, Storage, Wanted, learn
 from dpiped.journal.record import OVERHEAD_BYTES, Dropped, Frame, Marks
 from dpiped.journal.segment import (
@@ -138,8 +139,12 @@ class DiskStorage(Storage):
         segment = self._segments[-1]
         first = marks() if segment.size == 0 else None
         pieces = group_pieces(frames, first)
+        crash_point("journal.appending")
+        crash_point("journal.torn", lambda: write_all(self._fd, pieces[: len(pieces) // 2]))
         written = write_all(self._fd, pieces)
+        crash_point("journal.written")
         os.fdatasync(self._fd)
+        crash_point("journal.synced")
         at = segment.size + (len(b"".join(pieces[:3])) if first is not None else 0)
         with self._lock:
             skip = 3 if first is not None else 0
@@ -157,6 +162,7 @@ class DiskStorage(Storage):
     def _roll(self, offset: int) -> None:
         path = self._folder / f"{offset:020d}{SUFFIX}"
         fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o640)
+        crash_point("journal.rolled")
         try:
             self._sync_folder()
         except OSError:
@@ -276,6 +282,7 @@ class DiskStorage(Storage):
     def _free_segment(self, segment: Segment, wanted: Wanted) -> None:
         kept = sum(share.size for route, share in segment.shares.items() if wanted(route, share.first, share.last))
         if kept == 0 and segment is self._segments[0]:
+            crash_point("journal.freeing")
             with self._lock:
                 segment.path.unlink()
                 self._segments.remove(segment)
@@ -303,11 +310,13 @@ class DiskStorage(Storage):
         if fresh.size + OVERHEAD_BYTES >= segment.size:
             path.unlink()
             return
+        crash_point("journal.rewriting")
         with self._lock:  # a reader opens either the old file with its places, or the new one with its own
             path.rename(segment.path)
             fresh.path = segment.path
             self.used_bytes += fresh.size - segment.size
             self._segments[self._segments.index(segment)] = fresh
+        crash_point("journal.rewritten")
         self._sync_folder()
 
     def backlog(self, offset: int, wanted: Callable[[Route], bool]) -> list[Backlog]:

@@ -21,6 +21,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from dpiped.crashpoint import crash_point
 from dpiped.errors import DpipeError
 from dpiped.leveldb import Items
 
@@ -188,10 +189,12 @@ class State:
             waiting, self._queue = self._queue, []
             batch = [item for items, _ in waiting for item in items]
             error: Exception | None = None
+            crash_point("state.writing")
             try:
                 await loop.run_in_executor(self._thread, partial(self._database.write, batch, sync=True))
             except Exception as exc:  # whatever it is, those who wait have to know
                 error = exc
+            crash_point("state.written")
             for _, done in waiting:
                 if done.done():
                     continue
