@@ -1,4 +1,4 @@
-"""Every crash point, and random kills: nothing acknowledged is lost or doubled, and every answer is what it would be."""
+"""Every crash point, and random kills: nothing acknowledged is lost or doubled, every answer is what it would be."""
 
 from __future__ import annotations
 
