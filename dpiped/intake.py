@@ -1,35 +1,33 @@
 """Intake: how an input's bytes become packs in the journal.
 
-data -> codec -> canonical parts -> drafts of packs, in one lot -> journal. Rejected lines are in the dead letter,
+data -> decoder -> drafts of packs, in one lot -> journal. Rejected lines are in the dead letter,
 synced, before the sender hears of them. One Intake for each input; it is what the input calls `emit`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import random
 import re
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
-from typing import NamedTuple
 
 import msgspec
 
 from dpiped.batch import BatchId
-from dpiped.codecs.base import Codec, DecodeContext, Decoded, Part, Rejected
+from dpiped.codecs.base import Codec, Rejected
 from dpiped.codecs.times import TimeSpec
-from dpiped.compression import decompress, is_one_frame
+from dpiped.compression import decompress
 from dpiped.config.base import is_ident, is_name
 from dpiped.crashpoint import crash_point
 from dpiped.deadletter import DeadLetters, Letter
+from dpiped.decoder import Decoder, Origin
 from dpiped.errors import CodecError, UnavailableError
 from dpiped.journal.append import Draft, Lot
 from dpiped.journal.journal import Journal
 from dpiped.journal.record import Frame
-from dpiped.pack import MAX_HOPS, MAX_PACK_BYTES, MAX_PACK_EVENTS, Head, Route
+from dpiped.pack import MAX_HOPS, Head
 from dpiped.plugin import Receipt
 from dpiped.project_log import ProjectLogs
 from dpiped.router import Router
@@ -41,19 +39,25 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 """Characters that no text from outside may bring into a head; lone surrogates cannot even be stored."""
 POSITION_IDENT = "_dpipe.position"
 """Ident of empty packs that only carry an input's position, when all that was read was rejected."""
-LETTERS_AT_ONCE = 5_000
-"""So many dead letters are written before others on the event loop have their turn."""
+LETTERS_AT_ONCE = 500
+"""More dead letters are made in a thread."""
+THREAD_FROM_BYTES = 128 << 10
+"""Larger frames are decompressed in a thread."""
 
 
-class Origin(NamedTuple):
-    """Where data came from and where it goes."""
+class _Refused:
+    """What of some data was rejected: all are counted, the first ones are told."""
 
-    project: str
-    ident: str
-    source: str
-    host: str
-    batch: BatchId | None = None
-    hops: int = 0
+    def __init__(self) -> None:
+        self._count = 0
+        self._errors: list[tuple[int, str]] = []
+
+    def add(self, rejected: Sequence[Rejected]) -> None:
+        self._count += len(rejected)
+        self._errors += [(bad.line, bad.reason) for bad in rejected[: SHOWN_ERRORS - len(self._errors)]]
+
+    def receipt(self, accepted: int, *, duplicate: bool = False) -> Receipt:
+        return Receipt(accepted, self._count, self._errors, duplicate)
 
 
 class Intake:
@@ -78,15 +82,13 @@ class Intake:
     ) -> None:
         self._name = name
         self._journal = journal
-        self._router = router
         self._deadletters = deadletters
         self._telemetry = telemetry
         self._project = project
         self._ident = ident
         self._codec = codec
         self._codec_of = codec_of
-        self._time_spec = time_spec
-        self._keep_old = keep_old
+        self._decoder = Decoder(router, time_spec, keep_old=keep_old, count=self._note)
         self._project_logs = project_logs
         self._max_frame_bytes = max_frame_bytes
         metrics = telemetry.metrics
@@ -114,135 +116,60 @@ class Intake:
     ) -> Receipt:
         """See dpiped.plugin.Emit."""
         origin = Origin(project or self._project, ident or self._ident, source, host, batch)
-        drafts, rejected = await self._decode(data, codec or self._codec, origin, hosts, stored)
+        refused = _Refused()
+        drafts: list[Draft] = []
+        async for result in self._decoder.decode(data, codec or self._codec, origin, hosts, stored):
+            drafts += result.drafts
+            await self._bury(result.rejected, origin, refused)
         if position is not None:
             drafts = _with_position(drafts, (self._name, position))
-        await self._bury(rejected, origin)
         if not drafts:
-            return _receipt(0, rejected, duplicate=False)
+            return refused.receipt(0)
         duplicate = await self._append([Lot(drafts, batch)], wait=wait)
-        return _receipt(sum(draft.head.count for draft in drafts), rejected, duplicate=duplicate)
+        return refused.receipt(sum(draft.head.count for draft in drafts), duplicate=duplicate)
 
     async def frames(self, frames: Sequence[Frame]) -> Receipt:
         """See dpiped.plugin.Emit."""
         lots: list[Lot] = []
-        all_rejected: list[Rejected] = []
+        refused = _Refused()
         for (stream, seq, nonce), group in groupby(frames, lambda f: (f.head.stream, f.head.seq, f.head.nonce)):
             batch = BatchId(stream, seq, nonce) if stream else None
             drafts: list[Draft] = []
-            for frame in group:
-                found, rejected, origin = await self._decode_frame(frame, batch)
-                await self._bury(rejected, origin)
-                drafts += found
-                all_rejected += rejected
+            for number, frame in enumerate(group):
+                drafts += await self._take_frame(frame, batch, number, refused)
             if drafts:
                 lots.append(Lot(drafts, batch))
         if not lots:
-            return _receipt(0, all_rejected, duplicate=False)
+            return refused.receipt(0)
         duplicate = await self._append(lots, wait=False)
         accepted = sum(draft.head.count for lot in lots for draft in lot.drafts)
-        return _receipt(accepted, all_rejected, duplicate=duplicate)
+        return refused.receipt(accepted, duplicate=duplicate)
 
-    async def _decode_frame(self, frame: Frame, batch: BatchId | None) -> tuple[list[Draft], list[Rejected], Origin]:
+    async def _take_frame(self, frame: Frame, batch: BatchId | None, number: int, refused: _Refused) -> list[Draft]:
         head = frame.head
-        origin = Origin(
-            head.project or self._project, head.ident or self._ident, head.source, head.host, batch, head.hops
-        )
-        if not is_ident(origin.ident) or not is_name(origin.project):
-            raise CodecError(f"frame with a project or ident that is not allowed: {origin.project!r} {origin.ident!r}")
+        project, ident = head.project or self._project, head.ident or self._ident
+        if not is_ident(ident) or not is_name(project):
+            raise CodecError(f"frame with a project or ident that is not allowed: {project!r} {ident!r}")
         if not _is_sound(head):
             raise CodecError("frame with a source, host, stream or nonce that is too long or has control characters")
-        body = decompress(head.encoding, frame.body, self._max_frame_bytes)
+        origin = Origin(project, ident, head.source, head.host, batch, head.hops, number)
+        if len(frame.body) < THREAD_FROM_BYTES or not head.encoding:
+            body = decompress(head.encoding, frame.body, self._max_frame_bytes)
+        else:
+            body = await asyncio.to_thread(decompress, head.encoding, frame.body, self._max_frame_bytes)
         if head.hops > MAX_HOPS:
-            return (
-                [],
-                [Rejected(0, f"more than {MAX_HOPS} hops: do daemons send to each other in a circle?", body)],
-                origin,
-            )
+            reason = f"more than {MAX_HOPS} hops: do daemons send to each other in a circle?"
+            await self._bury([Rejected(0, reason, body)], origin, refused)
+            return []
         stored = (head.encoding, frame.body) if head.encoding == "zstd" and not head.codec else None
-        codec = self._codec_of(head.codec or "json")
-        drafts, rejected = await self._decode(body, codec, origin, None, stored)
-        return drafts, rejected, origin
-
-    # ---- decode --------------------------------------------------------------------------------------------------
-    async def _decode(
-        self, data: bytes, codec: Codec, origin: Origin, hosts: list[str] | None, stored: tuple[str, bytes] | None
-    ) -> tuple[list[Draft], list[Rejected]]:
-        """Piece by piece, so that the event loop is never held for long."""
-        now = int(time.time() * 1000)
-        if len(data) <= MAX_PACK_BYTES or hosts is not None:
-            return self._decode_piece(data, codec, origin, hosts, stored, now)
         drafts: list[Draft] = []
-        rejected: list[Rejected] = []
-        lines = 0
-        for piece in codec.cut(data, MAX_PACK_BYTES):
-            found, bad = self._decode_piece(piece, codec, origin, None, None, now)
-            drafts += found
-            rejected += [Rejected(bad_line.line + lines, bad_line.reason, bad_line.raw) for bad_line in bad]
-            lines += piece.count(b"\n")
-            await asyncio.sleep(0)
-        return drafts, rejected
+        async for result in self._decoder.decode(body, self._codec_of(head.codec or "json"), origin, None, stored):
+            drafts += result.drafts
+            await self._bury(result.rejected, origin, refused)
+        return drafts
 
-    def _decode_piece(
-        self,
-        data: bytes,
-        codec: Codec,
-        origin: Origin,
-        hosts: list[str] | None,
-        stored: tuple[str, bytes] | None,
-        now: int,
-    ) -> tuple[list[Draft], list[Rejected]]:
-        projection = self._router.projection_of(Route(origin.project, origin.ident, False, ""))
-        context = DecodeContext(now, projection, self._time_spec, self._keep_old, hosts)
-        decoded = codec.decode(data, context)
-        self._count(decoded.counts)
-        drafts = [
-            draft for part in decoded.parts for draft in self._drafts(part, origin, now, decoded, stored, context)
-        ]
-        return drafts, decoded.rejected
-
-    def _drafts(
-        self,
-        part: Part,
-        origin: Origin,
-        now: int,
-        decoded: Decoded,
-        stored: tuple[str, bytes] | None,
-        context: DecodeContext,
-    ) -> Iterable[Draft]:
-        ident = f"{origin.ident}.{part.suffix}" if part.suffix else origin.ident
-        keep = stored if decoded.canonical and stored is not None and is_one_frame(*stored, len(part.body)) else None
-        if b"\r" in part.body:  # a blank of JSON, but the end of a line to many readers
-            part, keep = dataclasses.replace(part, body=part.body.replace(b"\r", b" ")), None
-        for piece in _split(part, context) if part.count > MAX_PACK_EVENTS else (part,):
-            stream, seq, nonce = origin.batch or ("", -1, "")
-            head = Head(
-                project=origin.project,
-                ident=ident,
-                source=origin.source,
-                host=origin.host,
-                accepted_ms=now,
-                min_ts=piece.min_ts,
-                max_ts=piece.max_ts,
-                count=piece.count,
-                raw_bytes=len(piece.body),
-                encoding=keep[0] if keep and piece is part else "",
-                stream=stream,
-                seq=seq,
-                nonce=nonce,
-                hops=origin.hops,
-            )
-            yield Draft(
-                head,
-                piece.body,
-                keep[1] if keep and piece is part else None,
-                context.projection if piece.events is not None else None,
-                piece.events,
-            )
-
-    def _count(self, counts: Counter[str]) -> None:
-        for what, amount in counts.items():
-            self._telemetry.metrics.noted.labels(self._name, what).inc(amount)
+    def _note(self, what: str, amount: int) -> None:
+        self._telemetry.metrics.noted.labels(self._name, what).inc(amount)
 
     # ---- hand over -----------------------------------------------------------------------------------------------
     async def _append(self, lots: Sequence[Lot], *, wait: bool) -> bool:
@@ -267,32 +194,34 @@ class Intake:
                 self._packs_in.inc(len(drafts))
             return duplicate
 
-    async def _bury(self, rejected: Sequence[Rejected], origin: Origin) -> None:
+    async def _bury(self, rejected: Sequence[Rejected], origin: Origin, refused: _Refused) -> None:
+        """Puts rejected lines into the dead letter, synced."""
         if not rejected:
             return
+        refused.add(rejected)
         now = int(time.time() * 1000)
         self.rejected += len(rejected)
         self._project_logs.tell(origin.project, origin.ident, origin.source, rejected)
         batch = origin.batch
-        cause = f"{batch.stream}/{batch.seq}" if batch else f"{self._name}/{now:x}{random.getrandbits(32):08x}"
-        letters: list[Letter] = []
-        for start in range(0, len(rejected), LETTERS_AT_ONCE):
-            letters += [
-                Letter(
-                    cause=f"{cause}/{bad.line}",
-                    reason=bad.reason,
-                    plugin=self._name,
-                    by_runner=False,
-                    project=origin.project,
-                    ident=origin.ident,
-                    source=origin.source,
-                    host=origin.host,
-                    at_ms=now,
-                    raw=bad.raw,
-                )
-                for bad in rejected[start : start + LETTERS_AT_ONCE]
-            ]
-            await asyncio.sleep(0)
+        frame = f".{origin.frame}" if origin.frame else ""
+        cause = f"{batch.stream}/{batch.seq}{frame}" if batch else f"{self._name}/{now:x}{random.getrandbits(32):08x}"
+
+        def letter(bad: Rejected) -> Letter:
+            return Letter(
+                cause=f"{cause}/{bad.line}",
+                reason=bad.reason,
+                plugin=self._name,
+                by_runner=False,
+                project=origin.project,
+                ident=origin.ident,
+                source=origin.source,
+                host=origin.host,
+                at_ms=now,
+                raw=bad.raw,
+            )
+
+        few = len(rejected) <= LETTERS_AT_ONCE
+        letters = list(map(letter, rejected)) if few else await asyncio.to_thread(lambda: list(map(letter, rejected)))
         await self._deadletters.put(letters)
         crash_point("deadletter.stored")
         self._telemetry.emit(EventsRejected(plugin=self._name, amount=len(rejected), reason=rejected[0].reason))
@@ -312,19 +241,3 @@ def _with_position(drafts: list[Draft], position: tuple[str, str]) -> list[Draft
     last = drafts[-1]
     last.head = msgspec.structs.replace(last.head, position=position)
     return drafts
-
-
-def _split(part: Part, context: DecodeContext) -> Iterable[Part]:
-    """Parts of at most MAX_PACK_EVENTS events."""
-    lines = part.body.splitlines(keepends=True)
-    events = part.events if part.events is not None else context.projection.decode(part.body)
-    times = context.projection.column(events, "@timestamp")
-    for at in range(0, part.count, MAX_PACK_EVENTS):
-        some = [stamp for stamp in times[at : at + MAX_PACK_EVENTS] if isinstance(stamp, int)]
-        chunk = lines[at : at + MAX_PACK_EVENTS]
-        yield Part(part.suffix, b"".join(chunk), len(chunk), min(some), max(some), events[at : at + MAX_PACK_EVENTS])
-
-
-def _receipt(accepted: int, rejected: Sequence[Rejected], *, duplicate: bool) -> Receipt:
-    errors = [(bad.line, bad.reason) for bad in rejected[:SHOWN_ERRORS]]
-    return Receipt(accepted, len(rejected), errors, duplicate)

@@ -73,6 +73,12 @@ class AlsCodec(Codec):
     def __init__(self) -> None:
         self._known: dict[bytes, _Head] = {}
 
+    light_weight = 10_000
+
+    def decode_quickly(self, data: bytes, context: DecodeContext) -> Decoded | None:
+        parts = _quick(data, context, self._known)
+        return None if parts is None else Decoded(parts)
+
     def decode(self, data: bytes, context: DecodeContext) -> Decoded:
         if not data.strip(b"\r\n"):
             return Decoded()

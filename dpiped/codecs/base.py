@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from dpiped.codecs.times import TimeSpec
 from dpiped.projection import Projection
@@ -74,9 +74,16 @@ class DecodeContext:
 class Codec(ABC):
     """Stateless and thread-safe once built; one object serves all data of an input."""
 
+    light_weight: ClassVar[int] = 2_000
+    """Data of more lines and objects than these takes too long for the event loop."""
+
     @abstractmethod
     def decode(self, data: bytes, context: DecodeContext) -> Decoded:
         """Reads whole lines or documents. An unfinished last line counts as a line."""
+
+    def decode_quickly(self, data: bytes, context: DecodeContext) -> Decoded | None:
+        """The same for light data; None if it has to be looked at line by line, which may take long."""
+        return self.decode(data, context)
 
     @abstractmethod
     def encode(self, body: bytes) -> bytes:

@@ -137,10 +137,9 @@ class Follower:
 
     def _poll(self, file: TailFile, now: float, most: int) -> int:
         """Reads one block of the file; returns how much of the step's room it took."""
-        if file.after is not None:
-            if self._set.files.get(file.after.key) is file.after and file.after.behind:
-                return 0
-            file.after = None
+        if self._set.waits(file):
+            return 0
+        file.after = None
         final = self._is_final(file, now)
         if not (final or file.due or file.is_gzip or self._set.shaper.multiline):
             return 0

@@ -205,14 +205,21 @@ class FileSet:
         self.open_count += 1
         return True
 
+    def waits(self, file: TailFile) -> bool:
+        """Whether another file is read to its end first."""
+        return file.after is not None and self.files.get(file.after.key) is file.after and file.after.behind
+
     def shut(self, file: TailFile) -> None:
         if file.reader is not None:
             file.close()
             self.open_count -= 1
 
     def _shut_idle(self) -> bool:
-        """Closes the file that has been silent longest; one that left the globs only if it can be opened again."""
-        idle = [file for file in self.files.values() if file.reader is not None and not file.behind]
+        """Closes the file that has been silent longest; one that left the globs only if it can be opened again.
+
+        One that waits for another, which may wait for a descriptor, is idle too.
+        """
+        idle = [file for file in self.files.values() if file.reader and (self.waits(file) or not file.behind)]
         for file in sorted(idle, key=lambda file: (file.rotated_at is not None, file.changed_at)):
             if file.rotated_at is not None:
                 seen = siblings(file.path).get(file.key)

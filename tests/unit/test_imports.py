@@ -18,6 +18,7 @@ COLLECTOR_MAY_USE = (
     "dpiped.codecs",
     "dpiped.compression",
     "dpiped.config",
+    "dpiped.crashpoint",
     "dpiped.errors",
     "dpiped.journal",
     "dpiped.lock",

@@ -249,6 +249,21 @@ def test_more_files_than_descriptors(tmp_path):
     assert tail.read() == ["again"]
 
 
+def test_truncated_files_that_wait_for_their_copies_leave_them_the_descriptors(tmp_path):
+    logs = [tmp_path / "a.log", tmp_path / "b.log"]
+    tail = Tail(tmp_path, pattern="*.log*", max_open_files=2)
+    for path in logs:
+        add(path, f"{path.name} 1\n")
+    assert sorted(tail.read()) == ["a.log 1", "b.log 1"]
+    for path in logs:
+        add(path, f"{path.name} 2\n")
+        shutil.copyfile(path, f"{path}.1")
+        os.truncate(path, 0)
+        add(path, f"{path.name} 3, longer than before\n")
+    lines = sorted(line for _ in range(5) for line in tail.read())
+    assert lines == sorted(f"{path.name} {end}" for path in logs for end in ("2", "3, longer than before"))
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_unreadable_file_is_counted_once_and_read_later(tmp_path, log):
     add(log, "1\n")

@@ -1,0 +1,168 @@
+"""Decoder: an input's bytes to drafts of packs, by a codec, without holding the event loop for long.
+
+Small and canonical data, which is nearly all, is decoded at once. What may take long (lines that have to be looked at
+one by one, hundreds of thousands of tiny events) goes to a thread, where the interpreter takes turns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import NamedTuple
+
+from dpiped.batch import BatchId
+from dpiped.codecs.base import Codec, DecodeContext, Decoded, Part, Rejected
+from dpiped.codecs.times import TimeSpec
+from dpiped.compression import is_one_frame
+from dpiped.journal.append import Draft
+from dpiped.pack import MAX_PACK_BYTES, MAX_PACK_EVENTS, Head, Route
+from dpiped.router import Router
+
+AT_ONCE_BYTES = 4 << 10
+"""Data of this size is decoded on the event loop in any case."""
+_SAMPLES, _SAMPLE_BYTES = 4, 1024
+
+
+class Origin(NamedTuple):
+    """Where data came from and where it goes."""
+
+    project: str
+    ident: str
+    source: str
+    host: str
+    batch: BatchId | None = None
+    hops: int = 0
+    frame: int = 0
+    """Which frame of its batch."""
+
+
+class Result(NamedTuple):
+    """What became of some data."""
+
+    drafts: list[Draft]
+    rejected: list[Rejected]
+
+
+class Decoder:
+    """One for each intake. Safe for any number of concurrent calls."""
+
+    def __init__(
+        self, router: Router, time_spec: TimeSpec | None, *, keep_old: bool, count: Callable[[str, int], None]
+    ) -> None:
+        self._router = router
+        self._time_spec = time_spec
+        self._keep_old = keep_old
+        self._count = count
+        """Gets what else codecs count, such as ("invalid_utf8", 3); called from any thread."""
+
+    async def decode(
+        self,
+        data: bytes,
+        codec: Codec,
+        origin: Origin,
+        hosts: list[str] | None = None,
+        stored: tuple[str, bytes] | None = None,
+    ) -> AsyncIterator[Result]:
+        """Piece by piece; mostly there is one. Raises CodecError when the data as a whole is unreadable.
+
+        Args:
+            hosts: the peer of each line, where the data mixes peers; such data is one piece.
+            stored: (encoding, bytes) the data came as; kept if the data is canonical.
+        """
+        projection = self._router.projection_of(Route(origin.project, origin.ident, False, ""))
+        context = DecodeContext(int(time.time() * 1000), projection, self._time_spec, self._keep_old, hosts)
+        size = _piece_bytes(data, codec) if hosts is None else len(data)
+        if len(data) <= size:
+            yield await self._decode_piece(data, codec, origin, context, stored)
+            return
+        lines = 0
+        for piece in await asyncio.to_thread(codec.cut, data, size):
+            yield await self._decode_piece(piece, codec, origin, context, None, lines)
+            lines += piece.count(b"\n")
+            await asyncio.sleep(0)
+
+    async def _decode_piece(
+        self,
+        data: bytes,
+        codec: Codec,
+        origin: Origin,
+        context: DecodeContext,
+        stored: tuple[str, bytes] | None,
+        lines_before: int = 0,
+    ) -> Result:
+        def result(decoded: Decoded) -> Result:
+            for what, amount in decoded.counts.items():
+                self._count(what, amount)
+            keep = stored if decoded.canonical else None
+            drafts = [draft for part in decoded.parts for draft in _drafts(part, origin, context, keep)]
+            rejected = decoded.rejected
+            if lines_before:
+                rejected = [Rejected(bad.line + lines_before, bad.reason, bad.raw) for bad in rejected]
+            return Result(drafts, rejected)
+
+        small = len(data) <= AT_ONCE_BYTES
+        light = small or weight_of(data) <= codec.light_weight
+        decoded = codec.decode_quickly(data, context) if light else None
+        if decoded is None and small:
+            decoded = codec.decode(data, context)
+        if decoded is not None:
+            return result(decoded)
+        return await asyncio.to_thread(lambda: result(codec.decode(data, context)))
+
+
+def _piece_bytes(data: bytes, codec: Codec) -> int:
+    """How large a piece may be: one pack, or less if the data is full of tiny events."""
+    if len(data) <= AT_ONCE_BYTES:
+        return AT_ONCE_BYTES
+    weight = max(weight_of(data), 1)
+    return max(AT_ONCE_BYTES, min(MAX_PACK_BYTES, len(data) * codec.light_weight // weight))
+
+
+def weight_of(data: bytes) -> int:
+    """About how many lines and objects there are, told from a few samples: what decoding costs."""
+    size = len(data)
+    step = max(size // _SAMPLES, 1)
+    samples = b"".join([data[at : at + _SAMPLE_BYTES] for at in range(0, size, step)])
+    marks = samples.count(b"\n") + samples.count(b"{") + samples.count(b"[")
+    return marks * size // max(len(samples), 1)
+
+
+def _drafts(part: Part, origin: Origin, context: DecodeContext, stored: tuple[str, bytes] | None) -> Iterable[Draft]:
+    ident = f"{origin.ident}.{part.suffix}" if part.suffix else origin.ident
+    keep = stored if stored is not None and is_one_frame(*stored, len(part.body)) else None
+    if b"\r" in part.body:  # a blank of JSON, but the end of a line to many readers
+        part, keep = dataclasses.replace(part, body=part.body.replace(b"\r", b" ")), None
+    stream, seq, nonce = origin.batch or ("", -1, "")
+    for piece in _split(part, context) if part.count > MAX_PACK_EVENTS else (part,):
+        whole = keep if piece is part else None
+        head = Head(
+            project=origin.project,
+            ident=ident,
+            source=origin.source,
+            host=origin.host,
+            accepted_ms=context.accepted_ms,
+            min_ts=piece.min_ts,
+            max_ts=piece.max_ts,
+            count=piece.count,
+            raw_bytes=len(piece.body),
+            encoding=whole[0] if whole else "",
+            stream=stream,
+            seq=seq,
+            nonce=nonce,
+            hops=origin.hops,
+        )
+        projection = context.projection if piece.events is not None else None
+        yield Draft(head, piece.body, whole[1] if whole else None, projection, piece.events)
+
+
+def _split(part: Part, context: DecodeContext) -> Iterable[Part]:
+    """Parts of at most MAX_PACK_EVENTS events."""
+    lines = part.body.splitlines(keepends=True)
+    events = part.events if part.events is not None else context.projection.decode(part.body)
+    times = context.projection.column(events, "@timestamp")
+    for at in range(0, part.count, MAX_PACK_EVENTS):
+        some = [stamp for stamp in times[at : at + MAX_PACK_EVENTS] if isinstance(stamp, int)]
+        chunk = lines[at : at + MAX_PACK_EVENTS]
+        yield Part(part.suffix, b"".join(chunk), len(chunk), min(some), max(some), events[at : at + MAX_PACK_EVENTS])
