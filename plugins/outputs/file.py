@@ -12,7 +12,7 @@ import os
 import time
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -52,7 +52,7 @@ class FileConfig(PluginConfig):
     fsync: bool = True
     """Files are synced before a cursor is saved. Without it a power failure can lose lines; a crash cannot."""
     max_open_files: Annotated[int, Field(gt=0)] = 256
-    """More files than these are closed, longest unused first."""
+    """No more files than these are open at a time; the longest unused are closed."""
 
 
 class _File:
@@ -125,6 +125,8 @@ class FileOutput(Output[FileConfig]):
         self._numbers: dict[str, int] = {}
         self._lost_track = False
         """Part of a batch may be in the files, and no cursor will know of it."""
+        self._left: dict[str, tuple[int, int]] = {}
+        """path -> (inode, size) of files that were closed since the last flush."""
         self._committed: dict[str, tuple[int, int]] = (
             msgspec.msgpack.decode(saved, type=dict[str, tuple[int, int]]) if saved else {}
         )
@@ -155,16 +157,23 @@ class FileOutput(Output[FileConfig]):
         for view, body in zip(batch.views, batch.bodies, strict=True):
             for path, piece in self._route(view, body):
                 jobs.setdefault(path, []).append(piece)
+        paths, most = list(jobs), self.config.max_open_files
         try:
-            if not all(path in self._files and path in self._committed for path in jobs):
-                await self._announce(jobs)
-            await finish_in_thread(self._append, jobs)
+            for at in range(0, len(paths), most):
+                await self._write_some({path: jobs[path] for path in paths[at : at + most]}, begun=at > 0)
         except OSError as exc:
             text = f"write to {exc.filename or self.config.path}: {exc.strerror}"
             raise (LostTrackError if self._lost_track else TemporaryError)(text) from exc
         except asyncio.CancelledError:
             self._lost_track = True
             raise
+
+    async def _write_some(self, jobs: dict[str, list[bytes]], *, begun: bool) -> None:
+        """So many files as may be open at a time. `begun`: a part of the batch is in other files already."""
+        self._lost_track = begun
+        if not all(path in self._files and path in self._committed for path in jobs):
+            await self._announce(jobs)
+        await finish_in_thread(self._append, jobs, begun)
 
     def _route(self, view: PackView, body: bytes) -> Iterable[tuple[str, bytes]]:
         """(path, events for it) of a pack."""
@@ -201,13 +210,27 @@ class FileOutput(Output[FileConfig]):
         old = file is not None and self.config.rotate_secs and time.monotonic() - file.opened > self.config.rotate_secs
         return bool(old) or bool(self.config.rotate_bytes and size >= self.config.rotate_bytes)
 
-    async def _announce(self, paths: Iterable[str]) -> None:
+    async def _announce(self, paths: Collection[str]) -> None:
         """Opens files, and has path, inode and size saved, where they are not, before anything is appended to them."""
+        await finish_in_thread(self._make_room, paths)
         opened = await finish_in_thread(self._open_files, paths)
-        new = {file.path: (file.inode, file.size) for file in opened}
+        new = {file.path: (file.inode, file.size) for file in opened if file.path not in self._left}
         if any(self._committed.get(path) != place for path, place in new.items()):
             self._committed |= new
             await self.context.save_state(self._encode_committed())
+
+    def _make_room(self, paths: Collection[str]) -> None:
+        """Closes the longest unused files, so that those of `paths` can be opened too."""
+        new = len(paths) - sum(path in self._files for path in paths)
+        for path in [path for path in self._files if path not in paths]:
+            if len(self._files) + new <= self.config.max_open_files:
+                return
+            file = self._files.pop(path)
+            try:
+                self._settle(file)
+                self._left[path] = (file.inode, file.size)
+            finally:
+                file.close()
 
     def _open_files(self, paths: Iterable[str]) -> list[_File]:
         """A file that is made here has its name synced, before anything in it counts."""
@@ -225,7 +248,7 @@ class FileOutput(Output[FileConfig]):
         self._files |= {file.path: file for file in opened}
         return opened
 
-    def _append(self, jobs: dict[str, list[bytes]]) -> None:
+    def _append(self, jobs: dict[str, list[bytes]], begun: bool) -> None:
         """All of it or, when it raises OSError, nothing (of plain files)."""
         self._lost_track = True
         done: list[tuple[_File, int]] = []
@@ -239,7 +262,7 @@ class FileOutput(Output[FileConfig]):
             if self.config.compression == "none":  # what a compressor has taken cannot be taken back
                 for file, size in done:
                     file.cut(size)
-                self._lost_track = False
+                self._lost_track = begun
             raise
         self._lost_track = False
 
@@ -255,17 +278,21 @@ class FileOutput(Output[FileConfig]):
     def _flush(self) -> None:
         for file in self._files.values():
             if file.dirty:
-                file.end_frame()
-                if self.config.fsync:
-                    os.fsync(file.fd)
-                file.dirty = False
+                self._settle(file)
                 self._committed[file.path] = (file.inode, file.size)
         for file in [file for file in self._files.values() if not file.is_in_place()]:
             self._say("file was moved or removed: a new one is begun", file.path)
             self._files.pop(file.path).close()
-        while len(self._files) > self.config.max_open_files:
-            self._files.popitem(last=False)[1].close()
-        self._committed = {path: place for path, place in self._committed.items() if path in self._files}
+        self._committed = {path: place for path, place in self._committed.items() if path in self._files} | self._left
+        self._left = {}
+
+    def _settle(self, file: _File) -> None:
+        """What was appended is durable, and its end is a place to go on from."""
+        if file.dirty:
+            file.end_frame()
+            if self.config.fsync:
+                os.fsync(file.fd)
+            file.dirty = False
 
     def saved(self) -> bytes | None:
         return self._encode_committed()

@@ -427,6 +427,18 @@ async def test_a_frame_lies_about_its_numbers(tmp_path: Path) -> None:
         )
 
 
+async def test_bad_lines_of_all_frames_of_a_batch_are_in_the_dead_letter(tmp_path: Path) -> None:
+    async with daemon(tmp_path) as engine:
+        bodies = [b"bad %d\n" % n + GOOD for n in range(3)]
+        data = b"".join(frame(body=body, stream="s", seq=1, nonce="n", codec="json") for body in bodies)
+        url, headers = f"http://{address_of(engine, 'http')}/ingest", {"Content-Type": "application/x-dpipe"}
+        async with aiohttp.ClientSession() as session, session.post(url, data=data, headers=headers) as answer:
+            said = await answer.json()
+            assert (said["accepted"], said["rejected"]) == (3, 3)
+        letters = await asyncio.to_thread(lambda: list(engine.around.deadletters.scan()))
+        assert sorted(letter.raw for letter in letters) == [b"bad 0", b"bad 1", b"bad 2"]
+
+
 # ---- connections ---------------------------------------------------------------------------------------------------
 async def test_slow_clients_are_cut_off(tmp_path: Path) -> None:
     async with daemon(tmp_path, "request_secs = 0.3\nidle_secs = 0.4") as engine:

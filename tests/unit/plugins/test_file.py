@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gzip
 import json
 import os
@@ -339,6 +340,55 @@ async def test_a_batch_may_need_more_files_than_stay_open(tmp_path: Path, compre
     for n in range(50):
         data = (tmp_path / "out" / f"i{n}").read_bytes()
         assert (gzip.decompress(data) if compression == "gzip" else data) == event(n) + event(n + 50)
+
+
+async def test_no_more_files_than_allowed_are_open_while_a_batch_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch with more paths than the process may open is no reason to fail for ever."""
+    most = 0
+    append = FileOutput._append
+
+    def counting(self: FileOutput, *arguments: Any) -> None:
+        nonlocal most
+        most = max(most, len(self._files))
+        append(self, *arguments)
+
+    monkeypatch.setattr(FileOutput, "_append", counting)
+    async with parts(tmp_path) as world:
+        runner = output(world, tmp_path / "{ident}", max_open_files=7)
+        for n in range(60):
+            await world.append(event(n), ident=f"i{n % 30}")
+        await world.start(runner)
+        await until(lambda: runner.saved.cursor == 60)
+    assert 0 < most <= 7
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+async def test_what_fails_in_the_middle_of_many_files_is_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compression: str
+) -> None:
+    left = 3
+    append = FileOutput._append
+
+    def failing(self: FileOutput, *arguments: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        append(self, *arguments)
+
+    monkeypatch.setattr(FileOutput, "_append", failing)
+    async with parts(tmp_path) as world:
+        runner = output(world, tmp_path / "out" / "{ident}", max_open_files=5, compression=compression)
+        for n in range(40):
+            await world.append(event(n), ident=f"i{n % 20}")
+        await world.start(runner)
+        await until(lambda: runner.saved.cursor == 40)
+    assert left < 0
+    for n in range(20):
+        data = (tmp_path / "out" / f"i{n}").read_bytes()
+        assert (gzip.decompress(data) if compression == "gzip" else data) == event(n) + event(n + 20)
 
 
 async def test_a_folder_that_cannot_be_made_is_tried_again(tmp_path: Path) -> None:

@@ -1,0 +1,75 @@
+"""Heavy data is decoded piece by piece, and nobody can tell from the result."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import pytest
+
+from dpiped.codecs import Codec, Rejected, build_codec
+from dpiped.decoder import AT_ONCE_BYTES, Decoder, Origin, weight_of
+from dpiped.journal.append import Draft
+from dpiped.pack import MAX_PACK_EVENTS
+from dpiped.router import Router
+
+ORIGIN = Origin("rs", "app", "", "")
+
+
+async def decoded(data: bytes, codec: Codec) -> tuple[list[Draft], list[Rejected], int, Counter[str]]:
+    counts: Counter[str] = Counter()
+    decoder = Decoder(Router(), None, keep_old=False, count=lambda what, n: counts.update({what: n}))
+    drafts, rejected, pieces = [], [], 0
+    async for result in decoder.decode(data, codec, ORIGIN):
+        drafts += result.drafts
+        rejected += result.rejected
+        pieces += 1
+    return drafts, rejected, pieces, counts
+
+
+def body_of(drafts: list[Draft]) -> bytes:
+    return b"".join(draft.body or b"" for draft in drafts)
+
+
+@pytest.mark.parametrize("name", ["json", "als"])
+async def test_many_bad_lines_among_tiny_events_keep_their_numbers(name: str) -> None:
+    good = {"json": b'{"@timestamp":1795311281400}\n', "als": b"us,1795311281400,{}\n"}[name]
+    lines = [good if n % 3 else b"bad\n" for n in range(60_000)]
+    drafts, rejected, pieces, _ = await decoded(b"".join(lines), build_codec(name))
+    assert pieces > 2
+    assert [bad.line for bad in rejected] == [n for n, line in enumerate(lines, 1) if line == b"bad\n"]
+    assert all(bad.raw == b"bad" for bad in rejected)
+    assert body_of(drafts).count(b"\n") == 40_000
+    assert max(draft.head.count for draft in drafts) <= MAX_PACK_EVENTS
+
+
+async def test_elements_of_a_long_array_are_all_there_and_in_order() -> None:
+    data = b"[" + b",".join(b'{"@timestamp":1795311281400,"n":%d}' % n for n in range(50_000)) + b"]"
+    drafts, rejected, _, _ = await decoded(data, build_codec("json"))
+    assert [json.loads(line)["n"] for line in body_of(drafts).splitlines()] == list(range(50_000))
+    assert rejected == []
+
+
+async def test_what_is_counted_in_pieces_adds_up() -> None:
+    data = b"a line \xff\n" * 40_000
+    drafts, _, pieces, counts = await decoded(data, build_codec("raw"))
+    assert pieces > 2
+    assert counts["invalid_utf8"] == 40_000
+    assert sum(draft.head.count for draft in drafts) == 40_000
+
+
+async def test_canonical_data_stays_one_piece_with_its_bytes() -> None:
+    data = b'{"@timestamp":1795311281400,"text":"%b"}\n' % (b"x" * 300) * 2_000
+    drafts, _, pieces, _ = await decoded(data, build_codec("json"))
+    assert (pieces, len(drafts)) == (1, 1)
+    assert drafts[0].body is not None
+    assert drafts[0].body == data
+
+
+def test_weight_grows_with_lines_and_objects() -> None:
+    size = 1 << 20
+    assert weight_of(b"x\n" * (size // 2)) == size // 2
+    assert weight_of(b"{}" * (size // 2)) == size // 2
+    assert weight_of(b"x" * size) == 0
+    assert weight_of(b"") == 0
+    assert weight_of(b"{}\n" * (AT_ONCE_BYTES // 6)) > 0
