@@ -26,11 +26,21 @@ LINES = {"json": data.json_lines, "als": data.als_lines, "syslog": data.syslog_l
 
 
 @dataclass(frozen=True)
+class Told:
+    """What the sender saw, where it gets an answer."""
+
+    p50_ms: float = 0.0
+    p99_ms: float = 0.0
+    per_sec: float = 0.0
+    """Events."""
+
+
+@dataclass(frozen=True)
 class Result:
     ratio: float
     secs_per_million: float
     rss_bytes: int
-    p99_ms: float
+    told: Told
 
 
 async def main() -> int:
@@ -41,14 +51,14 @@ async def main() -> int:
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--check", action="store_true", help="exit status 1 when a bound is not kept")
     arguments = parser.parse_args()
-    console = Console(width=120)
+    console = Console(width=150)
     unknown = set(arguments.names) - {row.name for row in ROWS}
     if unknown or arguments.list:
         for row in ROWS:
             console.print(f"{row.name:14} {row.about}")
         return 2 if unknown else 0
     rows = [row for row in ROWS if not arguments.names or row.name in arguments.names]
-    table = Table("row", "what", "R", "at most", "CPU s per million", "RSS MiB", "p99 ms")
+    table = Table("row", "what", "R", "at most", "CPU s per million", "RSS MiB", "p50 ms", "p99 ms", "events/s")
     kept = True
     for row in rows:
         results = [await measure(row, int(arguments.events * row.share)) for _ in range(arguments.runs)]
@@ -62,7 +72,10 @@ async def main() -> int:
             f"{row.bound or '-'}",
             f"{median(result.secs_per_million for result in results):.2f}",
             f"{max(result.rss_bytes for result in results) / 2**20:.0f}",
-            f"{median(result.p99_ms for result in results):.0f}",
+            *(
+                f"{median(getattr(result.told, key) for result in results):,.0f}"
+                for key in ("p50_ms", "p99_ms", "per_sec")
+            ),
         )
     console.print(table)
     return 0 if kept or not arguments.check else 1
@@ -78,10 +91,10 @@ async def measure(row: Row, amount: int) -> Result:
         data.write_lines(plain, data.json_lines(min(amount, 100_000)))
         before = await plain_cost(plain)
         run = measure_collector if row.load == "collector" else measure_daemon
-        cpu_secs, rss_bytes, p99 = await run(row, folder, source, amount)
+        cpu_secs, rss_bytes, told = await run(row, folder, source, amount)
         reference = (before + await plain_cost(plain)) / 2
         per_million = cpu_secs / amount * 1e6
-        return Result(per_million / reference, per_million, rss_bytes, p99)
+        return Result(per_million / reference, per_million, rss_bytes, told)
 
 
 async def load(*arguments: object) -> dict[str, Any]:
@@ -102,37 +115,37 @@ async def plain_cost(file: Path) -> float:
     return float((await load("plain", file))["cpu_secs"]) / lines * 1e6
 
 
-async def measure_daemon(row: Row, folder: Path, source: Path, amount: int) -> tuple[float, int, float]:
+async def measure_daemon(row: Row, folder: Path, source: Path, amount: int) -> tuple[float, int, Told]:
     port, admin = free_port(), free_port()
     daemon = MeasuredDaemon(row.config.format(folder=folder, port=port), folder, admin)
     await daemon.start()
     try:
         await daemon.ready()
         before = daemon.cpu_secs()
-        p99 = await send(row, folder, source, port)
+        told = await send(row, folder, source, port, amount)
         await daemon.idle(amount)
-        return daemon.cpu_secs() - before, daemon.peak_bytes, p99
+        return daemon.cpu_secs() - before, daemon.peak_bytes, told
     finally:
         await daemon.stop()
 
 
-async def send(row: Row, folder: Path, source: Path, port: int) -> float:
-    """Gives the load to the daemon; the p99 of an acknowledgement where there is one."""
+async def send(row: Row, folder: Path, source: Path, port: int, amount: int) -> Told:
+    """Gives the load to the daemon."""
     if row.load == "tail":
         source.rename(folder / "load.log")
-        return 0.0
+        return Told()
     if row.load == "syslog":
         await load("syslog", source, "127.0.0.1", port, row.connections)
-        return 0.0
+        return Told()
     url = f"http://127.0.0.1:{port}/ingest/rs/" + ("app.{n}" if row.idents > 1 else "app")
     if row.load == "latency":
-        return float(
-            (await load("latency", source, url, folder / "out" / "app.ndjson", HALF_LOAD, row.per_post))["p99_ms"]
-        )
-    return float((await load("post", source, url, row.connections, row.per_post, 0, row.idents))["p99_ms"])
+        found = await load("latency", source, url, folder / "out" / "app.ndjson", HALF_LOAD, row.per_post)
+        return Told(found["p50_ms"], found["p99_ms"])
+    found = await load("post", source, url, row.connections, row.per_post, 0, row.idents)
+    return Told(found["p50_ms"], found["p99_ms"], amount / found["secs"])
 
 
-async def measure_collector(row: Row, folder: Path, source: Path, amount: int) -> tuple[float, int, float]:
+async def measure_collector(row: Row, folder: Path, source: Path, amount: int) -> tuple[float, int, Told]:
     port, admin = free_port(), free_port()
     sink = await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.bench.load", "sink", str(port))
     collector = Measured("collector", row.config.format(folder=folder, port=port, admin=admin), folder)
@@ -143,7 +156,7 @@ async def measure_collector(row: Row, folder: Path, source: Path, amount: int) -
         before = collector.cpu_secs()
         source.rename(folder / "load.log")
         await collected(collector, folder / "load.log")
-        return collector.cpu_secs() - before, collector.peak_bytes, 0.0
+        return collector.cpu_secs() - before, collector.peak_bytes, Told()
     finally:
         await collector.stop()
         sink.terminate()

@@ -49,6 +49,17 @@ ROWS = (
     Row("tail", "the daemon's tail, json, file out", 1.2, TAIL + FILE, load="tail"),
     Row("als", "als lines, http in, file out", 1.3, HTTP + 'codec = "als"\n' + FILE, data="als"),
     Row("idents", "http in to 1,000 idents, file out", None, HTTP + FILE, idents=1_000),
+    *(
+        Row(
+            f"senders-{n}",
+            f"{n} senders, 200 events a POST, disk journal",
+            None,
+            HTTP + DISCARD,
+            connections=n,
+            per_post=200,
+        )
+        for n in (1, 4, 64)
+    ),
     Row(
         "small-posts",
         "1,000 connections that POST 5 events each",
