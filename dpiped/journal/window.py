@@ -1,7 +1,8 @@
 """The window: recent packs in memory, contiguous by offset, shared by all runners with what was decoded of them.
 
 A pack leaves it when every runner that wants it has passed, or when the pool is over its budget: who lags that far
-reads the segments by the same call (reader.py).
+reads the segments by the same call (reader.py). Of all but the newest packs only the stored form is kept, so that a
+runner that lags costs the others no memory that their processor caches would have to fetch.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from collections.abc import Iterable
 
 from dpiped.pack import CACHE_HOLDER, Pack, PackPool
 
+WHOLE_BYTES = 16 << 20
+"""So much of the newest packs is kept with bodies and decoded events."""
+
 
 class Window:
     """Used on the event loop only."""
@@ -18,6 +22,9 @@ class Window:
     def __init__(self, pool: PackPool, first: int) -> None:
         self._pool = pool
         self._packs: deque[Pack] = deque()
+        self._whole_from = first
+        """From this offset on packs were not made smaller."""
+        self._whole_bytes = 0
         self.base = first
         """Offset of the oldest pack in the window; all from here to `end` are there."""
 
@@ -27,7 +34,15 @@ class Window:
 
     def add(self, packs: Iterable[Pack]) -> None:
         """Packs that were just committed, already held under CACHE_HOLDER; what is over the budget leaves at once."""
-        self._packs.extend(packs)
+        self._whole_from = max(self._whole_from, self.base)
+        for pack in packs:
+            self._packs.append(pack)
+            self._whole_bytes += pack.size
+        while self._whole_bytes > WHOLE_BYTES:
+            pack = self._packs[self._whole_from - self.base]
+            self._whole_from += 1
+            self._whole_bytes -= pack.size
+            self._pool.shrink(pack)
         while self._pool.over_budget and self._packs:
             self._drop()
 
@@ -41,5 +56,8 @@ class Window:
             self._drop()
 
     def _drop(self) -> None:
-        self._pool.release(self._packs.popleft(), CACHE_HOLDER)
+        pack = self._packs.popleft()
+        if self.base >= self._whole_from:
+            self._whole_bytes -= pack.size
+        self._pool.release(pack, CACHE_HOLDER)
         self.base += 1

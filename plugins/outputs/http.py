@@ -1,6 +1,7 @@
 """Output `http`: sends events to a web service, as NDJSON or as one JSON array a request.
 
-Delivery: at least once. A batch whose answer got lost is sent again.
+Delivery: at least once. A batch whose answer got lost is sent again. One that is too large for the service (413) is
+halved until it fits.
 """
 
 from __future__ import annotations
@@ -68,9 +69,27 @@ class HttpOutput(Output[HttpOutputConfig]):
         )
 
     async def write(self, batch: Batch) -> None:
+        reasons: dict[int, str] = {}
+        parts = [(0, batch.body)]
+        while parts:
+            first, body = parts.pop()
+            status, detail = await self._send(body)
+            if status < 400:
+                continue
+            count = body.count(b"\n")
+            if status == 413 and count > 1:
+                lines, middle = body.splitlines(keepends=True), count // 2
+                parts += [(first + middle, b"".join(lines[middle:])), (first, b"".join(lines[:middle]))]
+            else:
+                reasons |= dict.fromkeys(range(first, first + count), f"{status} {detail[:200]}")
+        if reasons:
+            raise RejectedError(reasons)
+
+    async def _send(self, body: bytes) -> tuple[int, str]:
+        """(status, text) of an answer that will be the same next time."""
         url = str(self.config.url)
         try:
-            async with self._session.request(self.config.method, url, data=self._encode(batch.body)) as answer:
+            async with self._session.request(self.config.method, url, data=self._encode(body)) as answer:
                 detail = await answer.text(errors="replace")
         except (aiohttp.ClientError, TimeoutError) as exc:
             raise TemporaryError(f"send to {url}") from exc
@@ -78,8 +97,7 @@ class HttpOutput(Output[HttpOutputConfig]):
             raise TemporaryError(f"{url} answered {answer.status}", retry_after(answer.headers))
         if answer.status in (401, 403):
             raise TemporaryError(f"{url} answered {answer.status}: check the credentials")
-        if answer.status >= 400:
-            raise RejectedError.whole(batch, f"{answer.status} {detail[:200]}")
+        return answer.status, detail
 
     def _encode(self, body: bytes) -> bytes:
         if self.config.format == "array":
