@@ -19,6 +19,7 @@ from dpiped.deadletter import DeadLetters
 from dpiped.errors import FatalPluginError, UnavailableError
 from dpiped.filter_runner import FilterRunner, StatefulFilterRunner
 from dpiped.input_runner import InputRunner
+from dpiped.intake import Intake
 from dpiped.janitor import Janitor
 from dpiped.journal.append import Draft, Lot
 from dpiped.journal.base import Storage
@@ -32,6 +33,7 @@ from dpiped.output_runner import OutputRunner
 from dpiped.pack import CONTROL_IDENT, TICK_IDENT, Head, PackPool
 from dpiped.plugin import StatefulFilter
 from dpiped.reload import apply_config
+from dpiped.retry import Retrier
 from dpiped.router import Router
 from dpiped.runner import Keep, Runner, Surroundings
 from dpiped.self_report import SelfReport
@@ -65,6 +67,7 @@ class Engine:
         self.journal: Journal
         self.around: Surroundings
         self.janitor: Janitor
+        self.retrier: Retrier
         self.admin: AdminServer | None = None
         self.changing = asyncio.Lock()
         """Held while the set of inputs and runners changes, or stops."""
@@ -101,7 +104,9 @@ class Engine:
         state = State(disk if self.durable else PositionsDatabase(disk))
         opened.push_async_callback(state.close)
         await asyncio.to_thread(state.open)
-        letters = DeadLetters(await asyncio.to_thread(LevelDb, folder / "deadletter"), self.telemetry)
+        limits = self.config.deadletter
+        database = await asyncio.to_thread(LevelDb, folder / "deadletter")
+        letters = DeadLetters(database, self.telemetry, limits.max_bytes, limits.keep_secs)
         opened.callback(letters.close)
         await asyncio.to_thread(letters.open)
         max_bytes = self.config.journal.max_bytes
@@ -135,6 +140,7 @@ class Engine:
         )
         self.around.project_logs.use(self.config.projects)
         opened.callback(self.around.project_logs.close)
+        self.retrier = Retrier(self.around, self._intake_of, self._runner_names, self.config.projects[0].name)
         self._writer = asyncio.create_task(self.journal.run(), name="journal writer")
         opened.push_async_callback(self._end_writer)
         self._build()
@@ -168,6 +174,12 @@ class Engine:
         stateful = issubclass(table.plugin_class, StatefulFilter)
         return StatefulFilterRunner(table, self.around) if stateful else FilterRunner(table, self.around)
 
+    def _intake_of(self, name: str) -> Intake | None:
+        return next((source.intake for source in self.inputs if source.name == name), None)
+
+    def _runner_names(self) -> list[str]:
+        return [runner.name for runner in self.runners]
+
     async def _serve(self) -> AdminServer:
         admin = AdminServer(self)
         try:
@@ -187,6 +199,7 @@ class Engine:
                 group.create_task(SelfReport(self.journal, self.telemetry).run(), name="self report"),
                 group.create_task(self._watch_writer(), name="writer watch"),
                 group.create_task(self._tick(), name="ticker"),
+                group.create_task(self.retrier.run(), name="retry"),
             ]
             for runner in self.runners:
                 self.start_runner(runner)

@@ -53,6 +53,8 @@ class Origin(NamedTuple):
     host: str
     batch: BatchId | None = None
     hops: int = 0
+    codec: str = ""
+    """Its name, if the sender gave it; empty: the input's own."""
 
 
 class Intake:
@@ -112,7 +114,9 @@ class Intake:
         wait: bool = True,
     ) -> Receipt:
         """See dpiped.plugin.Emit."""
-        origin = Origin(project or self._project, ident or self._ident, source, host, batch)
+        origin = Origin(
+            project or self._project, ident or self._ident, source, host, batch, 0, codec.name if codec else ""
+        )
         drafts, rejected = await self._decode(data, codec or self._codec, origin, hosts, stored)
         if position is not None:
             drafts = _with_position(drafts, (self._name, position))
@@ -145,7 +149,13 @@ class Intake:
     async def _decode_frame(self, frame: Frame, batch: BatchId | None) -> tuple[list[Draft], list[Rejected], Origin]:
         head = frame.head
         origin = Origin(
-            head.project or self._project, head.ident or self._ident, head.source, head.host, batch, head.hops
+            head.project or self._project,
+            head.ident or self._ident,
+            head.source,
+            head.host,
+            batch,
+            head.hops,
+            head.codec or "json",
         )
         if not is_ident(origin.ident) or not is_name(origin.project):
             raise CodecError(f"frame with a project or ident that is not allowed: {origin.project!r} {origin.ident!r}")
@@ -162,6 +172,15 @@ class Intake:
         codec = self._codec_of(head.codec or "json")
         drafts, rejected = await self._decode(body, codec, origin, None, stored)
         return drafts, rejected, origin
+
+    async def again(self, letter: Letter) -> tuple[list[Draft], list[Rejected]]:
+        """What an event that this intake refused becomes now, by the codec that it came for; nothing is appended."""
+        origin = Origin(letter.project or self._project, letter.ident or self._ident, letter.source, letter.host)
+        try:
+            codec = self._codec_of(letter.codec) if letter.codec else self._codec
+            return await self._decode(letter.raw, codec, origin, None, None)
+        except CodecError as exc:
+            return [], [Rejected(1, str(exc), letter.raw)]
 
     # ---- decode --------------------------------------------------------------------------------------------------
     async def _decode(
@@ -287,6 +306,7 @@ class Intake:
                     host=origin.host,
                     at_ms=now,
                     raw=bad.raw,
+                    codec=origin.codec,
                 )
                 for bad in rejected[start : start + LETTERS_AT_ONCE]
             ]

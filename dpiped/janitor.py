@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from dpiped.journal.base import Wanted
+from dpiped.leveldb import LevelDbError
 from dpiped.pack import Route
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Janitor:
                     "room of the journal cannot be given back", level=logging.ERROR, detail=exc.strerror or str(exc)
                 )
             await self.save_positions()
+            await self._expire_letters()
             self._measure()
             self._report_idle_packs()
 
@@ -66,6 +68,12 @@ class Janitor:
         passed = journal.passed_positions(min(cursors, default=journal.next))
         if passed:
             await self._around.state.save_positions(passed)
+
+    async def _expire_letters(self) -> None:
+        try:
+            await self._around.deadletters.expire()
+        except LevelDbError as exc:  # the next round tries again
+            self._around.telemetry.say("old dead letters cannot be removed", level=logging.ERROR, detail=str(exc))
 
     def _below(self) -> int:
         """Nothing from here on is freed: `keep_secs` and `keep_bytes`, for replays."""

@@ -74,6 +74,9 @@ class DecodeContext:
 class Codec(ABC):
     """Stateless and thread-safe once built; one object serves all data of an input."""
 
+    name = ""
+    """What a config and a sender call it."""
+
     @abstractmethod
     def decode(self, data: bytes, context: DecodeContext) -> Decoded:
         """Reads whole lines or documents. An unfinished last line counts as a line."""
