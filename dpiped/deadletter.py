@@ -99,7 +99,8 @@ class DeadLetters:
 
     async def replace(self, letters: Sequence[Letter], remove: Iterable[str], plan: Plan | None) -> None:
         """In one synced step: what a retry leaves, what it has sent, and what it is about to send."""
-        await self._in_thread(partial(self.change, letters, remove, {PLAN: plan and msgspec.msgpack.encode(plan)}))
+        value = None if plan is None else msgspec.msgpack.encode(plan)
+        await self._in_thread(partial(self.change, letters, remove, {PLAN: value}))
 
     async def expire(self) -> None:
         """Drops those past their age; looks at most once a minute."""

@@ -114,9 +114,9 @@ class Intake:
         wait: bool = True,
     ) -> Receipt:
         """See dpiped.plugin.Emit."""
-        origin = Origin(
-            project or self._project, ident or self._ident, source, host, batch, 0, codec.name if codec else ""
-        )
+        origin = Origin(project or self._project, ident or self._ident, source, host, batch)
+        if codec is not None:
+            origin = origin._replace(codec=codec.name)
         drafts, rejected = await self._decode(data, codec or self._codec, origin, hosts, stored)
         if position is not None:
             drafts = _with_position(drafts, (self._name, position))

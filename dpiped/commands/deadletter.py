@@ -138,11 +138,10 @@ def drop_command(arguments: Arguments) -> int:
     asked = _chosen(arguments)
     target = Target(arguments, admin_will_do=True)
     admin = target.admin()
-    gone = (
-        admin.post("/admin/deadletters/drop", msgspec.structs.asdict(asked))["dropped"]
-        if admin
-        else _drop(target.data_dir, asked)
-    )
+    if admin is not None:
+        gone = admin.post("/admin/deadletters/drop", msgspec.structs.asdict(asked))["dropped"]
+    else:
+        gone = _drop(target.data_dir, asked)
     print(f"{gone} letters dropped")
     return 0
 
