@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from dpiped.commands import deadletter, graph, journal, plugins, run
+from dpiped.commands import deadletter, graph, journal, plugins, replay, run
 from dpiped.config.validate import did_you_mean
 from dpiped.errors import ConfigError, DpipeError, LockedError
 from dpiped.telemetry.log import LEVELS
@@ -61,7 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="dpiped", description="Collects log events, analyses them in flight, delivers them.", parents=[common]
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
-    for group in (run, graph, plugins, journal, deadletter):
+    for group in (run, graph, plugins, journal, deadletter, replay):
         group.add_commands(commands, common)
     return parser
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -194,13 +195,7 @@ class Engine:
         self.janitor = Janitor(self.around, self.runners)
         async with asyncio.TaskGroup() as group:
             self._group = group
-            services = [
-                group.create_task(self.janitor.run(), name="janitor"),
-                group.create_task(SelfReport(self.journal, self.telemetry).run(), name="self report"),
-                group.create_task(self._watch_writer(), name="writer watch"),
-                group.create_task(self._tick(), name="ticker"),
-                group.create_task(self.retrier.run(), name="retry"),
-            ]
+            services = [group.create_task(work(), name=name) for name, work in self._services().items()]
             for runner in self.runners:
                 self.start_runner(runner)
             await self._open_inputs()
@@ -218,6 +213,20 @@ class Engine:
             for task in (*services, *self._tasks.values(), stop, ended):
                 task.cancel()
         await self.janitor.save_positions()
+
+    def _services(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
+        """What runs beside inputs and runners, by name. A replay has its own idea of it."""
+        return {
+            "janitor": self.janitor.run,
+            "writer watch": self._watch_writer,
+            "retry": self.retrier.run,
+            "self report": SelfReport(self.journal, self.telemetry).run,
+            "ticker": self._tick,
+        }
+
+    def now_ms(self) -> int:
+        """The time that the engine's own packs carry."""
+        return int(time.time() * 1000)
 
     async def _open_inputs(self) -> None:
         """What fails here for good keeps the daemon from starting."""
@@ -268,7 +277,7 @@ class Engine:
             await asyncio.sleep(self.config.engine.tick_secs)
             if not any(isinstance(runner, StatefulFilterRunner) for runner in self.runners):
                 continue
-            head = Head(ident=TICK_IDENT, accepted_ms=int(time.time() * 1000))
+            head = Head(ident=TICK_IDENT, accepted_ms=self.now_ms())
             try:
                 await self.journal.append("~ticker", "input", [Lot([Draft(head, b"")])])
             except UnavailableError:
@@ -300,7 +309,7 @@ class Engine:
 
     async def _finish(self, runner: StatefulFilterRunner) -> None:
         body = b'{"control":"finish"}\n'
-        head = Head(ident=CONTROL_IDENT, accepted_ms=int(time.time() * 1000), raw_bytes=len(body), only=runner.name)
+        head = Head(ident=CONTROL_IDENT, accepted_ms=self.now_ms(), raw_bytes=len(body), only=runner.name)
         await self.journal.append("~engine", "control", [Lot([Draft(head, body)])])
 
     async def _end_writer(self) -> None:

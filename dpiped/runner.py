@@ -236,7 +236,8 @@ class Runner(ABC, Generic[Options]):
             return None
         said: dict[str, Any] = json.loads(pack.body)
         if said.get("control") == "skip":
-            self._skips.add(int(said["offset"]))
+            ahead = said.get("ahead")  # in a replay: so many packs behind this one
+            self._skips.add(pack.head.offset + int(ahead) if ahead is not None else int(said["offset"]))
         return said
 
     def done(self, packs: Iterable[Pack], events: int) -> None:
