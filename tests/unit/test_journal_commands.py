@@ -326,12 +326,14 @@ async def test_a_replay_into_a_filter_starts_empty_and_is_exact(
 async def test_a_lost_state_emits_nothing_of_a_replay_again(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     await cursor_of(data_dir, kind(Count), 30, match=["app"])
     await asyncio.to_thread(journal, capsys, data_dir, "cursors", "set", "flt", "25")
-    await cursor_of(data_dir, kind(Count), 5, match=["app"])
+    async with parts(data_dir) as world:
+        await world.append(event(30), event(31))
+    await cursor_of(data_dir, kind(Count), 7, match=["app"])
     shutil.rmtree(data_dir / "state")
     async with parts(data_dir) as world:
         await world.start(runner := world.filter(kind(Count), match=["app"]))
-        await until(lambda: runner.packs == 30)
-        assert [name for name, _ in emissions(world)] == ["flt"] * 30 + ["flt.2"] * 5
+        await until(lambda: runner.packs == 32)
+        assert [name for name, _ in emissions(world)] == ["flt"] * 30 + ["flt.2"] * 7
 
 
 def emissions(world: Parts) -> list[tuple[str, int]]:
