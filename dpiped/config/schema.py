@@ -73,9 +73,9 @@ class JournalConfig(ConfigModel):
     max_bytes: Annotated[Bytes, Field(ge=MIB)] = 8 * GIB
     """Above it, inputs wait or answer 503."""
     keep_secs: Secs = 0.0
-    """Packs stay for so long after they were delivered, for replays."""
+    """Packs stay for so long after they were delivered, for replays, within three quarters of `max_bytes`."""
     keep_bytes: Bytes = 0
-    """So much of what was delivered stays, for replays."""
+    """So much of what was delivered stays, for replays, within three quarters of `max_bytes`."""
     min_free_bytes: Bytes | None = Field(default=None, examples=[GIB])
     """Room on the disk that the daemon leaves to others; by default the smaller of 1 GiB and 5 % of the disk."""
 

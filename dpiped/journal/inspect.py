@@ -117,12 +117,16 @@ def _note(found: Found, data: bytes, place: Place, *, check: bool) -> None:
 
 
 def look_all(data_dir: Path, *, check: bool = False) -> Iterator[Found]:
-    """All segments, oldest first."""
+    """All segments, oldest first. One that the daemon gives back meanwhile only names what it had, so that this is not
+    taken for a loss.
+    """
     paths = segment_paths(data_dir)
-    for path in paths:
-        found = look(path, last=path is paths[-1], check=check)
+    for path, following in zip(paths, [*paths[1:], None], strict=True):
+        found = look(path, last=following is None, check=check)
         if found is not None:
             yield found
+        elif following is not None:
+            yield Found(path, dropped=[(int(path.stem), int(following.stem))])
 
 
 def missing(segments: list[Found]) -> list[tuple[int, int]]:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -41,8 +42,8 @@ def post(daemon: Daemon, ident: str, body: bytes) -> None:
     urllib.request.urlopen(f"{daemon.url}/ingest/rs/{ident}", data=body, timeout=20).close()
 
 
-def started(folder: Path, programs: list[Program], tables: str) -> Daemon:
-    daemon = Daemon(folder, tables.format(out=folder / "out"), journal=KEEP)
+def started(folder: Path, programs: list[Program], tables: str, journal: str = KEEP) -> Daemon:
+    daemon = Daemon(folder, tables.format(out=folder / "out"), journal=journal)
     programs.append(daemon)
     daemon.start()
     return daemon
@@ -155,3 +156,38 @@ def test_a_replay_beside_the_daemon(tmp_path: Path, programs: list[Program]) -> 
     assert (again.returncode, again.stderr.count("\n")) == (2, 1)
     wrong = dpiped("replay", "-c", new, "--data-dir", tmp_path / "nothing")
     assert (wrong.returncode, wrong.stderr.count("\n")) == (1, 1)
+
+
+def test_a_replay_that_is_killed_again_and_again_is_exact(tmp_path: Path, programs: list[Program]) -> None:
+    daemon = started(tmp_path, programs, '[[output]]\ntype = "discard"\n', "[journal]\nkeep_secs = 1e6\n")
+    for number in range(60):
+        at = [1_700_000_000_000 + number * 997 + n % 500 for n in range(5_000)]
+        lines = [b'{"@timestamp":%d,"n":%d,"x":"%x"}' % (at[n], n, n * 2654435761 % 2**32) for n in range(5_000)]
+        post(daemon, "web", b"\n".join(lines))
+    assert daemon.stop() == 0
+    for name in ("whole", "cut"):
+        tables = (COUNT + FILE + 'match = ["web"]\n').format(out=tmp_path / name)
+        (tmp_path / f"{name}.toml").write_text("[engine]\nsnapshot_interval_secs = 0.02\n" + tables)
+    common = ("--data-dir", str(tmp_path / "dpiped"))
+    assert dpiped("replay", "-c", tmp_path / "whole.toml", *common).returncode == 0
+    work = tmp_path / "work"
+    command = ["replay", "-c", str(tmp_path / "cut.toml"), *common, "--work-dir", str(work)]
+    program = Program(tmp_path, "replay", [sys.executable, "-m", "dpiped", *command])
+    programs.append(program)
+    kills, out, whole = 0, tmp_path / "cut/web.ndjson", (tmp_path / "whole/web.ndjson").stat().st_size
+
+    def is_at(size: int) -> bool:
+        return not program.running or (out.exists() and out.stat().st_size >= size)
+
+    for share in (1, 2, 3, 4, 5):
+        program.start()
+        wait_until(partial(is_at, whole * share // 6), "it gets so far")
+        kills += program.running
+        program.kill()
+    program.start()
+    wait_until(lambda: not program.running, "it ends")
+    assert program.status == 0
+    assert kills > 1
+    for name in ("web.ndjson", "stats.ndjson"):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert len(events_in(tmp_path / "cut", "web.ndjson")) == 300_000

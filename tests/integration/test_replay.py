@@ -94,7 +94,7 @@ async def send(engine: Engine, packs: int, seed: int = 7) -> int:
 async def replay(
     toml: str, folder: Path, data_dir: Path, start: Bound | None = None, end: Bound | None = None, stop_at: int = 0
 ) -> ReplayEngine:
-    """Runs one to its end, or cancels it, as a kill would, when it has given so many packs."""
+    """Runs one to its end, or cancels it when it has given so many packs."""
     folder.mkdir(exist_ok=True)
     file = folder / "new.toml"
     file.write_text(f'[[project]]\nname = "rs"\n{toml}', encoding="utf-8")
@@ -174,7 +174,7 @@ async def test_filters_of_filters_give_the_same_each_time(tmp_path: Path) -> Non
     assert answers[0] == answers[1] != b""
 
 
-async def test_a_replay_that_was_killed_goes_on_exactly(tmp_path: Path) -> None:
+async def test_a_replay_that_was_stopped_goes_on_exactly(tmp_path: Path) -> None:
     raw = '[[output]]\ntype = "file"\nname = "raw"\npath = "FOLDER/raw.ndjson"\n'
     async with running(LIVE + tables(COUNT, tmp_path / "live"), tmp_path) as engine:
         await send(engine, 150)

@@ -171,6 +171,17 @@ def test_an_unfinished_tail_is_no_damage_and_not_shown(data_dir: Path, capsys: p
     assert (status, out.count("\n")) == (0, 30)
 
 
+def test_what_the_daemon_gives_back_meanwhile_is_not_missing(
+    data_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = sorted((data_dir / "journal").glob("*.seg"))
+    monkeypatch.setattr("dpiped.journal.inspect.segment_paths", lambda folder: paths)
+    paths[0].unlink()
+    paths[1].unlink()
+    status, out, _ = journal(capsys, data_dir, "verify")
+    assert (status, "0 problems" in out) == (0, True)
+
+
 def test_looking_changes_nothing(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def all_files() -> dict[Path, tuple[int, int]]:
         return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in data_dir.rglob("*")}
