@@ -21,11 +21,14 @@ class Batch:
     TemporaryError.
     """
 
-    __slots__ = ("_bodies", "count", "metadata", "name", "views")
+    __slots__ = ("_bodies", "count", "generation", "metadata", "name", "views")
 
-    def __init__(self, views: Sequence[PackView], metadata: bool = True, name: str = "") -> None:
+    def __init__(self, views: Sequence[PackView], metadata: bool = True, name: str = "", generation: int = 1) -> None:
+        self.generation = generation
+        """Of the runner; grows with each replay that an operator asked for."""
         self.name = name
-        """Of stable batches: EPOCH-FIRST-LAST, the same after a crash, also when some of its packs are gone."""
+        """Of stable batches: EPOCH-FIRST-LAST, in a replay with `.GENERATION` behind it; the same after a crash, also
+        when some of its packs are gone."""
         self.views = views
         self.metadata = metadata
         self.count = sum(view.count for view in views)
@@ -44,9 +47,16 @@ class Batch:
         return self.bodies[0] if len(self.bodies) == 1 else b"".join(self.bodies)
 
     def names(self) -> Iterator[str]:
-        """EPOCH-OFFSET-LINE of each event, in order; unique for ever, and they sort as they were accepted."""
+        """EPOCH-OFFSET-LINE of each event, in order; unique for ever, and they sort as they were accepted. In a replay
+        `.GENERATION` is added, or the store would take them for repeats."""
+        ending = generation_ending(self.generation)
         for view in self.views:
             head = view.head
             prefix = f"{head.epoch}-{head.offset:012x}-"
             for line in view.lines:
-                yield f"{prefix}{line:04x}"
+                yield f"{prefix}{line:04x}{ending}"
+
+
+def generation_ending(generation: int) -> str:
+    """What a derived name ends with; the first generation adds nothing."""
+    return f".{generation}" if generation > 1 else ""

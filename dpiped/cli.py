@@ -11,19 +11,24 @@ import re
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from dpiped.commands import graph, plugins, run
+from dpiped.commands import deadletter, graph, journal, plugins, replay, run
 from dpiped.config.validate import did_you_mean
 from dpiped.errors import ConfigError, DpipeError, LockedError
 from dpiped.telemetry.log import LEVELS
 
 FAILED, BAD_CONFIG, LOCKED, INTERRUPTED = 1, 2, 3, 130
+_AGO = re.compile(r"-\d+(\.\d+)?[smhd]")
 _CHOICE = re.compile(r"argument (\S+): invalid choice: '([^']*)' \(choose from (.*)\)")
 
 
 class Parser(argparse.ArgumentParser):
     """An error is one line that says what to do."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """argparse takes the value of `--from -2h` for an option."""
+        return super().parse_known_args(None if args is None else _joined(args), namespace)
 
     def error(self, message: str) -> NoReturn:
         choice = _CHOICE.search(message)
@@ -32,6 +37,17 @@ class Parser(argparse.ArgumentParser):
             what = "command" if choice[1] == "COMMAND" else choice[1]
             message = f'{what} "{choice[2]}" is not known{did_you_mean(choice[2], known)}'
         self.exit(BAD_CONFIG, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """With `--option -2h` written as `--option=-2h`."""
+    joined: list[str] = []
+    for argument in arguments:
+        if _AGO.fullmatch(argument) and joined and joined[-1].startswith("--") and "=" not in joined[-1]:
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -45,7 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="dpiped", description="Collects log events, analyses them in flight, delivers them.", parents=[common]
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
-    for group in (run, graph, plugins):
+    for group in (run, graph, plugins, journal, deadletter, replay):
         group.add_commands(commands, common)
     return parser
 

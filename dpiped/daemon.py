@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -26,11 +27,16 @@ DONE, FAILED, CONFIG, LOCKED, UNREAD, WATCHDOG = 0, 1, 2, 3, 4, 5
 
 def run_daemon(config: DaemonConfig, config_path: Path) -> int:
     """Runs until a signal or the end of all inputs; returns the exit code. What goes wrong at start is one line."""
+    return run_engine(lambda telemetry: Engine(config, telemetry, config_path))
+
+
+def run_engine(make: Callable[[Telemetry], Engine]) -> int:
+    """The same for any engine; `make` is called once."""
     keep_memory()
     telemetry = Telemetry()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(config, config_path, telemetry))
+            runner.run(_run(make, telemetry))
     except (DpipeError, OSError, ExceptionGroup) as exc:
         cause = _leaf(exc)
         if not isinstance(cause, DpipeError | OSError):
@@ -89,8 +95,9 @@ class _Signals:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-async def _run(config: DaemonConfig, config_path: Path, telemetry: Telemetry) -> None:
-    engine = Engine(config, telemetry, config_path)
+async def _run(make: Callable[[Telemetry], Engine], telemetry: Telemetry) -> None:
+    engine = make(telemetry)
+    config = engine.config
     signals = _Signals(engine)
     watchdog = Watchdog(engine.watch, Path(config.engine.data_dir), config.engine.hang_secs)
     watchdog.start()

@@ -3,6 +3,7 @@
     key                          value
     d \\0 CAUSE                   Letter (msgpack); a repeat of the same cause overwrites
     t \\0 MILLISECONDS(8) CAUSE   empty: the order of age
+    r                            Plan (msgpack): letters that are just being sent again, see retry.py
 
 CAUSE names what made it: runner or stream, offset or SEQ, line. A letter is synced before the cursor moves or the
 sender is answered. The folder is bounded in bytes and age: the oldest go first, counted.
@@ -13,8 +14,9 @@ from __future__ import annotations
 import asyncio
 import struct
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import msgspec
 
@@ -23,7 +25,9 @@ from dpiped.telemetry import Telemetry
 from dpiped.telemetry.events import EventsDropped
 
 MAX_BYTES = 256 << 20
-MAX_AGE_SECS = 30 * 24 * 3600
+MAX_AGE_SECS = 30 * 24 * 3600.0
+EXPIRE_EVERY_SECS = 60.0
+PLAN = b"r"
 _TIME = struct.Struct(">Q")
 
 
@@ -42,16 +46,34 @@ class Letter(msgspec.Struct, array_like=True, gc=False, frozen=True):
     host: str
     at_ms: int
     raw: bytes
+    codec: str = ""
+    """How `raw` has to be read, if the sender said so; empty: as the input does."""
+
+
+class Plan(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """What is just being sent again: a batch id, and the letters in it. Fields are only ever added, at the end."""
+
+    stream: str
+    seq: int
+    causes: list[str]
 
 
 class DeadLetters:
-    """Used on the event loop; the database is used in one thread."""
+    """Used on the event loop; what writes does so in one thread. Methods that block say so: call them in a thread."""
 
-    def __init__(self, database: Database, telemetry: Telemetry, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(
+        self,
+        database: Database,
+        telemetry: Telemetry,
+        max_bytes: int = MAX_BYTES,
+        keep_secs: float = MAX_AGE_SECS,
+    ) -> None:
         self._database = database
         self._telemetry = telemetry
         self._max_bytes = max_bytes
+        self._keep_secs = keep_secs
         self._thread = ThreadPoolExecutor(1, "deadletter")
+        self._expired_at = 0.0
         self.count = 0
         self.bytes = 0
 
@@ -60,34 +82,67 @@ class DeadLetters:
         for _, value in self._database.scan(b"d\0"):
             self.count += 1
             self.bytes += len(value)
+        self._measure()
 
+    # ---- write -----------------------------------------------------------------------------------------------------
     async def put(self, letters: Sequence[Letter]) -> None:
         """Returns when they are synced. Raises LevelDbError."""
         if letters:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._put, letters)
+            await self._in_thread(partial(self.change, letters))
 
-    def _put(self, letters: Sequence[Letter]) -> None:
-        items: list[tuple[bytes, bytes | None]] = []
-        added_count = added_bytes = 0
-        for letter in {letter.cause: letter for letter in letters}.values():
-            cause = letter.cause.encode()
-            value = msgspec.msgpack.encode(letter)
-            old = self._database.get(b"d\0" + cause)
+    async def drop(self, causes: Sequence[str]) -> int:
+        """Removes them for good, counted; how many there were."""
+        gone = await self._in_thread(partial(self.change, (), causes))
+        if gone:
+            self._telemetry.emit(EventsDropped(plugin="deadletter", amount=gone, reason="dropped_by_command"))
+        return gone
+
+    async def replace(self, letters: Sequence[Letter], remove: Iterable[str], plan: Plan | None) -> None:
+        """In one synced step: what a retry leaves, what it has sent, and what it is about to send."""
+        value = None if plan is None else msgspec.msgpack.encode(plan)
+        await self._in_thread(partial(self.change, letters, remove, {PLAN: value}))
+
+    async def expire(self) -> None:
+        """Drops those past their age; looks at most once a minute."""
+        if time.monotonic() - self._expired_at >= EXPIRE_EVERY_SECS:
+            self._expired_at = time.monotonic()
+            await self._in_thread(self._bound)
+
+    async def _in_thread(self, work: Callable[[], int]) -> int:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def change(
+        self, put: Sequence[Letter] = (), remove: Iterable[str] = (), more: dict[bytes, bytes | None] | None = None
+    ) -> int:
+        """All in one synced batch; how many of `remove` were there. Blocking, by one thread only."""
+        items: dict[bytes, bytes | None] = dict(more or {})
+        count = size = gone = 0
+        letters: dict[str, Letter | None] = dict.fromkeys(remove) | {letter.cause: letter for letter in put}
+        for cause, letter in letters.items():
+            key = b"d\0" + cause.encode()
+            old = self._database.get(key)
             if old is not None:
-                items.append((_time_key(msgspec.msgpack.decode(old, type=Letter)), None))
-                added_count -= 1
-                added_bytes -= len(old)
-            items += [(b"d\0" + cause, value), (_time_key(letter), b"")]
-            added_count += 1
-            added_bytes += len(value)
-        self._database.write(items, sync=True)
-        self.count += added_count
-        self.bytes += added_bytes
+                items[_time_key(msgspec.msgpack.decode(old, type=Letter))] = None
+                count -= 1
+                size -= len(old)
+                gone += letter is None
+            if letter is not None:
+                items[key] = value = msgspec.msgpack.encode(letter)
+                items[_time_key(letter)] = b""
+                count += 1
+                size += len(value)
+            elif old is not None:
+                items[key] = None
+        if items:
+            self._database.write(items.items(), sync=True)
+        self.count += count
+        self.bytes += size
         self._bound()
+        return gone
 
-    def _bound(self) -> None:
-        """Drops the oldest until the folder is within its limits."""
-        oldest = int((time.time() - MAX_AGE_SECS) * 1000)
+    def _bound(self) -> int:
+        """Drops the oldest until the folder is within its limits; how many."""
+        oldest = int((time.time() - self._keep_secs) * 1000)
         gone: list[tuple[bytes, bytes | None]] = []
         freed = 0
         for key, _ in self._database.scan(b"t\0"):
@@ -102,21 +157,28 @@ class DeadLetters:
             self.count -= len(gone) // 2
             self.bytes -= freed
             self._telemetry.emit(EventsDropped(plugin="deadletter", amount=len(gone) // 2, reason="dead_letter_full"))
+        self._measure()
+        return len(gone) // 2
 
+    def _measure(self) -> None:
+        self._telemetry.metrics.letters.set(self.count)
+        self._telemetry.metrics.letter_bytes.set(self.bytes)
+
+    # ---- read ------------------------------------------------------------------------------------------------------
     def scan(self) -> Iterator[Letter]:
-        """All letters, by cause; blocking."""
-        for _, value in self._database.scan(b"d\0"):
-            yield msgspec.msgpack.decode(value, type=Letter)
+        """All letters, oldest first; blocking."""
+        for key, _ in self._database.scan(b"t\0"):
+            yield from self.read((key[2 + _TIME.size :].decode(),))
 
-    def remove(self, causes: Iterable[str]) -> None:
-        """Blocking."""
-        for cause in causes:
-            value = self._database.get(b"d\0" + cause.encode())
-            if value is not None:
-                letter = msgspec.msgpack.decode(value, type=Letter)
-                self._database.write([(b"d\0" + cause.encode(), None), (_time_key(letter), None)], sync=True)
-                self.count -= 1
-                self.bytes -= len(value)
+    def read(self, causes: Iterable[str]) -> list[Letter]:
+        """Those of them that are there; blocking."""
+        found = (self._database.get(b"d\0" + cause.encode("utf-8", "replace")) for cause in causes)
+        return [msgspec.msgpack.decode(value, type=Letter) for value in found if value is not None]
+
+    def plan(self) -> Plan | None:
+        """What was being sent again when the daemon ended; blocking."""
+        value = self._database.get(PLAN)
+        return None if value is None else msgspec.msgpack.decode(value, type=Plan)
 
     def close(self) -> None:
         self._thread.shutdown()

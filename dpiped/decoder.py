@@ -34,6 +34,8 @@ class Origin(NamedTuple):
     host: str
     batch: BatchId | None = None
     hops: int = 0
+    codec: str = ""
+    """Its name, if the sender gave it; empty: the input's own."""
     frame: int = 0
     """Which frame of its batch."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from dpiped.deadletter import DeadLetters
 from dpiped.errors import FatalPluginError, UnavailableError
 from dpiped.filter_runner import FilterRunner, StatefulFilterRunner
 from dpiped.input_runner import InputRunner
+from dpiped.intake import Intake
 from dpiped.janitor import Janitor
 from dpiped.journal.append import Draft, Lot
 from dpiped.journal.base import Storage
@@ -32,6 +34,7 @@ from dpiped.output_runner import OutputRunner
 from dpiped.pack import CONTROL_IDENT, TICK_IDENT, Head, PackPool
 from dpiped.plugin import StatefulFilter
 from dpiped.reload import apply_config
+from dpiped.retry import Retrier
 from dpiped.router import Router
 from dpiped.runner import Keep, Runner, Surroundings
 from dpiped.self_report import SelfReport
@@ -65,6 +68,7 @@ class Engine:
         self.journal: Journal
         self.around: Surroundings
         self.janitor: Janitor
+        self.retrier: Retrier
         self.admin: AdminServer | None = None
         self.changing = asyncio.Lock()
         """Held while the set of inputs and runners changes, or stops."""
@@ -101,7 +105,9 @@ class Engine:
         state = State(disk if self.durable else PositionsDatabase(disk))
         opened.push_async_callback(state.close)
         await asyncio.to_thread(state.open)
-        letters = DeadLetters(await asyncio.to_thread(LevelDb, folder / "deadletter"), self.telemetry)
+        limits = self.config.deadletter
+        database = await asyncio.to_thread(LevelDb, folder / "deadletter")
+        letters = DeadLetters(database, self.telemetry, limits.max_bytes, limits.keep_secs)
         opened.callback(letters.close)
         await asyncio.to_thread(letters.open)
         max_bytes = self.config.journal.max_bytes
@@ -135,6 +141,7 @@ class Engine:
         )
         self.around.project_logs.use(self.config.projects)
         opened.callback(self.around.project_logs.close)
+        self.retrier = Retrier(self.around, self._intake_of, self._runner_names, self.config.projects[0].name)
         self._writer = asyncio.create_task(self.journal.run(), name="journal writer")
         opened.push_async_callback(self._end_writer)
         self._build()
@@ -168,6 +175,12 @@ class Engine:
         stateful = issubclass(table.plugin_class, StatefulFilter)
         return StatefulFilterRunner(table, self.around) if stateful else FilterRunner(table, self.around)
 
+    def _intake_of(self, name: str) -> Intake | None:
+        return next((source.intake for source in self.inputs if source.name == name), None)
+
+    def _runner_names(self) -> list[str]:
+        return [runner.name for runner in self.runners]
+
     async def _serve(self) -> AdminServer:
         admin = AdminServer(self)
         try:
@@ -182,12 +195,7 @@ class Engine:
         self.janitor = Janitor(self.around, self.runners)
         async with asyncio.TaskGroup() as group:
             self._group = group
-            services = [
-                group.create_task(self.janitor.run(), name="janitor"),
-                group.create_task(SelfReport(self.journal, self.telemetry).run(), name="self report"),
-                group.create_task(self._watch_writer(), name="writer watch"),
-                group.create_task(self._tick(), name="ticker"),
-            ]
+            services = [group.create_task(work(), name=name) for name, work in self._services().items()]
             for runner in self.runners:
                 self.start_runner(runner)
             await self._open_inputs()
@@ -205,6 +213,20 @@ class Engine:
             for task in (*services, *self._tasks.values(), stop, ended):
                 task.cancel()
         await self.janitor.save_positions()
+
+    def _services(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
+        """What runs beside inputs and runners, by name. A replay has its own idea of it."""
+        return {
+            "janitor": self.janitor.run,
+            "writer watch": self._watch_writer,
+            "retry": self.retrier.run,
+            "self report": SelfReport(self.journal, self.telemetry).run,
+            "ticker": self._tick,
+        }
+
+    def now_ms(self) -> int:
+        """The time that the engine's own packs carry."""
+        return int(time.time() * 1000)
 
     async def _open_inputs(self) -> None:
         """What fails here for good keeps the daemon from starting."""
@@ -255,7 +277,7 @@ class Engine:
             await asyncio.sleep(self.config.engine.tick_secs)
             if not any(isinstance(runner, StatefulFilterRunner) for runner in self.runners):
                 continue
-            head = Head(ident=TICK_IDENT, accepted_ms=int(time.time() * 1000))
+            head = Head(ident=TICK_IDENT, accepted_ms=self.now_ms())
             try:
                 await self.journal.append("~ticker", "input", [Lot([Draft(head, b"")])])
             except UnavailableError:
@@ -287,7 +309,7 @@ class Engine:
 
     async def _finish(self, runner: StatefulFilterRunner) -> None:
         body = b'{"control":"finish"}\n'
-        head = Head(ident=CONTROL_IDENT, accepted_ms=int(time.time() * 1000), raw_bytes=len(body), only=runner.name)
+        head = Head(ident=CONTROL_IDENT, accepted_ms=self.now_ms(), raw_bytes=len(body), only=runner.name)
         await self.journal.append("~engine", "control", [Lot([Draft(head, body)])])
 
     async def _end_writer(self) -> None:

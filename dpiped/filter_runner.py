@@ -3,6 +3,10 @@
 A stateful filter has two marks: the cursor of its snapshot, which alone holds the journal, and `emitted`, the last
 offset whose emissions are in the journal. After a restart it reads on from the cursor, and its emissions up to
 `emitted` are thrown away.
+
+The mark is that of a name in the heads: `NAME` for the first generation, `NAME.2` for the second, and so on. So a
+filter that an operator lets replay emits again, and is as exact about it after a kill as ever. No name of a plugin has
+a dot.
 """
 
 from __future__ import annotations
@@ -78,7 +82,17 @@ class FilterRunner(Runner[FilterOptions]):
     @property
     def emitted(self) -> int:
         """The last offset whose emissions are in the journal."""
-        return self.around.journal.marks.emitted.get(self.name, -1)
+        return self.around.journal.marks.emitted.get(self.cause_name, -1)
+
+    @property
+    def cause_name(self) -> str:
+        """What its emissions name as their cause."""
+        return self.name if self.saved.generation == 1 else f"{self.name}.{self.saved.generation}"
+
+    def known_generation(self) -> int:
+        """The newest one that the heads know: should the state be lost, what was emitted is still not emitted again."""
+        names = [name.rpartition(".") for name in self.around.journal.marks.emitted]
+        return max([1, *(int(number) for name, _, number in names if name == self.name)])
 
     async def _gather_skips(self) -> None:
         """Skips are known before the skipped pack is read."""
@@ -160,7 +174,7 @@ class FilterRunner(Runner[FilterOptions]):
             max_ts=draft.max_ts,
             count=draft.count,
             raw_bytes=len(draft.body),
-            cause=(self.name, cause.offset),
+            cause=(self.cause_name, cause.offset),
             hops=cause.hops + 1,
         )
         return Draft(head, draft.body)

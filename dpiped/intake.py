@@ -116,6 +116,8 @@ class Intake:
     ) -> Receipt:
         """See dpiped.plugin.Emit."""
         origin = Origin(project or self._project, ident or self._ident, source, host, batch)
+        if codec is not None:
+            origin = origin._replace(codec=codec.name)
         refused = _Refused()
         drafts: list[Draft] = []
         async for result in self._decoder.decode(data, codec or self._codec, origin, hosts, stored):
@@ -152,7 +154,8 @@ class Intake:
             raise CodecError(f"frame with a project or ident that is not allowed: {project!r} {ident!r}")
         if not _is_sound(head):
             raise CodecError("frame with a source, host, stream or nonce that is too long or has control characters")
-        origin = Origin(project, ident, head.source, head.host, batch, head.hops, number)
+        codec = head.codec or "json"
+        origin = Origin(project, ident, head.source, head.host, batch, head.hops, codec, number)
         if len(frame.body) < THREAD_FROM_BYTES or not head.encoding:
             body = decompress(head.encoding, frame.body, self._max_frame_bytes)
         else:
@@ -163,10 +166,24 @@ class Intake:
             return []
         stored = (head.encoding, frame.body) if head.encoding == "zstd" and not head.codec else None
         drafts: list[Draft] = []
-        async for result in self._decoder.decode(body, self._codec_of(head.codec or "json"), origin, None, stored):
+        async for result in self._decoder.decode(body, self._codec_of(codec), origin, None, stored):
             drafts += result.drafts
             await self._bury(result.rejected, origin, refused)
         return drafts
+
+    async def again(self, letter: Letter) -> tuple[list[Draft], list[Rejected]]:
+        """What an event that this intake refused becomes now, by the codec that it came for; nothing is appended."""
+        origin = Origin(letter.project or self._project, letter.ident or self._ident, letter.source, letter.host)
+        drafts: list[Draft] = []
+        rejected: list[Rejected] = []
+        try:
+            codec = self._codec_of(letter.codec) if letter.codec else self._codec
+            async for result in self._decoder.decode(letter.raw, codec, origin):
+                drafts += result.drafts
+                rejected += result.rejected
+        except CodecError as exc:
+            return [], [Rejected(1, str(exc), letter.raw)]
+        return drafts, rejected
 
     def _note(self, what: str, amount: int) -> None:
         self._telemetry.metrics.noted.labels(self._name, what).inc(amount)
@@ -218,6 +235,7 @@ class Intake:
                 host=origin.host,
                 at_ms=now,
                 raw=bad.raw,
+                codec=origin.codec,
             )
 
         few = len(rejected) <= LETTERS_AT_ONCE

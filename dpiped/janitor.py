@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from dpiped.journal.base import Wanted
+from dpiped.leveldb import LevelDbError
 from dpiped.pack import Route
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 PERIOD_SECS = 1.0
 IDLE_PACK_SECS = 120.0
+KEPT_SHARE = 0.75
+"""So much of the journal's budget at most is used for what everybody has passed."""
+_NEVER_MS = 1 << 62
 
 
 class Janitor:
@@ -40,6 +44,7 @@ class Janitor:
                     "room of the journal cannot be given back", level=logging.ERROR, detail=exc.strerror or str(exc)
                 )
             await self.save_positions()
+            await self._expire_letters()
             self._measure()
             self._report_idle_packs()
 
@@ -67,13 +72,22 @@ class Janitor:
         if passed:
             await self._around.state.save_positions(passed)
 
+    async def _expire_letters(self) -> None:
+        try:
+            await self._around.deadletters.expire()
+        except LevelDbError as exc:  # the next round tries again
+            self._around.telemetry.say("old dead letters cannot be removed", level=logging.ERROR, detail=str(exc))
+
     def _below(self) -> int:
-        """Nothing from here on is freed: `keep_secs` and `keep_bytes`, for replays."""
+        """Nothing from here on is freed: `keep_secs` and `keep_bytes`, for replays. They never make inputs wait: only
+        the newest KEPT_SHARE of the budget is kept, and nothing while the journal is full.
+        """
         keep, journal = self._around.keep, self._around.journal
-        if not keep.secs and not keep.bytes:
+        if (not keep.secs and not keep.bytes) or journal.full:
             return journal.next
-        since_ms = int((time.time() - keep.secs) * 1000) if keep.secs else 1 << 62
-        return journal.storage.kept_from(since_ms, keep.bytes)
+        since_ms = int((time.time() - keep.secs) * 1000) if keep.secs else _NEVER_MS
+        kept = journal.storage.kept_from(since_ms, keep.bytes)
+        return max(kept, journal.storage.kept_from(_NEVER_MS, int(journal.max_bytes * KEPT_SHARE)))
 
     def _wanted(self) -> Wanted:
         synced = self._around.state.synced

@@ -37,6 +37,19 @@ class DataDir:
         os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
         self._check_version()
 
+    def lock_shared(self) -> None:
+        """For who only reads, and writes nothing: raises LockedError while a daemon has the folder."""
+        try:
+            self._fd = os.open(self.path / "lock", os.O_RDONLY)
+        except FileNotFoundError as exc:
+            raise DpipeError(f"{self.path} is no data_dir: there is no file `lock` in it") from exc
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as exc:
+            self.unlock()
+            raise LockedError(f"data_dir {self.path} is in use by a running daemon") from exc
+        self._check_version()
+
     def _check_version(self) -> None:
         file = self.path / "VERSION"
         if not file.exists():

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import msgspec
 
-from dpiped.batch import Batch
+from dpiped.batch import Batch, generation_ending
 from dpiped.config.schema import OutputOptions
 from dpiped.crashpoint import crash_point
 from dpiped.errors import LostTrackError, RejectedError, TemporaryError
@@ -136,7 +136,7 @@ class OutputRunner(Runner[OutputOptions]):
         if views:
             if self._plugin.stable_batches and not name:
                 name = await self._save_boundaries(packs)
-            await self._deliver(Batch(views, self.options.metadata, name))
+            await self._deliver(Batch(views, self.options.metadata, name, self.saved.generation))
         self.done(packs, sum(view.count for view in views))
 
     def _caused(self, view: PackView) -> bool:
@@ -216,7 +216,10 @@ class OutputRunner(Runner[OutputOptions]):
                     batch_epoch=epoch,
                 )
             )
-        return _batch_name(epoch, first, end)
+        return self._batch_name(epoch, first, end)
+
+    def _batch_name(self, epoch: str, first: int, end: int) -> str:
+        return f"{epoch}-{first:012x}-{end - 1:012x}{generation_ending(self.saved.generation)}"
 
     async def _finish_stable_batch(self) -> None:
         """The batch that was begun before a crash, the same again; what is left of it goes under the same name."""
@@ -231,17 +234,13 @@ class OutputRunner(Runner[OutputOptions]):
             packs += more
         mine = [pack for pack in packs if pack.head.offset < end]
         if mine:
-            await self._process(mine, _batch_name(self.saved.batch_epoch, first, end))
+            await self._process(mine, self._batch_name(self.saved.batch_epoch, first, end))
         else:
             reason = f"all packs of the batch {first} to {end - 1} are gone: it is given up"
             self.around.telemetry.emit(DataLost(place=self.name, amount=end - first, reason=reason))
             await self.save(msgspec.structs.replace(self.saved, batch=None))
         if len(mine) < len(packs):  # the next one was looked at only to see that it is the next
             self.reader.rewind(packs[-1].head.offset)
-
-
-def _batch_name(epoch: str, first: int, end: int) -> str:
-    return f"{epoch}-{first:012x}-{end - 1:012x}"
 
 
 def _size(packs: list[Pack]) -> int:

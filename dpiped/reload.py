@@ -1,7 +1,8 @@
 """A reload: the running daemon becomes what a new, checked config says. Only what changed is ended and started.
 
 Unchanged inputs keep their sockets, unchanged runners their cursors and plugins. A runner that left the config holds
-nothing any more, but its cursor stays in the state. `[engine]` and `[journal]` take effect at the next start.
+nothing any more, but its cursor stays in the state. `[engine]`, `[journal]` and `[deadletter]` take effect at the next
+start.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ async def apply_config(engine: Engine, config: DaemonConfig) -> list[str]:
     old = engine.config
     said = [
         f"[{name}] changed: that takes effect at the next start"
-        for name in ("engine", "journal")
+        for name in ("engine", "journal", "deadletter")
         if getattr(old, name) != getattr(config, name)
     ]
     same_projects = old.tokens_of_projects() == config.tokens_of_projects()

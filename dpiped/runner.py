@@ -30,7 +30,7 @@ from dpiped.plugin import Plugin, PluginContext
 from dpiped.project_log import ProjectLogs
 from dpiped.router import Router
 from dpiped.telemetry import Telemetry
-from dpiped.telemetry.events import EventsRejected, PluginFailed
+from dpiped.telemetry.events import DataLost, EventsRejected, PluginFailed
 from dpiped.view import PackView
 from dpiped.watchdog import Watch
 from dpiped.windows import WindowPolicy
@@ -144,12 +144,24 @@ class Runner(ABC, Generic[Options]):
             lost_state = state.is_new and journal.next > 0
             earliest = lost_state or self.options.start == "earliest"
             first = journal.storage.first() if earliest else journal.next
-            saved = Saved(first)
+            saved = Saved(first, generation=self.known_generation())
             await state.save(self.key, saved)
         self.saved = saved
+        await self._count_taken()
         self.reader = Reader(journal, self.name, self.wants, saved.cursor)
         if not self.options.disabled:
             self.around.router.add(self.reader, self.fields())
+
+    def known_generation(self) -> int:
+        """The generation of a runner without a cursor: what the journal still knows of it, where that matters."""
+        return 1
+
+    async def _count_taken(self) -> None:
+        """What an operator took from the journal, or skipped, before this runner had read it."""
+        for loss in await self.around.state.take_losses(self.key):
+            if self.wants(Route(loss.project, loss.ident, loss.emitted, loss.only)):
+                reason = f"{loss.events} events of {loss.ident!r} were given up by a command"
+                self.around.telemetry.emit(DataLost(place=self.name, amount=loss.packs, reason=reason))
 
     async def run(self) -> None:
         """Supervises: a plugin that fails is started again from its saved cursor."""
@@ -224,7 +236,8 @@ class Runner(ABC, Generic[Options]):
             return None
         said: dict[str, Any] = json.loads(pack.body)
         if said.get("control") == "skip":
-            self._skips.add(int(said["offset"]))
+            ahead = said.get("ahead")  # in a replay: so many packs behind this one
+            self._skips.add(pack.head.offset + int(ahead) if ahead is not None else int(said["offset"]))
         return said
 
     def done(self, packs: Iterable[Pack], events: int) -> None:
@@ -308,6 +321,7 @@ class Runner(ABC, Generic[Options]):
             "status": self.status,
             "cursor": self.reader.cursor,
             "saved_cursor": self.saved.cursor,
+            "generation": self.saved.generation,
             "lag_packs": max(0, self.around.journal.next - self.reader.cursor),
             "packs": self.packs,
             "events": self.events,

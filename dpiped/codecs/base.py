@@ -74,6 +74,8 @@ class DecodeContext:
 class Codec(ABC):
     """Stateless and thread-safe once built; one object serves all data of an input."""
 
+    name = ""
+    """What a config and a sender call it."""
     light_weight: ClassVar[int] = 2_000
     """Data of more lines and objects than these takes too long for the event loop."""
 

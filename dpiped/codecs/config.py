@@ -138,4 +138,6 @@ def build_codec(spec: CodecConfig | str | dict[str, Any]) -> Codec:
     config = _adapter.validate_python(spec)
     module = import_module(f"dpiped.codecs.{config.type}")
     build: Callable[[CodecConfig], Codec] = module.build
-    return build(config)
+    codec = build(config)
+    codec.name = config.type
+    return codec

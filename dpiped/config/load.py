@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -16,6 +17,7 @@ from dpiped.config.schema import (
     DEFAULT_PROJECT,
     OPTIONS,
     DaemonConfig,
+    DeadLetterConfig,
     EngineConfig,
     FilterOptions,
     InputOptions,
@@ -31,7 +33,7 @@ from dpiped.config.validate import did_you_mean, nearest, validate
 from dpiped.plugin import Plugin
 
 M = TypeVar("M", bound=BaseModel)
-SINGLE = ("engine", "journal")
+SINGLE = ("engine", "journal", "deadletter")
 MANY = ("project", "input", "filter", "output")
 
 
@@ -58,12 +60,11 @@ def load_daemon_config(path: Path, environ: Mapping[str, str] = os.environ) -> D
         cast("tuple[PluginTable[InputOptions], ...]", tuple(tables["input"])),
         cast("tuple[PluginTable[FilterOptions], ...]", tuple(tables["filter"])),
         cast("tuple[PluginTable[OutputOptions], ...]", tuple(tables["output"])),
+        deadletter=_single(source, "deadletter", DeadLetterConfig),
     )
     warnings = lint(config, source)
     source.raise_problems()
-    return DaemonConfig(
-        config.engine, config.journal, config.projects, config.inputs, config.filters, config.outputs, warnings
-    )
+    return replace(config, warnings=warnings)
 
 
 def _correct_tables(source: Source) -> None:

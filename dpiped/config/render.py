@@ -10,12 +10,26 @@ from pydantic import BaseModel
 
 from dpiped import registry
 from dpiped.config.describe import Key, documentation, keys_in_depth, keys_of_model
-from dpiped.config.schema import OPTIONS, WINDOW_KEYS, EngineConfig, JournalConfig, ProjectConfig
+from dpiped.config.schema import (
+    OPTIONS,
+    WINDOW_KEYS,
+    DeadLetterConfig,
+    EngineConfig,
+    JournalConfig,
+    ProjectConfig,
+)
 from dpiped.plugin import Plugin, StatefulFilter
 
 PluginClass = type[Plugin[Any]]
 WIDTH = 118
 GENERATED = "Made by `dpiped create --write-all`: change the models, not this file."
+TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
+    ("[engine]", EngineConfig),
+    ("[journal]", JournalConfig),
+    ("[deadletter]", DeadLetterConfig),
+    ("[[project]]", ProjectConfig),
+)
+"""The tables of the daemon itself, in the order in which they are shown."""
 _BLURB = {
     "input": "Inputs read events from outside.",
     "filter": "Filters make packs of packs.",
@@ -77,12 +91,7 @@ def sample_keys(keys: Iterable[Key]) -> list[str]:
 def daemon_sample(tables: Iterable[PluginClass] = ()) -> str:
     """The tables of the daemon itself with all their keys, then the samples of some plugins."""
     lines = [f"# Config of dpiped. {GENERATED}", "# A key that is commented out has its default.", ""]
-    models: tuple[tuple[str, type[BaseModel]], ...] = (
-        ("[engine]", EngineConfig),
-        ("[journal]", JournalConfig),
-        ("[[project]]", ProjectConfig),
-    )
-    for header, model in models:
+    for header, model in TABLES:
         lines += [f"# {_about(model)}", header, *sample_keys(keys_of_model(model))]
     return "\n".join([*lines, *(sample(plugin_class) for plugin_class in tables)])
 
@@ -115,7 +124,7 @@ def reference() -> str:
             "",
             *key_table(key for key in keys_of_model(OPTIONS[kind]) if key.name != "type"),
         ]
-    for header, model in (("[engine]", EngineConfig), ("[journal]", JournalConfig), ("[[project]]", ProjectConfig)):
+    for header, model in TABLES:
         lines += [f"## `{header}`", "", _about(model), "", *key_table(keys_of_model(model))]
     return "\n".join(lines).rstrip() + "\n"
 

@@ -6,7 +6,7 @@ The keys of the plugins are in their own models. All defaults are here and there
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, SecretStr
@@ -73,11 +73,20 @@ class JournalConfig(ConfigModel):
     max_bytes: Annotated[Bytes, Field(ge=MIB)] = 8 * GIB
     """Above it, inputs wait or answer 503."""
     keep_secs: Secs = 0.0
-    """Packs stay for so long after they were delivered, for replays."""
+    """Packs stay for so long after they were delivered, for replays, within three quarters of `max_bytes`."""
     keep_bytes: Bytes = 0
-    """So much of what was delivered stays, for replays."""
+    """So much of what was delivered stays, for replays, within three quarters of `max_bytes`."""
     min_free_bytes: Bytes | None = Field(default=None, examples=[GIB])
     """Room on the disk that the daemon leaves to others; by default the smaller of 1 GiB and 5 % of the disk."""
+
+
+class DeadLetterConfig(ConfigModel):
+    """`[deadletter]`: where refused events wait until somebody sends them again; the oldest go first, counted."""
+
+    max_bytes: Annotated[Bytes, Field(ge=64 << 10)] = 256 * MIB
+    """Above it the oldest are dropped."""
+    keep_secs: Positive = 2_592_000.0
+    """Those older than this are dropped."""
 
 
 class ProjectConfig(ConfigModel):
@@ -233,6 +242,7 @@ class DaemonConfig:
     outputs: tuple[PluginTable[OutputOptions], ...]
     warnings: tuple[str, ...] = ()
     """What is allowed but probably a mistake, one line each."""
+    deadletter: DeadLetterConfig = field(default_factory=DeadLetterConfig)
 
     def tokens_of_projects(self) -> dict[str, frozenset[str]]:
         """project -> tokens that open only it."""

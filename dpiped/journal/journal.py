@@ -57,7 +57,7 @@ class Journal:
         self.storage = storage
         self.pool = pool
         self._telemetry = telemetry
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._min_free_bytes = min_free_bytes
         self._on_commit = on_commit
         self._readers = readers
@@ -122,9 +122,9 @@ class Journal:
         """Whether inputs have to wait. Filters never do, or a full journal could never drain."""
         used = self.storage.used_bytes - self.storage.idle_bytes
         if self._full:
-            self._full = used >= self._max_bytes * LOW_WATER
+            self._full = used >= self.max_bytes * LOW_WATER
         else:
-            self._full = used >= self._max_bytes
+            self._full = used >= self.max_bytes
         return self._full
 
     # ---- append --------------------------------------------------------------------------------------------------

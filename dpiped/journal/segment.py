@@ -117,7 +117,11 @@ class Segment:
         return bisect_left(self.offsets, offset)
 
 
-def places(data: mmap.mmap | bytes, damage: list[str]) -> Iterator[Place]:
+Data = mmap.mmap | bytes
+"""The bytes of a file."""
+
+
+def places(data: Data, damage: list[str]) -> Iterator[Place]:
     """All records that have a good prefix and fit; what is damaged is passed over and said."""
     at, size = 0, len(data)
     while at < size:
@@ -153,7 +157,7 @@ def _note(segment: Segment, place: Place, data: mmap.mmap) -> None:
         if place.kind == PACK:
             found = decode_head(head)
             expected = segment.end if segment.end >= 0 else int(segment.path.stem)
-            if found.offset != expected and not _is_whole(data, place):  # a flipped bit must not shift what follows
+            if found.offset != expected and not is_whole(data, place):  # a flipped bit must not shift what follows
                 segment.damage.append(f"record at byte {place.at}: wrong checksum")
                 return
             segment.add(found, place.at, place.end - place.at)
@@ -165,7 +169,8 @@ def _note(segment: Segment, place: Place, data: mmap.mmap) -> None:
         segment.damage.append(f"head at byte {place.at}: {exc}")
 
 
-def _is_whole(data: mmap.mmap, place: Place) -> bool:
+def is_whole(data: Data, place: Place) -> bool:
+    """Whether the checksum of the record is right."""
     return check_record(data[place.at : place.end], place.head_length, place.body_length)
 
 
@@ -175,28 +180,33 @@ def whole_groups(path: Path) -> tuple[int, int]:
     if size == 0:
         return 0, 0
     with path.open("rb") as file, mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as data:
-        good = begin = last = 0
-        crcs: list[bytes] = []
-        for place in places(data, []):
-            if place.kind != COMMIT:
-                crcs.append(data[place.end - 4 : place.end])
-                continue
-            if _commits(data, place, crcs, place.at - begin):
-                good, last = place.end, begin
-            begin, crcs = place.end, []
-        if good and not _intact(data, last, good):
-            return _last_intact(data, last)
-        return good, last
+        return whole_groups_in(data)
 
 
-def _commits(data: mmap.mmap, place: Place, crcs: list[bytes], size: int) -> bool:
+def whole_groups_in(data: Data) -> tuple[int, int]:
+    """The same of bytes that were read already."""
+    good = begin = last = 0
+    crcs: list[bytes] = []
+    for place in places(data, []):
+        if place.kind != COMMIT:
+            crcs.append(data[place.end - 4 : place.end])
+            continue
+        if _commits(data, place, crcs, place.at - begin):
+            good, last = place.end, begin
+        begin, crcs = place.end, []
+    if good and not _intact(data, last, good):
+        return _last_intact(data, last)
+    return good, last
+
+
+def _commits(data: Data, place: Place, crcs: list[bytes], size: int) -> bool:
     if not check_record(data[place.at : place.end], place.head_length, 0):
         return False
     commit = msgspec.msgpack.decode(data[place.at + PREFIX_BYTES : place.end - 4], type=Commit)
     return (commit.records, commit.size, commit.crc) == (len(crcs), size, crc32(b"".join(crcs)))
 
 
-def _intact(data: mmap.mmap, begin: int, end: int) -> bool:
+def _intact(data: Data, begin: int, end: int) -> bool:
     """Whether every record from begin to end has a right checksum."""
     at = begin
     while at < end:
@@ -204,13 +214,13 @@ def _intact(data: mmap.mmap, begin: int, end: int) -> bool:
         if prefix is None:
             return False
         place = Place(prefix[0], at, prefix[1], prefix[2])
-        if not _is_whole(data, place):
+        if not is_whole(data, place):
             return False
         at = place.end
     return True
 
 
-def _last_intact(data: mmap.mmap, end: int) -> tuple[int, int]:
+def _last_intact(data: Data, end: int) -> tuple[int, int]:
     """The last group before `end`; only the last of all can be torn, so this one is whole."""
     begin = last = 0
     for place in places(data[:end], []):
@@ -219,7 +229,7 @@ def _last_intact(data: mmap.mmap, end: int) -> tuple[int, int]:
     return last, begin
 
 
-def read_frame(data: mmap.mmap, at: int) -> Frame | None:
+def read_frame(data: Data, at: int) -> Frame | None:
     """The pack at a position; None if it is damaged."""
     prefix = parse_prefix(data, at)
     if prefix is None or prefix[0] != PACK:

@@ -4,6 +4,7 @@
     v                                     version of this layout, b"1"
     c \\0 KIND \\0 NAME \\0 TYPE            Saved
     s \\0 KIND \\0 NAME \\0 TYPE \\0 KEY     one item of a stateful filter's snapshot
+    l \\0 KIND \\0 NAME \\0 TYPE            list of Loss: given up by an operator, unread and not yet counted
     p \\0 INPUT                            position that all runners have passed (memory journals only)
 
 Every batch is synced; what many runners want to save is gathered into one batch. So a cursor that `synced` tells is on
@@ -55,6 +56,23 @@ class Saved(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """When a config last had this runner."""
     batch_epoch: str = ""
     """Epoch of the first pack of `batch`: with the boundaries it names the batch for ever."""
+
+
+class Loss(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """Packs of one route."""
+
+    project: str
+    ident: str
+    emitted: bool
+    only: str
+    packs: int
+    events: int
+
+
+def cursor_key(key: bytes) -> RunnerKey:
+    """The runner of a key that begins with `c`."""
+    kind, name, type_name = key.decode().split("\0")[1:]
+    return RunnerKey(kind, name, type_name)
 
 
 class Database(Protocol):
@@ -132,8 +150,7 @@ class State:
         self.is_new = version is None
         self._database.write([(b"v", VERSION)], sync=True)
         for key, value in self._database.scan(b"c\0"):
-            kind, name, type_name = key.decode().split("\0")[1:]
-            self.synced[RunnerKey(kind, name, type_name)] = msgspec.msgpack.decode(value, type=Saved)
+            self.synced[cursor_key(key)] = msgspec.msgpack.decode(value, type=Saved)
 
     @property
     def highest(self) -> int:
@@ -165,9 +182,17 @@ class State:
         await self._write(items)
         self.synced[runner] = saved
 
+    async def take_losses(self, runner: RunnerKey) -> list[Loss]:
+        """What an operator took away before the runner had read it; told once. Blocks for one key."""
+        value = self._database.get(runner.key(b"l"))
+        if value is None:
+            return []
+        await self._write([(runner.key(b"l"), None)])
+        return msgspec.msgpack.decode(value, type=list[Loss])
+
     async def forget(self, runner: RunnerKey) -> None:
         """Removes all that is known of a runner."""
-        keys = [runner.key(b"c"), *(key for key, _ in self._database.scan(runner.key(b"s") + b"\0"))]
+        keys = [runner.key(b"c"), runner.key(b"l"), *(key for key, _ in self._database.scan(runner.key(b"s") + b"\0"))]
         await self._write([(key, None) for key in keys])
         self.synced.pop(runner, None)
 

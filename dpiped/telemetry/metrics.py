@@ -48,6 +48,8 @@ class Metrics:
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0),
         )
         self.journal_bytes = Gauge("dpipe_journal_bytes", "Bytes of all segments", registry=registry)
+        self.letters = Gauge("dpipe_deadletter_letters", "Refused events that are kept", registry=registry)
+        self.letter_bytes = Gauge("dpipe_deadletter_bytes", "Bytes of refused events that are kept", registry=registry)
         self.pool_packs = Gauge("dpipe_pool_packs", "Packs in memory", registry=registry)
         self.pool_bytes = Gauge("dpipe_pool_bytes", "Bytes of packs in memory", registry=registry)
         self.lag_packs = Gauge(

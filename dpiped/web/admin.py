@@ -2,6 +2,7 @@
 
     GET  /admin/ping stat plugins pools uris graph     read
     POST /admin/reload shutdown                        need the admin token when one is set
+    /admin/deadletters                                 the same, see deadletters.py
     GET  /metrics /healthz /readyz
 
 It listens on loopback unless a token is set (checked before the start).
@@ -27,6 +28,7 @@ from dpiped.config.draw import draw_mermaid
 from dpiped.errors import ConfigError
 from dpiped.registry import all_types
 from dpiped.reload import reload_file
+from dpiped.web.deadletters import PRIVATE, deadletter_uris
 
 if TYPE_CHECKING:
     from dpiped.engine import Engine
@@ -58,6 +60,7 @@ class AdminServer:
             "/admin/graph": ("GET", self._graph),
             "/admin/reload": ("POST", self._reload),
             "/admin/shutdown": ("POST", self._shutdown),
+            **deadletter_uris(engine),
             "/metrics": ("GET", self._metrics),
             "/healthz": ("GET", self._healthz),
             "/readyz": ("GET", self._readyz),
@@ -79,8 +82,9 @@ class AdminServer:
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Asks for the token where something is changed, and answers errors as JSON."""
-        if request.method not in ("GET", "HEAD") and self._token is not None:
+        """Asks for the token where something is changed or events are shown, and answers errors as JSON."""
+        is_open = request.method in ("GET", "HEAD") and request.path not in PRIVATE
+        if not is_open and self._token is not None:
             given = request.headers.get("Authorization", "").removeprefix("Bearer ").encode("utf-8", "surrogateescape")
             if not hmac.compare_digest(given, self._token):
                 return _json({"error": "a valid admin token is needed"}, 401)

@@ -1,14 +1,15 @@
-"""The janitor names the runner that holds packs for too long, once."""
+"""The janitor names the runner that holds packs for too long, once, and what is kept for replays stops no input."""
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
 import pytest
 
 from dpiped.pack import Head
-from dpiped.testing import running
+from dpiped.testing import post, running, until
 
 CONFIG = '[[input]]\ntype = "http"\nlisten = "127.0.0.1:0"\n[[output]]\ntype = "discard"\nname = "slow"\n'
 
@@ -29,3 +30,19 @@ async def test_idle_packs_are_reported_with_their_runner(
     assert len(told) == 1
     assert told[0].details["plugin"] == "slow"  # type: ignore[attr-defined]
     assert engine.pool.in_use == 0
+
+
+async def test_what_is_kept_for_replays_makes_room_before_inputs_wait(tmp_path: Path) -> None:
+    async with running(f'[journal]\nkeep_secs = 1e9\nmax_bytes = "2MiB"\n{CONFIG}', tmp_path) as engine:
+        storage, most = engine.journal.storage, 0
+        for number in range(60):
+            body = b'{"n":%d,"pad":"%s"}' % (number, os.urandom(50_000).hex().encode())
+            status, _ = await post(engine, "default/web", body)
+            assert status == 200
+            if number % 10 == 9:
+                behind = engine.runners[0]
+                await until(lambda: behind.saved.cursor >= engine.journal.next)  # noqa: B023 - it is waited for here
+                await engine.janitor.free()
+                most = max(most, storage.used_bytes)
+        assert most > 1 << 20
+        assert storage.first() > 0

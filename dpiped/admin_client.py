@@ -1,0 +1,54 @@
+"""The admin API as commands use it: one request at a time, blocking; whatever goes wrong is one line."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+
+from dpiped.errors import DpipeError
+
+TIMEOUT_SECS = 600.0
+"""Calls that send many dead letters again take their time."""
+
+
+class AdminClient:
+    """A daemon's admin API at `url`, such as `http://127.0.0.1:9876`."""
+
+    def __init__(self, url: str, token: str = "") -> None:
+        self.url = url.rstrip("/") if "://" in url else f"http://{url}".rstrip("/")
+        self._token = token
+
+    def get(self, path: str, query: Mapping[str, object] | None = None) -> Any:
+        """The answer of a GET, decoded; raises DpipeError."""
+        pairs = {name: value for name, value in (query or {}).items() if value not in (None, "", ())}
+        return self._ask(path + ("?" + urllib.parse.urlencode(pairs, doseq=True) if pairs else ""), None)
+
+    def post(self, path: str, data: object) -> Any:
+        """The answer of a POST with a JSON body, decoded; raises DpipeError."""
+        return self._ask(path, json.dumps(data).encode())
+
+    def _ask(self, path: str, body: bytes | None) -> Any:
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        request = urllib.request.Request(self.url + path, body, headers)
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_SECS) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as exc:
+            raise DpipeError(f"{self.url} answered {exc.code}: {_reason(exc)}") from exc
+        except (OSError, ValueError) as exc:
+            reason = getattr(exc, "reason", exc)
+            raise DpipeError(f"no answer from the daemon at {self.url}: {reason}; --admin names another") from exc
+
+
+def _reason(answer: urllib.error.HTTPError) -> str:
+    """What the daemon says of it, else the name of the status."""
+    try:
+        return str(json.load(answer)["error"])
+    except (ValueError, KeyError, TypeError):
+        return str(answer.reason)

@@ -1,0 +1,88 @@
+"""The data_dir of a daemon that does not run: reading its databases without a trace, and owning it to change it.
+
+LevelDB lets one process in and writes when it is opened, as whoever opens it; so who only reads opens a copy.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from dpiped.errors import DpipeError, LockedError
+from dpiped.journal.state import VERSION, RunnerKey, Saved, cursor_key
+from dpiped.leveldb import LevelDb
+from dpiped.lock import DataDir
+
+
+def is_running(data_dir: Path) -> bool:
+    """Whether a daemon has the folder. Raises DpipeError when it is no data_dir."""
+    lock = DataDir(data_dir)
+    try:
+        lock.lock_shared()
+    except LockedError:
+        return True
+    lock.unlock()
+    return False
+
+
+@contextmanager
+def owned(data_dir: Path) -> Iterator[None]:
+    """The folder is ours meanwhile. Raises LockedError while a daemon runs, DpipeError for the wrong user."""
+    try:
+        owner = data_dir.stat().st_uid
+    except FileNotFoundError as exc:
+        raise DpipeError(f"{data_dir} is not there: name the data_dir of a daemon") from exc
+    if owner != os.geteuid():  # else the daemon could not open what is written here
+        raise DpipeError(f"{data_dir} belongs to {_user(owner)}: run this command as that user")
+    if not (data_dir / "lock").exists():
+        raise DpipeError(f"{data_dir} is no data_dir: there is no file `lock` in it")
+    lock = DataDir(data_dir)
+    lock.lock()
+    try:
+        yield
+    finally:
+        lock.unlock()
+
+
+def _user(uid: int) -> str:
+    try:
+        return f"user {pwd.getpwuid(uid).pw_name}"
+    except KeyError:
+        return f"user {uid}"
+
+
+@contextmanager
+def copied(data_dir: Path, name: str) -> Iterator[LevelDb | None]:
+    """A copy of one database, open; None when there is none. Raises LockedError while a daemon runs."""
+    lock = DataDir(data_dir)
+    lock.lock_shared()
+    with tempfile.TemporaryDirectory(prefix="dpiped-") as place:
+        try:
+            if not (data_dir / name / "CURRENT").exists():
+                yield None
+                return
+            shutil.copytree(data_dir / name, Path(place, name), ignore=shutil.ignore_patterns("LOCK"))
+        finally:
+            lock.unlock()
+        database = LevelDb(Path(place, name))
+        try:
+            yield database
+        finally:
+            database.close()
+
+
+def cursors_in(database: LevelDb | None) -> dict[RunnerKey, Saved]:
+    """What the state says of each runner."""
+    if database is None:
+        return {}
+    version = database.get(b"v")
+    if version not in (None, VERSION):
+        raise DpipeError(f"state has layout {version!r}, this dpiped knows {VERSION!r}: use the newer one")
+    return {cursor_key(key): msgspec.msgpack.decode(value, type=Saved) for key, value in database.scan(b"c\0")}
