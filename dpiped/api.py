@@ -1,6 +1,6 @@
 """All that a plugin may import from dpiped."""
 
-from dpiped.aggregates import Aggregate, Count
+from dpiped.aggregates import Aggregate
 from dpiped.batch import Batch, BatchId
 from dpiped.codecs.base import Codec
 from dpiped.compression import DamagedError, TooLargeError, UnknownEncodingError, decompress, gzip_bytes
@@ -32,6 +32,17 @@ from dpiped.http_client import RETRY_LATER, bearer, retry_after
 from dpiped.journal.append import LANE
 from dpiped.journal.record import CONTENT_TYPE, Frame, FrameError, encode_frame, iter_frames
 from dpiped.pack import encode_body
+from dpiped.panes import (
+    OTHER,
+    FixedPeriods,
+    PaneError,
+    Periods,
+    Sorted,
+    WindowConfig,
+    WindowedFilter,
+    decode_pane,
+    encode_pane,
+)
 from dpiped.plugin import Emit, Filter, Input, Output, PackDraft, PluginContext, Receipt, StatefulFilter
 from dpiped.registry import register
 from dpiped.sources.lines import LineCutter, read_lines
@@ -49,6 +60,7 @@ from dpiped.windows import Watermark, WindowPolicy
 __all__ = [
     "CONTENT_TYPE",
     "LANE",
+    "OTHER",
     "RETRY_LATER",
     "Aggregate",
     "Batch",
@@ -58,13 +70,13 @@ __all__ = [
     "Codec",
     "CodecError",
     "ConfigModel",
-    "Count",
     "DamagedError",
     "DpipeError",
     "Emit",
     "EventsDropped",
     "FatalPluginError",
     "Filter",
+    "FixedPeriods",
     "Follower",
     "Frame",
     "FrameError",
@@ -78,7 +90,9 @@ __all__ = [
     "Output",
     "PackDraft",
     "PackView",
+    "PaneError",
     "PathTemplate",
+    "Periods",
     "PluginConfig",
     "PluginContext",
     "Positions",
@@ -86,6 +100,7 @@ __all__ = [
     "Receipt",
     "RejectedError",
     "Secs",
+    "Sorted",
     "StatefulFilter",
     "SyslogListener",
     "SyslogOptions",
@@ -96,14 +111,18 @@ __all__ = [
     "UnknownEncodingError",
     "Watermark",
     "WhereError",
+    "WindowConfig",
     "WindowPolicy",
+    "WindowedFilter",
     "bearer",
     "check_path_template",
     "check_where",
     "compile_where",
+    "decode_pane",
     "decompress",
     "encode_body",
     "encode_frame",
+    "encode_pane",
     "finish_in_thread",
     "follow",
     "gzip_bytes",

@@ -186,7 +186,10 @@ class Filter(Plugin[C], ABC):
 
     @abstractmethod
     def process(self, pack: PackView) -> Iterable[PackDraft]:
-        """0..n packs out. Must be a function of what it read: no clock, no random. Repeated after a crash."""
+        """0..n packs out. Must be a function of what it read: no clock, no random. Repeated after a crash.
+
+        All of what it gives is taken before the next pack; the runner lets others run between two of a generator.
+        """
 
 
 class StatefulFilter(Filter[C], ABC):
@@ -207,9 +210,16 @@ class StatefulFilter(Filter[C], ABC):
         """
         return ()
 
+    def reset(self) -> None:
+        """Empties the state, as an operator asked; called for a journaled control pack, so that a replay does the
+        same.
+        """
+
     @abstractmethod
     def changes(self) -> Iterable[tuple[bytes, bytes | None]]:
-        """(key, value or None = gone) of what changed since the last call. Called every snapshot interval."""
+        """(key, value or None = gone) of what changed since the last call. Called every snapshot interval; the runner
+        lets others run between two of a generator. If it does not come to the end, the next call gives the rest.
+        """
 
     @abstractmethod
     def restore(self, items: Iterable[tuple[bytes, bytes]]) -> None:

@@ -1,0 +1,80 @@
+"""What filters that answer over windows have in common in the config."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from dpiped.aggregates import AnyMetric
+from dpiped.codecs.times import find_zone
+from dpiped.config.base import PluginConfig
+from dpiped.panes.periods import Calendar, CalendarPeriods, FixedPeriods, Periods
+
+RESERVED = ("@timestamp", "window_start", "window_end", "window_id", "_early", "_errors", "_pane", "_shape")
+"""Fields of an answer beside groups and metrics."""
+
+
+def _check_zone(name: str) -> str:
+    find_zone(name)
+    return name
+
+
+class WindowConfig(PluginConfig):
+    """Windows, groups and metrics."""
+
+    window_secs: Annotated[float, Field(ge=0.001)] = 60
+    """Length of a window, aligned to the epoch; or give `window`."""
+    slide_secs: Annotated[float, Field(ge=0.001)] | None = Field(default=None, examples=[10])
+    """How far apart windows begin; by default they do not overlap. Divides `window_secs`."""
+    window: Calendar | None = None
+    """A window is an hour, day, week (from Monday) or month of `timezone`, instead of `window_secs`."""
+    timezone: Annotated[str, AfterValidator(_check_zone)] = "UTC"
+    """Where `window` begins and ends: an IANA name such as `Europe/Berlin`."""
+    group_by: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Fields whose values part the events; `_host`, `_source`, `_ident` and `_project` too."""
+    max_groups: Annotated[int, Field(gt=0)] = 10_000
+    """More groups in a window than these are counted together, as `_other`."""
+    metrics: dict[str, AnyMetric] = Field(min_length=1, examples=[{"hits": {"op": "count"}}])
+    """Name of a field of the answer -> what to compute; the ops are in docs/aggregates.md."""
+    emit_every_secs: Annotated[float, Field(gt=0)] | None = Field(default=None, examples=[10])
+    """Also emit what open windows hold, this often, of the groups that got events; marked by `_early = true`."""
+    errors: bool = False
+    """Error bounds of the answer stand in the event, as `_errors`: those that are not 0."""
+    id: Literal["window", ""] = Field(default="", examples=["window"])
+    """`window`: the field `window_id` is the same for all results of one window and group, so that in a store a later
+    one takes the place of an early one.
+    """
+    keep_periods: Annotated[int, Field(ge=0, le=1_000)] = 1
+    """So many closed windows are kept for questions about them."""
+
+    @model_validator(mode="after")
+    def _check(self) -> WindowConfig:
+        if self.window is not None and "window_secs" in self.model_fields_set:
+            raise ValueError("window: expected only one of window and window_secs")
+        if self.window is not None and self.slide_secs is not None:
+            raise ValueError("slide_secs: windows of a calendar do not overlap; it is only for window_secs")
+        if self.slide_secs is not None and _ms(self.window_secs) % _ms(self.slide_secs):
+            raise ValueError("slide_secs: expected a divisor of window_secs")
+        self._check_names()
+        return self
+
+    def _check_names(self) -> None:
+        if len(set(self.group_by)) < len(self.group_by):
+            raise ValueError("group_by: expected each field once")
+        clash = sorted(set(self.metrics) & {*RESERVED, *self.group_by})
+        if clash:
+            raise ValueError(f"metrics: the name {clash[0]!r} is taken by another field of the answer")
+        taken = sorted(set(self.group_by) & set(RESERVED))
+        if taken:
+            raise ValueError(f"group_by: the name {taken[0]!r} is taken by another field of the answer")
+
+    def periods(self) -> Periods:
+        """How time is cut."""
+        if self.window is not None:
+            return CalendarPeriods(self.window, self.timezone)
+        return FixedPeriods(_ms(self.window_secs), _ms(self.slide_secs or self.window_secs))
+
+
+def _ms(secs: float) -> int:
+    return round(secs * 1000)

@@ -1,0 +1,312 @@
+"""The part that filters with windows have in common: time, panes, early and last results, state, answers.
+
+Everything is a function of the packs and ticks that were read. Emissions are made bit by bit, while the runner asks for
+them, so that a window with many groups does not keep the event loop busy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import compress
+from typing import Any, Literal, TypeVar
+
+from dpiped.aggregates import Aggregate
+from dpiped.panes.answers import Kept, Writer
+from dpiped.panes.config import WindowConfig
+from dpiped.panes.pane import Pane
+from dpiped.panes.periods import LATEST_MS, Periods
+from dpiped.panes.shape import Key, Shape
+from dpiped.panes.store import (
+    CLOCK,
+    Change,
+    Clock,
+    dump_clock,
+    load_answers,
+    load_clock,
+    load_panes,
+    pane_changes,
+    pane_keys,
+)
+from dpiped.plugin import PackDraft, StatefulFilter
+from dpiped.telemetry.events import EventsDropped
+from dpiped.view import PackView
+from dpiped.windows import Watermark
+
+C = TypeVar("C", bound=WindowConfig)
+EVENTS_AT_ONCE = 500
+"""In one emitted pack: about 5 ms of work."""
+_NOTHING_CLOSED = -(1 << 62)
+
+
+class WindowedFilter(StatefulFilter[C]):
+    """Gathers in panes; subclasses read packs, and say what a pane's group is emitted as."""
+
+    def __init__(self, config: C, context: Any) -> None:
+        super().__init__(config, context)
+        self.periods = self.make_periods()
+        self.shape = Shape(config, repr(self.periods))
+        self.writer = Writer(config, self.shape, context.name)
+        self.watermark = Watermark(context.window)
+        self.panes: dict[int, Pane] = {}
+        self._every_ms = None if config.emit_every_secs is None else max(1, round(config.emit_every_secs * 1000))
+        self._closed = -1
+        """End of the last closed window."""
+        self._early_ms = -1
+        self._early_offset = -1
+        """Early results told what came up to here."""
+        self._offset = -1
+        self._kept = Kept(config.keep_periods)
+        self._gone: list[bytes] = []
+        self._clock_changed = False
+
+    def make_periods(self) -> Periods:
+        """How time is cut."""
+        return self.config.periods()
+
+    def fingerprint(self) -> str:
+        return f"{self.shape.digest}/{self.config.max_groups}/{self._every_ms is not None}"
+
+    # ---- in --------------------------------------------------------------------------------------------------------
+    def horizon(self, accepted_ms: int) -> int:
+        """Events behind it are too far ahead."""
+        return min(self.watermark.horizon(accepted_ms), LATEST_MS)
+
+    @property
+    def oldest(self) -> int:
+        """Start of the oldest pane that belongs to a window which is still open."""
+        return _NOTHING_CLOSED if self._closed < 0 else self.periods.oldest_pane(self._closed)
+
+    def pane(self, span: tuple[int, int], project: str) -> Pane:
+        """The pane of this time; made if it is not there."""
+        pane = self.panes.get(span[0])
+        if pane is None:
+            pane = self.panes[span[0]] = Pane(self.shape, *span)
+        pane.projects.add(project)
+        return pane
+
+    def add(self, span: tuple[int, int], keys: list[Key], columns: Sequence[list[Any]], pack: PackView) -> None:
+        """Puts events into a pane."""
+        touch = None if self._every_ms is None else pack.head.offset
+        self.note_over(self.pane(span, pack.head.project).add(keys, columns, touch))
+
+    @property
+    def touches(self) -> bool:
+        """Whether panes note which groups got events: for early results."""
+        return self._every_ms is not None
+
+    def note_over(self, amount: int) -> None:
+        """Counts what went to the group of the rest."""
+        if amount:
+            self.context.telemetry.metrics.noted.labels(self.context.name, "group_over_limit").inc(amount)
+
+    def saw(self, newest: int | None, offset: int) -> None:
+        """A whole pack was read: time moves."""
+        self._offset = offset
+        self._clock_changed = True
+        if newest is not None and newest >= 0:
+            self.watermark.saw(newest)
+
+    def count_out(self, pack: PackView, stamps: list[int], ahead: int, late: list[bool]) -> list[PackDraft]:
+        """Counts what is too far ahead, and counts or emits what is late."""
+        emits = self.watermark.policy.on_late == "emit"
+        late_count = sum(late)
+        for amount, reason in ((ahead, "too_far_ahead"), (0 if emits else late_count, "late")):
+            if amount:
+                self.context.telemetry.emit(EventsDropped(plugin=self.context.name, amount=amount, reason=reason))
+        if not emits or not late_count:
+            return []
+        lines = list(compress(pack.body.splitlines(keepends=True), late))
+        times = list(compress(stamps, late))
+        return [PackDraft(b"".join(lines), len(lines), min(times), max(times), ident=f"{self.context.name}.late")]
+
+    # ---- time ------------------------------------------------------------------------------------------------------
+    def tick(self, now_ms: int) -> Iterable[PackDraft]:
+        self.watermark.tick(self._newest_end())
+        self._clock_changed = True
+        if self._every_ms is None:
+            return self.close()
+        return self._close_and_tell(now_ms)
+
+    def finish(self) -> Iterable[PackDraft]:
+        self.watermark.close_all(self._newest_end())
+        self._clock_changed = True
+        return self.close()
+
+    def _newest_end(self) -> int | None:
+        """End of the last window that holds data."""
+        if not self.panes:
+            return None
+        newest = self.panes[max(self.panes)]
+        return self.periods.last_end((newest.start, newest.end))
+
+    def close(self) -> Iterable[PackDraft]:
+        """Emits all windows that the watermark has passed, oldest first, and drops panes that no open window needs."""
+        if self.panes and self._next_end() <= self.watermark.at_ms:
+            return self._close_due()
+        self._pass_empty()
+        return ()
+
+    def _next_end(self) -> int:
+        """End of the oldest open window that may hold data."""
+        end = self.panes[min(self.panes)].end
+        return end if self._closed < 0 else max(end, self.periods.next_end(self._closed))
+
+    def _close_due(self) -> Iterator[PackDraft]:
+        while self.panes and (end := self._next_end()) <= self.watermark.at_ms:
+            span = (self.periods.window_start(end), end)
+            for emitted, kept, count in self._lines(span, self._groups(span), None):
+                self._kept.add(span, kept)
+                yield self._draft(span, emitted, count)
+            self._closed = end
+            self._drop_panes()
+        self._pass_empty()
+
+    def _drop_panes(self) -> None:
+        for start in [start for start in self.panes if start < self.oldest]:
+            self._gone += pane_keys(self.panes.pop(start))
+
+    def _pass_empty(self) -> None:
+        """Windows without data are closed as well."""
+        if self.watermark.at_ms >= 0:
+            self._closed = max(self._closed, self.periods.floor(self.watermark.at_ms))
+
+    def _close_and_tell(self, now_ms: int) -> Iterator[PackDraft]:
+        yield from self.close()
+        assert self._every_ms is not None
+        if self._early_ms < 0 or now_ms < self._early_ms:  # the first tick, or the machine's clock was set back
+            self._early_ms = now_ms
+        if now_ms - self._early_ms < self._every_ms:
+            return
+        self._early_ms = now_ms
+        since, self._early_offset = self._early_offset, self._offset
+        for span in self._open_windows():
+            touched = self._touched(span, since)
+            for emitted, _, count in self._lines(span, self._groups(span, touched), self.watermark.at_ms):
+                yield self._draft(span, emitted, count)
+
+    def _open_windows(self) -> list[tuple[int, int]]:
+        """Windows with data that are not closed yet, oldest first."""
+        ends = set()
+        for pane in self.panes.values():
+            end = pane.end if self._closed < 0 else max(pane.end, self.periods.next_end(self._closed))
+            last = self.periods.last_end((pane.start, pane.end))
+            while end <= last:
+                ends.add(end)
+                end = self.periods.next_end(end)
+        return [(self.periods.window_start(end), end) for end in sorted(ends)]
+
+    # ---- out -------------------------------------------------------------------------------------------------------
+    def _panes_of(self, span: tuple[int, int]) -> list[Pane]:
+        return [self.panes[start] for start in sorted(self.panes) if span[0] <= start < span[1]]
+
+    def _touched(self, span: tuple[int, int], since: int) -> set[Key]:
+        """The groups of a window that got events since."""
+        return {key for pane in self._panes_of(span) for key, at in pane.touched.items() if at > since}
+
+    def _groups(
+        self, span: tuple[int, int], only: set[Key] | None = None
+    ) -> Iterator[tuple[Key, Sequence[Aggregate]]]:
+        """(group, its aggregates) of a window, in the order in which groups came; at most `max_groups` and one of the
+        rest.
+        """
+        panes = self._panes_of(span)
+        if len(panes) == 1:
+            pane = panes[0]
+            yield from ((key, pane.of(key)) for key in pane.groups if only is None or key in only)
+            return
+        where: dict[Key, list[tuple[Pane, Key]]] = {}
+        other = self.shape.other
+        for pane in panes:
+            for key in pane.groups:
+                full = len(where) - (other in where) >= self.shape.max_groups
+                where.setdefault(other if full and key not in where else key, []).append((pane, key))
+        for key, places in where.items():
+            if only is None or not only.isdisjoint(place[1] for place in places):
+                yield key, self.shape.merge([pane.of(name) for pane, name in places])
+
+    def _lines(
+        self, span: tuple[int, int], groups: Iterable[tuple[Key, Sequence[Aggregate]]], early_ms: int | None
+    ) -> Iterator[tuple[bytes, bytes, int]]:
+        """(lines to emit, lines to keep, how many), some at once."""
+        emitted: list[bytes] = []
+        kept: list[bytes] = []
+        for key, aggregates in groups:
+            line, full = self.lines(span, key, aggregates, early_ms)
+            emitted.append(line)
+            kept.append(full)
+            if len(emitted) >= EVENTS_AT_ONCE:
+                yield b"".join(emitted), b"".join(kept), len(emitted)
+                emitted, kept = [], []
+        if emitted:
+            yield b"".join(emitted), b"".join(kept), len(emitted)
+
+    def lines(
+        self, span: tuple[int, int], key: Key, aggregates: Sequence[Aggregate], early_ms: int | None
+    ) -> tuple[bytes, bytes]:
+        """(what is emitted of a group, what is kept for questions)."""
+        return self.writer.lines(span, key, aggregates, early_ms)
+
+    def _draft(self, span: tuple[int, int], lines: bytes, count: int) -> PackDraft:
+        projects = {project for pane in self._panes_of(span) for project in pane.projects}
+        project = min(projects) if len(projects) == 1 else ""
+        return PackDraft(lines, count, span[1], span[1], project=project, host="", source="")
+
+    # ---- questions -------------------------------------------------------------------------------------------------
+    def answers(self, window: Literal["current", "last", "all"] = "all", group: str | None = None) -> list[dict[str, Any]]:
+        """Answers with their error bounds (`_errors`; what is not named is exact), of the windows that are still open
+        (`_early`), of the last closed one, or of these and all that are kept; oldest first. `group`: only of the group
+        with these values, joined by commas. Changes nothing.
+        """
+        found: list[dict[str, Any]] = []
+        if window != "current":
+            found += self._kept.answers(last=window == "last")
+        if window != "last":
+            for span in self._open_windows():
+                for _, full, _ in self._lines(span, self._groups(span), self.watermark.at_ms):
+                    found += Writer.read(full)
+        return found if group is None else [answer for answer in found if self.writer.is_of(answer, group)]
+
+    def reset(self) -> None:
+        self._kept.clear()
+        for pane in self.panes.values():
+            self._gone += pane_keys(pane)
+        self.panes.clear()
+
+    def status(self) -> dict[str, object]:
+        return {
+            "open_panes": len(self.panes),
+            "groups": sum(len(pane.groups) for pane in self.panes.values()),
+            "kept_windows": len(self._kept),
+        }
+
+    def result(self) -> object:
+        return {
+            start: {
+                str(self.shape.values(key)): [aggregate.result() for aggregate in pane.of(key)] for key in pane.groups
+            }
+            for start, pane in sorted(self.panes.items())
+        }
+
+    # ---- state -----------------------------------------------------------------------------------------------------
+    def changes(self) -> Iterable[Change]:
+        """One by one: whoever takes only some gets the rest with the next call."""
+        while self._gone:  # before panes: one may have come again
+            yield self._gone.pop(), None
+        for start in sorted(self.panes):
+            yield from pane_changes(self.panes[start], self.shape)
+        yield from self._kept.changes()
+        if self._clock_changed:
+            self._clock_changed = False
+            clock = Clock(self.watermark.dumps(), self._closed, self._early_ms, self._early_offset, self._offset)
+            yield CLOCK, dump_clock(clock)
+
+    def restore(self, items: Iterable[tuple[bytes, bytes]]) -> None:
+        items = list(items)
+        self.panes = load_panes(items, self.shape)
+        self._kept.load(load_answers(items))
+        for key, value in items:
+            if key == CLOCK:
+                clock = load_clock(value)
+                self.watermark.loads(clock.watermark)
+                self._closed, self._early_ms = clock.closed, clock.early_ms
+                self._early_offset, self._offset = clock.early_offset, clock.offset
