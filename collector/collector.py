@@ -213,6 +213,7 @@ class Collector:
                 self._saved = now
             for feed in self.feeds:
                 await feed.tend()
+            self.telemetry.sum_up()
 
     async def _close(self) -> None:
         await self._status.close()

@@ -61,7 +61,7 @@ class Engine:
         self.started_at = time.time()
         self.pool = PackPool(config.engine.cache_bytes)
         self.router = Router()
-        self.watch = Watch()
+        self.watch = Watch(config.engine.hang_secs)
         self._data_dir = DataDir(Path(config.engine.data_dir))
         self.inputs: list[InputRunner] = []
         self.runners: list[Runner[Any]] = []

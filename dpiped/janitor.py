@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from dpiped.journal.base import Wanted
 from dpiped.leveldb import LevelDbError
 from dpiped.pack import Route
+from dpiped.telemetry.events import PluginHangs
 
 if TYPE_CHECKING:
     from dpiped.runner import Runner, Surroundings
@@ -33,6 +34,8 @@ class Janitor:
         self._runners = runners
         self._freeing = asyncio.Lock()
         self._reported: set[int] = set()
+        self._hanging: set[str] = set()
+        """Runners that were reported as hanging and still are."""
 
     async def run(self) -> None:
         while True:
@@ -47,6 +50,8 @@ class Janitor:
             await self._expire_letters()
             self._measure()
             self._report_idle_packs()
+            self._report_hanging()
+            self._around.telemetry.sum_up()
 
     @asynccontextmanager
     async def paused(self) -> AsyncIterator[None]:
@@ -116,6 +121,13 @@ class Janitor:
                 detail=f"oldest offset {min(packs)}",
             )
         self._reported = offsets
+
+    def _report_hanging(self) -> None:
+        """Once for each call that does not return."""
+        hanging = {runner.name: runner.calling_secs for runner in self._runners if runner.hangs}
+        for name in sorted(hanging.keys() - self._hanging):
+            self._around.telemetry.emit(PluginHangs(plugin=name, secs=round(hanging[name])))
+        self._hanging = set(hanging)
 
 
 def _by_holder(held: Iterable[tuple[Any, str, float]], known: set[int]) -> list[tuple[str, list[int]]]:

@@ -45,7 +45,7 @@ CLOSE_SECS = 5.0
 """What a plugin gets to flush and close at a stop."""
 
 Options = TypeVar("Options", bound=RunnerOptions)
-Status = Literal["starting", "running", "retrying", "failed", "stopped", "disabled"]
+Status = Literal["starting", "running", "retrying", "hanging", "failed", "stopped", "disabled"]
 
 
 class Keep(NamedTuple):
@@ -109,6 +109,8 @@ class Runner(ABC, Generic[Options]):
         self.where: Predicate | None = compile_where(table.options.where) if table.options.where else None
         self.status: Status = "disabled" if table.options.disabled else "starting"
         self.last_error = ""
+        self.calling_since: float | None = None
+        """When the plugin was called that has not returned yet; monotonic seconds."""
         self.saved = Saved(0)
         self.reader: Reader
         self._tries: dict[int, int] = {}
@@ -312,13 +314,25 @@ class Runner(ABC, Generic[Options]):
             return False
         return True
 
+    @property
+    def calling_secs(self) -> float:
+        """For how long the plugin has not returned; 0 when it is not being called."""
+        return 0.0 if self.calling_since is None else time.monotonic() - self.calling_since
+
+    @property
+    def hangs(self) -> bool:
+        return self.calling_secs > self.around.watch.hang_secs
+
     def report(self) -> dict[str, object]:
         """For `/admin/stat` and the dump of USR1."""
+        hung = self.around.watch.hung
         return {
             "name": self.name,
             "kind": self.table.kind,
             "type": self.table.type,
-            "status": self.status,
+            "status": "hanging" if self.hangs else self.status,
+            "calling_secs": round(self.calling_secs, 1),
+            **({"hung_on": hung.offset, "hung_times": hung.times} if hung.runner == self.name else {}),
             "cursor": self.reader.cursor,
             "saved_cursor": self.saved.cursor,
             "generation": self.saved.generation,

@@ -17,7 +17,8 @@ from dpiped.errors import UnavailableError
 from dpiped.journal.append import Draft, Lot
 from dpiped.journal.journal import Journal
 from dpiped.pack import EVENTS_IDENT, Head
-from dpiped.telemetry.events import Event, Said, Telemetry
+from dpiped.telemetry import Telemetry
+from dpiped.telemetry.events import Event, Said
 
 PERIOD_SECS = 1.0
 MOST_PER_PERIOD = 50

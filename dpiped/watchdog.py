@@ -36,7 +36,9 @@ class Hang(msgspec.Struct):
 class Watch:
     """What the event loop is busy with; set by runners, read by the watchdog's thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, hang_secs: float = 60.0) -> None:
+        self.hang_secs = hang_secs
+        """A plugin that does not return for so long hangs."""
         self.busy: tuple[str, int, float] | None = None
         """(runner, offset, since: monotonic seconds)."""
         self.hung = Hang()
