@@ -106,6 +106,10 @@ class InputRunner:
             raise
         self._plugin = plugin
 
+    def renew(self) -> bool:
+        """At a reload that leaves its table as it is; see Plugin.renew."""
+        return self._plugin is None or self._plugin.renew()
+
     async def run(self) -> None:
         """Supervises until the input ends or the task is cancelled."""
         backoff = Backoff(RESTART_INITIAL_SECS, RESTART_MAX_SECS)

@@ -28,7 +28,8 @@ from dpiped.errors import CodecError, UnavailableError
 from dpiped.journal.append import Draft, Lot
 from dpiped.journal.journal import Journal
 from dpiped.journal.record import Frame
-from dpiped.pack import MAX_HOPS, MAX_PACK_BYTES, MAX_PACK_EVENTS, Head, Route
+from dpiped.matcher import OWN_PREFIX
+from dpiped.pack import EVENTS_IDENT, MAX_HOPS, MAX_PACK_BYTES, MAX_PACK_EVENTS, Head, Route
 from dpiped.plugin import Receipt
 from dpiped.project_log import ProjectLogs
 from dpiped.router import Router
@@ -149,6 +150,9 @@ class Intake:
         )
         if not is_ident(origin.ident) or not is_name(origin.project):
             raise CodecError(f"frame with a project or ident that is not allowed: {origin.project!r} {origin.ident!r}")
+        if origin.ident.partition(".")[0] == OWN_PREFIX and origin.ident != EVENTS_IDENT:
+            text = f"idents that begin with {OWN_PREFIX} are the daemon's own"
+            raise CodecError(f"frame with ident {origin.ident!r}: {text}")
         if not _is_sound(head):
             raise CodecError("frame with a source, host, stream or nonce that is too long or has control characters")
         body = decompress(head.encoding, frame.body, self._max_frame_bytes)

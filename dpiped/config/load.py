@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 from pydantic import BaseModel
 
 from dpiped import registry
+from dpiped.config.fields import secrets_of
 from dpiped.config.lint import lint
 from dpiped.config.schema import (
     DEFAULT_PROJECT,
@@ -28,6 +29,7 @@ from dpiped.config.schema import (
 )
 from dpiped.config.source import Source, read_source
 from dpiped.config.validate import did_you_mean, nearest, validate
+from dpiped.hidden import hide
 from dpiped.plugin import Plugin
 
 M = TypeVar("M", bound=BaseModel)
@@ -59,6 +61,7 @@ def load_daemon_config(path: Path, environ: Mapping[str, str] = os.environ) -> D
         cast("tuple[PluginTable[FilterOptions], ...]", tuple(tables["filter"])),
         cast("tuple[PluginTable[OutputOptions], ...]", tuple(tables["output"])),
     )
+    hide(secrets_of((engine, projects, [table.config for table in config.tables])))
     warnings = lint(config, source)
     source.raise_problems()
     return DaemonConfig(

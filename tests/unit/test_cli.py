@@ -59,7 +59,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     module = ModuleType("dpiped.daemon")
     module.run_daemon = run_daemon  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "dpiped.daemon", module)
-    monkeypatch.setattr("dpiped.commands.run.setup_logging", lambda *args, **kwargs: SimpleNamespace(hide=set))
+    monkeypatch.setattr("dpiped.commands.run.setup_logging", lambda *args, **kwargs: None)
     return told
 
 

@@ -168,14 +168,16 @@ def test_signals_are_what_the_page_says() -> None:
 
 
 def test_every_admin_path_is_documented() -> None:
-    engine: Any = SimpleNamespace(config=SimpleNamespace(engine=SimpleNamespace(admin_token=None)))
+    engine: Any = SimpleNamespace(config=SimpleNamespace(engine=EngineConfig()))
     uris = AdminServer(engine)._uris
     named = set(re.findall(r"^\| `(\w+ /[\w/]+)`", text_of("docs/operations.md"), re.MULTILINE))
     assert named == {f"{method} {path}" for path, (method, _) in uris.items()}
 
 
 def test_every_status_of_the_http_input_is_documented() -> None:
-    source = text_of("plugins/inputs/http.py")
+    source = text_of(
+        "plugins/inputs/http.py", *(f"dpiped/web/{name}.py" for name in ("bodies", "places", "refused", "tokens"))
+    )
     given = set(re.findall(r"Refused\((4\d\d|503)", source)) | {"200", "422"}
     named = set(re.findall(r"\d{3}", " ".join(re.findall(r"^\| ([\d, ]+) \|", text_of("docs/http.md"), re.MULTILINE))))
     assert given == named

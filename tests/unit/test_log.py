@@ -10,9 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from dpiped.hidden import hide
 from dpiped.telemetry import Telemetry
 from dpiped.telemetry.events import EventsDropped
-from dpiped.telemetry.log import LineFormatter, setup_logging
+from dpiped.telemetry.log import setup_logging
 
 
 class Terminal(io.StringIO):
@@ -58,8 +59,8 @@ def test_json(stream: io.StringIO) -> None:
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_secrets_are_hidden(stream: io.StringIO, log_format: str) -> None:
-    formatter: LineFormatter = setup_logging(log_format=log_format, stream=stream)  # type: ignore[arg-type]
-    formatter.hide({"geheim5", "x"})
+    setup_logging(log_format=log_format, stream=stream)  # type: ignore[arg-type]
+    hide({"geheim5", "x"})
     Telemetry().say("refused by http://u:geheim5@host", detail="token geheim5 x")
     assert "geheim5" not in stream.getvalue()
     assert stream.getvalue().count("***") == 2

@@ -80,8 +80,9 @@ def test_open_doors(files: Files) -> None:
     text = '[engine]\nadmin = "0.0.0.0:1"\n' + WELL + 'listen = "0.0.0.0:2"\n'
     ending = "is open to other machines: set"
     assert files.problems(text) == [
-        f'2: [engine]: key "admin" = "0.0.0.0:1" {ending} admin_token, or use 127.0.0.1',
-        f'5: [[input]] "well" (well): key "listen" = "0.0.0.0:2" {ending} tokens, or use 127.0.0.1',
+        f'2: [engine]: key "admin" = "0.0.0.0:1" {ending} admin_token, or client_ca in admin_tls, or use 127.0.0.1',
+        '5: [[input]] "well" (well): key "listen" = "0.0.0.0:2" '
+        f"{ending} tokens, or client_ca in tls, or use 127.0.0.1",
     ]
     assert files.load(text.replace("[[input]]", 'admin_token = "t"\n[[input]]') + 'tokens = ["t"]\n')
     projects = '[[project]]\nname = "a"\ntokens = ["t"]\n'
