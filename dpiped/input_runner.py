@@ -62,6 +62,7 @@ class InputRunner:
             codec_of=self._codec_of,
             time_spec=options.time,
             keep_old=options.keep_old,
+            max_event_bytes=options.max_event_bytes,
             project_logs=around.project_logs,
         )
 

@@ -29,6 +29,7 @@ from dpiped.journal.append import Draft, Lot
 from dpiped.journal.journal import Journal
 from dpiped.journal.record import Frame
 from dpiped.matcher import OWN_PREFIX
+from dpiped.oversize import take_out_large
 from dpiped.pack import EVENTS_IDENT, MAX_HOPS, MAX_PACK_BYTES, MAX_PACK_EVENTS, Head, Route
 from dpiped.plugin import Receipt
 from dpiped.project_log import ProjectLogs
@@ -73,6 +74,7 @@ class Intake:
         codec_of: Callable[[str], Codec],
         time_spec: TimeSpec | None,
         keep_old: bool,
+        max_event_bytes: int,
         project_logs: ProjectLogs,
         max_frame_bytes: int = 64 << 20,
     ) -> None:
@@ -87,6 +89,7 @@ class Intake:
         self._codec_of = codec_of
         self._time_spec = time_spec
         self._keep_old = keep_old
+        self._max_event_bytes = max_event_bytes
         self._project_logs = project_logs
         self._max_frame_bytes = max_frame_bytes
         metrics = telemetry.metrics
@@ -198,6 +201,7 @@ class Intake:
         projection = self._router.projection_of(Route(origin.project, origin.ident, False, ""))
         context = DecodeContext(now, projection, self._time_spec, self._keep_old, hosts)
         decoded = codec.decode(data, context)
+        take_out_large(decoded, self._max_event_bytes, context)
         self._count(decoded.counts)
         drafts = [
             draft for part in decoded.parts for draft in self._drafts(part, origin, now, decoded, stored, context)

@@ -45,7 +45,6 @@ class ListenOptions:
     gather_secs: float = 0.005
     tls: ServerTls | None = None
     """Of transport "tls"."""
-    handshake_secs: float = HANDSHAKE_SECS
 
 
 class SyslogListener:
@@ -91,7 +90,7 @@ class SyslogListener:
                 options.host,
                 options.port,
                 ssl=self._tls.context if self._tls is not None else None,
-                ssl_handshake_timeout=options.handshake_secs if self._tls is not None else None,
+                ssl_handshake_timeout=HANDSHAKE_SECS if self._tls is not None else None,
                 backlog=1024,
                 reuse_address=True,
             )

@@ -233,6 +233,23 @@ async def test_a_line_of_100_megabytes_is_too_large(tmp_path: Path, chunked: boo
         assert engine.inputs[0].report()["in_flight_bytes"] == 0
 
 
+@pytest.mark.parametrize("compressed", [False, True])
+async def test_events_above_max_event_bytes_are_in_the_dead_letter(tmp_path: Path, compressed: bool) -> None:
+    large = b'{"@timestamp":1700000000000,"a":"' + b"x" * 2000 + b'"}\n'
+    body = GOOD + large + b"no json\n" + GOOD + large
+    async with daemon(tmp_path, 'max_event_bytes = "1KiB"') as engine:
+        headers = {"Content-Encoding": "zstd"} if compressed else {}
+        data = zstandard.ZstdCompressor().compress(body) if compressed else body
+        status, answer = await post(engine, "rs/app", data, headers=headers)
+        assert (status, answer["accepted"], [error["line"] for error in answer["errors"]]) == (200, 2, [2, 3, 5])
+        assert "max_event_bytes" in answer["errors"][0]["reason"]
+        letters = sorted((letter.reason, letter.raw) for letter in engine.around.deadletters.scan())
+        assert letters[-1][1] == large[:-1]
+        assert engine.around.deadletters.count == 3
+        assert (await post(engine, "rs/app", large))[0] == 422
+        await until(lambda: len(events_in(tmp_path / "out/rs/app.ndjson")) == 2)
+
+
 async def test_too_much_in_flight_is_refused(tmp_path: Path) -> None:
     """Bodies that are still arriving count."""
     host_port = ""
@@ -276,6 +293,8 @@ BAD_NAMES = (
     b"-%00",
     b"a%2fb",
     b"a;b",
+    b"_dpipe.tick",
+    b"_dpipe.events",
 )
 
 
@@ -389,6 +408,7 @@ BAD_FRAMES = {
     "encoding": frame(encoding="lz4"),
     "not-zstd": frame(encoding="zstd"),
     "codec": frame(codec="nope"),
+    "own-ident": frame(ident="_dpipe.tick"),
     "huge-seq": frame(stream="s", seq=1 << 63),
     "body-is-no-json": frame(body=b"garbage\n"),
     "hops": frame(hops=50),
