@@ -44,6 +44,8 @@ _MAX_BODY_BYTES = 64 << 10
 MAX_CONNECTIONS = 256
 IDLE_SECS = 75.0
 SHUTDOWN_SECS = 5.0
+BODY_SECS = 10.0
+"""Time in which a body has to arrive."""
 PROBES = ("/healthz", "/readyz")
 """Open to everybody who reaches the address."""
 
@@ -117,6 +119,11 @@ class AdminServer:
             if changes and not self._tokens and self._is_of_a_page(request):
                 return _json({"error": "requests of web pages change nothing here"}, 403)
             try:
+                try:
+                    async with asyncio.timeout(BODY_SECS):  # here, so that no handler has to think of it
+                        await request.read()
+                except TimeoutError:
+                    return _json({"error": "the request took too long to arrive"}, 408)
                 return await handler(request)
             except web.HTTPException as exc:
                 return _json({"error": exc.reason, "uris": "/admin/uris lists all paths"}, exc.status)
