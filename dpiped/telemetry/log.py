@@ -3,7 +3,8 @@
     2026-11-22T01:02:03.123Z INFO listening plugin=collectors detail="127.0.0.1:9800"
     {"time":"2026-11-22T01:02:03.123Z","level":"info","text":"listening","plugin":"collectors",..}
 
-Line breaks inside a text are escaped, so a record never becomes two lines. What `dpiped.hidden` knows is never written.
+Control characters inside a text are escaped, so a record never becomes two lines and never steers a terminal. What
+`dpiped.hidden` knows is never written.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from dpiped.hidden import blot
 LogFormat = Literal["text", "json"]
 LEVELS = ("debug", "info", "warning", "error")
 _COLORS = {logging.DEBUG: "\x1b[2m", logging.WARNING: "\x1b[33m", logging.ERROR: "\x1b[31m"}
-_PLAIN = re.compile(r"[^\s\"'=\\\x00-\x1f\x7f]+")
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
+UNSAFE = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
+"""Characters that end a line, steer a terminal or turn the direction of what follows, for a class of a pattern."""
+_PLAIN = re.compile(rf"[^\s\"'=\\{UNSAFE}]+")
+_UNSAFE = re.compile(rf"[{UNSAFE}]")
 
 
 class LineFormatter(logging.Formatter, ABC):
@@ -73,9 +76,10 @@ class JsonFormatter(LineFormatter):
 
     def line(self, record: logging.LogRecord, details: dict[str, Any]) -> str:
         own = {"time": _time(record), "level": record.levelname.lower(), "text": record.getMessage()}
-        return msgspec.json.encode(
+        line = msgspec.json.encode(
             own | {name: value for name, value in details.items() if name not in own}, enc_hook=str
         ).decode()
+        return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", line)
 
 
 def setup_logging(

@@ -66,6 +66,18 @@ def test_secrets_are_hidden(stream: io.StringIO, log_format: str) -> None:
     assert stream.getvalue().count("***") == 2
 
 
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_no_text_steers_the_terminal(stream: io.StringIO, log_format: str) -> None:
+    """Log lines quote what strangers sent."""
+    setup_logging(log_format=log_format, stream=stream)  # type: ignore[arg-type]
+    evil = "a\x1b[2J\x07\x9b31m\x7f\u202egnp\r\nERROR forged\u2028\x85"
+    Telemetry().say(evil, plugin=evil, detail="\x9b31m")
+    line = stream.getvalue().removesuffix("\n")
+    assert not any(ord(char) < 32 or 126 < ord(char) < 160 or char in "\u2028\u2029\u202e" for char in line)
+    if log_format == "json":
+        assert json.loads(line)["text"] == evil
+
+
 def test_levels(stream: io.StringIO) -> None:
     setup_logging("warning", stream=stream)
     telemetry = Telemetry()
