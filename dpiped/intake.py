@@ -36,6 +36,7 @@ from dpiped.project_log import ProjectLogs
 from dpiped.router import Router
 from dpiped.telemetry import Telemetry
 from dpiped.telemetry.events import EventsRejected
+from dpiped.unpacked import Unpacked, UnpackedRequest
 
 SHOWN_ERRORS = 10
 CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
@@ -76,7 +77,6 @@ class Intake:
         keep_old: bool,
         max_event_bytes: int,
         project_logs: ProjectLogs,
-        max_frame_bytes: int = 64 << 20,
     ) -> None:
         self._name = name
         self._journal = journal
@@ -91,7 +91,7 @@ class Intake:
         self._keep_old = keep_old
         self._max_event_bytes = max_event_bytes
         self._project_logs = project_logs
-        self._max_frame_bytes = max_frame_bytes
+        self.unpacked = Unpacked()
         metrics = telemetry.metrics
         self._events_in = metrics.events_in.labels(name)
         self._bytes_in = metrics.bytes_in.labels(name)
@@ -128,25 +128,32 @@ class Intake:
 
     async def frames(self, frames: Sequence[Frame]) -> Receipt:
         """See dpiped.plugin.Emit."""
+        with self.unpacked.request() as hold:
+            lots, rejected = await self._decode_frames(frames, hold)
+            if not lots:
+                return _receipt(0, rejected, duplicate=False)
+            duplicate = await self._append(lots, wait=False)
+            accepted = sum(draft.head.count for lot in lots for draft in lot.drafts)
+            return _receipt(accepted, rejected, duplicate=duplicate)
+
+    async def _decode_frames(self, frames: Sequence[Frame], hold: UnpackedRequest) -> tuple[list[Lot], list[Rejected]]:
         lots: list[Lot] = []
         all_rejected: list[Rejected] = []
         for (stream, seq, nonce), group in groupby(frames, lambda f: (f.head.stream, f.head.seq, f.head.nonce)):
             batch = BatchId(stream, seq, nonce) if stream else None
             drafts: list[Draft] = []
             for frame in group:
-                found, rejected, origin = await self._decode_frame(frame, batch)
+                found, rejected, origin = await self._decode_frame(frame, batch, hold)
                 await self._bury(rejected, origin)
                 drafts += found
                 all_rejected += rejected
             if drafts:
                 lots.append(Lot(drafts, batch))
-        if not lots:
-            return _receipt(0, all_rejected, duplicate=False)
-        duplicate = await self._append(lots, wait=False)
-        accepted = sum(draft.head.count for lot in lots for draft in lot.drafts)
-        return _receipt(accepted, all_rejected, duplicate=duplicate)
+        return lots, all_rejected
 
-    async def _decode_frame(self, frame: Frame, batch: BatchId | None) -> tuple[list[Draft], list[Rejected], Origin]:
+    async def _decode_frame(
+        self, frame: Frame, batch: BatchId | None, hold: UnpackedRequest
+    ) -> tuple[list[Draft], list[Rejected], Origin]:
         head = frame.head
         origin = Origin(
             head.project or self._project, head.ident or self._ident, head.source, head.host, batch, head.hops
@@ -158,7 +165,9 @@ class Intake:
             raise CodecError(f"frame with ident {origin.ident!r}: {text}")
         if not _is_sound(head):
             raise CodecError("frame with a source, host, stream or nonce that is too long or has control characters")
-        body = decompress(head.encoding, frame.body, self._max_frame_bytes)
+        body = decompress(head.encoding, frame.body, hold.room)
+        if hold.add(len(body)):
+            await asyncio.sleep(0)
         if head.hops > MAX_HOPS:
             return (
                 [],
