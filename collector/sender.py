@@ -114,7 +114,7 @@ def judge(endpoint: str, status: int, retry_after: str, text: bytes) -> Answer:
     if verdict in (Verdict.STORED, Verdict.NOTHING_ACCEPTED):
         try:
             body = msgspec.json.decode(text, type=_Body)
-        except msgspec.DecodeError:  # the status is what counts
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # the status is what counts
             body = _Body()
         return Answer(verdict, detail, 0.0, body.accepted, body.rejected, body.duplicate)
     return Answer(verdict, detail, _seconds(retry_after))

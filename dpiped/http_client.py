@@ -24,7 +24,7 @@ def bearer(token: SecretStr | None) -> dict[str, str]:
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds of `Retry-After`, at most 300; None if it is absent or a date."""
     text = headers.get("Retry-After", "")
-    return min(float(text), 300.0) if text.isdigit() else None
+    return min(float(text), 300.0) if text.isascii() and text.isdigit() else None
 
 
 async def text_of(answer: aiohttp.ClientResponse) -> str:

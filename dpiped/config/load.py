@@ -149,7 +149,7 @@ def _correct_type(source: Source, path: tuple[str, int], label: str, table: dict
         return {key: value for key, value in table.items() if key != "type"}
     types = {type_name for kind, type_name in registry.all_types() if kind == path[0]}
     for key, value in table.items():
-        if nearest(key, ["type"]) and value in types:
+        if isinstance(value, str) and value in types and nearest(key, ["type"]):
             source.report((*path, key), f'{label}: key "{key}" is not known; did you mean "type"?')
             return {("type" if name == key else name): inner for name, inner in table.items()}
     source.report(path, f'{label}: key "type" is missing: which plugin; known are {", ".join(sorted(types))}')

@@ -227,7 +227,7 @@ def _resolve(scheme: str, name: str, folder: Path, environ: Mapping[str, str]) -
         raise LookupError(f"the environment variable {name} is not set")
     if scheme != "file":
         raise LookupError("expected ${env:NAME} or ${file:PATH}; write $${ for a plain ${")
-    file = folder / name
+    file = folder / name.replace("\0", "\ufffd")
     try:
         if file.stat().st_size > MAX_FILE_BYTES:
             raise LookupError(f"the file {file} is larger than {MAX_FILE_BYTES} bytes")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,25 @@ async def test_on_loopback_reading_is_free_and_changing_needs_the_token(tmp_path
             assert (await admin(engine, "GET", path))[0] == 200
         assert (await admin(engine, "POST", "/admin/reload"))[0] == 401
         assert (await admin(engine, "POST", "/admin/reload", headers=bearer(ADMIN)))[0] == 200
+
+
+async def test_no_answer_shows_a_secret(tmp_path: Path) -> None:
+    """Wherever it came from: errors of libraries quote what they were given."""
+    async with running(TENANTS % ("", tmp_path), tmp_path, engine_keys=f'admin_token = "{ADMIN}"') as engine:
+        runner = engine.runners[0]
+        runner.last_error = f"http://me:hush@store refused red-token-1, {ADMIN}"
+        engine.telemetry.metrics.events_in.labels("blue-token").inc()
+        runner.status = "failed"
+        for path in (*PATHS, "/readyz"):
+            text = (await admin(engine, "GET", path))[1]
+            assert not any(secret in text for secret in ("red-token-1", "hush", "blue-token", ADMIN)), path
+        assert "http://***@store refused ***, ***" in (await admin(engine, "GET", "/readyz"))[1]
+        engine.telemetry.say("store said red-token-1", level=logging.WARNING)
+        appended = engine.journal.next
+        await until(lambda: engine.journal.next > appended)
+        (pack,) = engine.journal.storage.read(appended, lambda route: True, 1 << 20)[0]
+        assert b"store said ***" in pack.body
+        runner.status = "running"
 
 
 async def test_web_pages_of_others_change_nothing(tmp_path: Path) -> None:
