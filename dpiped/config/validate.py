@@ -198,7 +198,7 @@ def _shown(value: Any) -> str:
 def _without(text: str, value: Any) -> str:
     """A validator may have put the value into its message."""
     for leaf in _leaves(value):
-        if leaf:
+        if leaf.strip():
             text = text.replace(leaf, HIDDEN)
     return text
 

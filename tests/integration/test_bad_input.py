@@ -457,6 +457,21 @@ async def test_slow_clients_are_cut_off(tmp_path: Path) -> None:
         assert engine.journal.next == 0
 
 
+async def test_a_head_that_comes_drop_by_drop_is_cut_off(tmp_path: Path) -> None:
+    """Every drop is activity, and none is a request."""
+    async with daemon(tmp_path, "idle_secs = 0.4") as engine:
+        host, port = address_of(engine, "http").split(":")
+        for start in (b"", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"):
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(start + b"POST /ingest/rs/app HTTP/1.1\r\n")
+            ended = asyncio.create_task(reader.read())
+            async with asyncio.timeout(10):
+                while not ended.done():
+                    writer.write(b"X: y\r\n")
+                    await asyncio.wait((ended,), timeout=0.05)
+            writer.close()
+
+
 async def test_a_thousand_idle_connections(tmp_path: Path) -> None:
     async with daemon(tmp_path) as engine:
         host, port = address_of(engine, "http").split(":")
