@@ -51,6 +51,7 @@ from dpiped.web.bodies import BodyReader
 from dpiped.web.listener import HttpListener
 from dpiped.web.places import Place, Places, batch_of, host_of
 from dpiped.web.refused import Refused, unavailable
+from dpiped.web.strangers import stranger_logger
 from dpiped.web.tokens import Tokens
 from dpiped.windows import Watermark, WindowPolicy
 
@@ -139,6 +140,7 @@ __all__ = [
     "register",
     "retry_after",
     "split_listen",
+    "stranger_logger",
     "text_of",
     "unavailable",
 ]

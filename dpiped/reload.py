@@ -87,6 +87,8 @@ async def _renew_admin(engine: Engine) -> list[str]:
             await engine.admin.renew()
     except DpipeError as exc:
         return [f"[engine] admin: the old certificate stays: {exc}"]
+    except OSError as exc:  # it was bound anew, to forget an authority
+        return [f"[engine] admin: is not reached any more, start the daemon again: {exc.strerror or exc}"]
     return []
 
 

@@ -32,6 +32,8 @@ from dpiped.hidden import blot
 from dpiped.registry import all_types
 from dpiped.reload import reload_file
 from dpiped.web.listener import HttpListener
+from dpiped.web.refused import Refused
+from dpiped.web.strangers import stranger_logger
 from dpiped.web.tokens import shows_one_of
 
 if TYPE_CHECKING:
@@ -81,12 +83,26 @@ class AdminServer:
         for path, (method, handler) in self._uris.items():
             app.router.add_route(method, path, handler)
         runner = web.AppRunner(
-            app, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_SECS, keepalive_timeout=IDLE_SECS
+            app,
+            access_log=None,
+            logger=stranger_logger(self._note),
+            handle_signals=False,
+            auto_decompress=False,
+            shutdown_timeout=SHUTDOWN_SECS,
+            keepalive_timeout=IDLE_SECS,
         )
         self._listener = HttpListener(
-            runner, config.admin, config.admin_tls, max_connections=MAX_CONNECTIONS, idle_secs=IDLE_SECS
+            runner,
+            config.admin,
+            config.admin_tls,
+            max_connections=MAX_CONNECTIONS,
+            idle_secs=IDLE_SECS,
+            note=self._note,
         )
         self._sweeping: asyncio.Task[None] | None = None
+
+    def _note(self, what: str) -> None:
+        self._engine.telemetry.metrics.noted.labels("admin", what).inc()
 
     @property
     def address(self) -> str:
@@ -119,12 +135,10 @@ class AdminServer:
             if changes and not self._tokens and self._is_of_a_page(request):
                 return _json({"error": "requests of web pages change nothing here"}, 403)
             try:
-                try:
-                    async with asyncio.timeout(BODY_SECS):  # here, so that no handler has to think of it
-                        await request.read()
-                except TimeoutError:
-                    return _json({"error": "the request took too long to arrive"}, 408)
+                await _read_body(request)
                 return await handler(request)
+            except Refused as exc:
+                return _json({"error": exc.reason}, exc.status)
             except web.HTTPException as exc:
                 return _json({"error": exc.reason, "uris": "/admin/uris lists all paths"}, exc.status)
 
@@ -138,8 +152,11 @@ class AdminServer:
         origin = request.headers.get("Origin")
         if origin is None:
             return False
-        name = urlsplit(f"//{request.host}").hostname or ""
-        return urlsplit(origin).netloc != request.host or not (self._is_open or is_loopback(name))
+        try:
+            name = urlsplit(f"//{request.host}").hostname or ""
+            return urlsplit(origin).netloc != request.host or not (self._is_open or is_loopback(name))
+        except ValueError:  # no browser writes such a header
+            return True
 
     # ---- read ------------------------------------------------------------------------------------------------------
     async def _ping(self, request: web.Request) -> web.Response:
@@ -234,6 +251,17 @@ class AdminServer:
     async def _shutdown(self, request: web.Request) -> web.Response:
         self._engine.stop()
         return _json({"stopping": True})
+
+
+async def _read_body(request: web.Request) -> None:
+    """Before any handler, so that none has to think of it; the body stays with the request. Raises Refused."""
+    try:
+        async with asyncio.timeout(BODY_SECS):
+            await request.read()
+    except TimeoutError as exc:
+        raise Refused(408, "the request took too long to arrive") from exc
+    except (web.RequestPayloadError, ConnectionError) as exc:
+        raise Refused(400, "the body broke off") from exc
 
 
 def _first_line(cls: type) -> str:

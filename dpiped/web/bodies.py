@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+
+from aiohttp import web
 
 from dpiped.compression import DamagedError, TooLargeError, UnknownEncodingError, decompress
 from dpiped.web.refused import Refused
-
-if TYPE_CHECKING:
-    from aiohttp import web
 
 THREAD_FROM_BYTES = 128 << 10
 """Larger bodies are decompressed in a thread: beside the event loop, which they would hold."""
@@ -74,6 +72,8 @@ class BodyReader:
                 return await self._read_pieces(request, hold)
         except TimeoutError as exc:
             raise Refused(408, "the request took too long to arrive", Connection="close") from exc
+        except (web.RequestPayloadError, ConnectionError) as exc:
+            raise Refused(400, "the body broke off", Connection="close") from exc
 
     async def _read_pieces(self, request: web.BaseRequest, hold: Hold) -> bytes:
         pieces: list[bytes] = []

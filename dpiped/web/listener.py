@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -33,6 +33,7 @@ class HttpListener:
 
     Args:
         runner: what answers; this object sets it up and cleans it up.
+        note: counts what happens to strangers: "turned_away".
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class HttpListener:
         *,
         max_connections: int,
         idle_secs: float,
+        note: Callable[[str], None],
     ) -> None:
         self._runner = runner
         self._listen = listen
@@ -50,6 +52,7 @@ class HttpListener:
         self._tls: Tls | None = None
         self._max_connections = max_connections
         self._idle_secs = idle_secs
+        self._note = note
         self._server: asyncio.Server | None = None
         self._last_seen: dict[Any, float] = {}
         """Connection -> when its last request ended; infinity while one is being answered."""
@@ -87,6 +90,7 @@ class HttpListener:
         """For a connection that was just accepted, before its handshake."""
         server = self._runner.server
         if server is None or self.connections + len(self._arriving) >= self._max_connections:
+            self._note("turned_away")
             return _TurnedAway()
         protocol = server()
         if self._tls is not None:

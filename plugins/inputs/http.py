@@ -49,6 +49,7 @@ from dpiped.api import (
     host_of,
     iter_frames,
     register,
+    stranger_logger,
     unavailable,
 )
 
@@ -93,6 +94,7 @@ class HttpInput(Input[HttpConfig]):
         server = web.Server(
             self._answer,
             access_log=None,
+            logger=stranger_logger(self._note),
             read_bufsize=1 << 20,
             auto_decompress=False,
             keepalive_timeout=config.idle_secs,
@@ -103,11 +105,15 @@ class HttpInput(Input[HttpConfig]):
             config.tls,
             max_connections=config.max_connections,
             idle_secs=config.idle_secs,
+            note=self._note,
         )
         try:
             await self._listener.open()
         except TlsError as exc:
             raise FatalPluginError(str(exc)) from exc
+
+    def _note(self, what: str) -> None:
+        self.context.telemetry.metrics.noted.labels(self.context.name, what).inc()
 
     def status(self) -> dict[str, object]:
         return {

@@ -518,6 +518,37 @@ async def test_what_is_no_http_gets_400_or_a_closed_door(tmp_path: Path, data: b
         assert engine.journal.next == 0
 
 
+BROKEN = [
+    b"GET / HTTP/9.9\r\n\r\n",
+    b"POST /ingest/rs/app HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+    b"POST /ingest/rs/app HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    b"POST /admin/reload HTTP/1.1\r\nHost: [\r\nOrigin: http://[\r\nContent-Length: 0\r\n\r\n",
+    b"POST /admin/reload HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc",
+    b"\xff /\xff HTTP/1.1\r\n\xff: \xff\r\n\r\n",
+]
+
+
+async def test_strangers_cannot_fill_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What is no HTTP is counted; a traceback for each would let anybody fill the disk."""
+    async with daemon(tmp_path) as engine:
+        assert engine.admin is not None
+        for address in (address_of(engine, "http"), engine.admin.address):
+            host, port = address.split(":")
+            for data in BROKEN:
+                reader, writer = await asyncio.open_connection(host, int(port))
+                writer.write(data)
+                async with asyncio.timeout(10):
+                    assert b" 500 " not in await reader.readline(), data
+                writer.close()
+            _, writer = await asyncio.open_connection(host, int(port))
+            writer.write(b"POST /ingest/rs/app HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{")
+            await writer.drain()
+            writer.transport.abort()
+        noted = engine.telemetry.metrics.noted
+        assert min(noted.labels(name, "bad_request")._value.get() for name in ("http", "admin")) >= 3
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("aiohttp")] == []
+
+
 async def test_tokens_with_odd_bytes(tmp_path: Path) -> None:
     file = CONFIG % ('tokens = ["s3cret-é"]', tmp_path)
     async with running(file, tmp_path) as engine:
