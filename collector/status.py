@@ -9,6 +9,7 @@ import json
 from typing import TYPE_CHECKING
 
 from dpiped.hidden import blot
+from dpiped.sources.sockets import until_closed
 from dpiped.tls import HANDSHAKE_SECS, ServerTls, Tls
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class StatusServer:
         """Stops listening."""
         if self._server is not None:
             self._server.close()
-            await self._server.wait_closed()
+            await until_closed(self._server)
             self._server = None
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

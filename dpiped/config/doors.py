@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from pydantic import BaseModel
+from pydantic import BaseModel, HttpUrl
 
 from dpiped.config.base import is_loopback, split_listen
 from dpiped.config.schema import DaemonConfig, EngineConfig, PluginTable, TableOptions
+from dpiped.hidden import blot
 from dpiped.tls import ClientTls, ServerTls, problems_of, warnings_of
 
 Table = PluginTable[TableOptions]
@@ -64,6 +65,24 @@ def door_warnings(config: DaemonConfig) -> Iterator[Finding]:
             text = 'whoever reaches this address can send events: use transport "tls" with client_ca, or a firewall'
         if text:
             yield Finding(table, "listen", f'key "listen" = "{listen}": {text}')
+    yield from _sent_in_clear(config)
+
+
+def _sent_in_clear(config: DaemonConfig) -> Iterator[Finding]:
+    """Outputs whose credentials anybody on the way can read."""
+    for table in config.outputs:
+        has_credentials = any(getattr(table.config, key, None) is not None for key in ("token", "password"))
+        for key in ("url", "endpoints"):
+            value = getattr(table.config, key, ())
+            for url in value if isinstance(value, tuple) else (value,):
+                if (
+                    has_credentials
+                    and isinstance(url, HttpUrl)
+                    and url.scheme == "http"
+                    and not is_loopback(url.host or "")
+                ):
+                    text = f'key "{key}" = "{blot(str(url))}": the credentials travel in clear text: use https'
+                    yield Finding(table, key, text)
 
 
 def admin_tokens(engine: EngineConfig) -> list[str]:

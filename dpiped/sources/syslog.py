@@ -18,7 +18,7 @@ from typing import Literal, cast
 
 from dpiped.codecs.framing import FrameSplitter
 from dpiped.sources.gatherer import Block, Gatherer
-from dpiped.sources.sockets import bind_udp, bind_unix, raise_receive_buffer, udp_drops
+from dpiped.sources.sockets import bind_udp, bind_unix, raise_receive_buffer, udp_drops, until_closed
 from dpiped.tls import HANDSHAKE_SECS, ServerTls, Tls
 
 Transport = Literal["tcp", "tls", "udp", "unix", "unixgram"]
@@ -150,7 +150,7 @@ class SyslogListener:
         for peer in list(self._peers):
             peer.shut()
         if self._server is not None:
-            await self._server.wait_closed()
+            await until_closed(self._server)
             self._server = None
         if self._socket is not None:
             self._socket.close()

@@ -136,6 +136,18 @@ async def test_tls(listen, tmp_path):
     writer.close()
 
 
+async def test_a_handshake_under_way_does_not_hold_the_close(listen, tmp_path):
+    authority = trustme.CA()
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "server.pem"))
+    listener = await listen(transport="tls", tls=ServerTls(cert=str(tmp_path / "server.pem")))
+    _, writer = await asyncio.open_connection("127.0.0.1", port_of(listener))
+    writer.write(b"\x16\x03")
+    await writer.drain()
+    async with asyncio.timeout(5):
+        await listener.close()
+    writer.close()
+
+
 async def test_peers_wait_while_nobody_takes(listen):
     """All of it arrives, and never more than about the room is held."""
     listener = await listen(transport="tcp", block_bytes=10_000)
