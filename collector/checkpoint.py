@@ -90,7 +90,7 @@ class Checkpoint:
         if self.path is not None and self.path.exists():
             try:
                 stored = msgspec.json.decode(self.path.read_bytes(), type=_Stored)
-            except (OSError, msgspec.DecodeError) as exc:
+            except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
                 raise DpipeError(
                     f"{self.path} cannot be read ({exc}): move it away, then all files are read from their start"
                 ) from exc

@@ -28,6 +28,7 @@ from dpiped.config.base import split_listen
 from dpiped.errors import DpipeError
 from dpiped.lock import DataDir
 from dpiped.telemetry import Telemetry
+from dpiped.tls import ClientTls, TlsError
 
 SAVE_EVERY_SECS = 1.0
 FeedMaker = Callable[[Checkpoint, str], list[Feed]]
@@ -62,7 +63,7 @@ class Collector:
         self._folder = Path(config.collector.data_dir)
         self._data_dir = DataDir(self._folder) if stored else None
         self._checkpoint = Checkpoint(self._folder / "checkpoint.json" if stored else None)
-        self._sender = Sender(_token(config.collector), config.collector.request_timeout_secs)
+        self._sender = Sender(_token(config.collector), config.collector.request_timeout_secs, _tls(config.collector))
         self._status = StatusServer(self)
         self._stopping = asyncio.Event()
         self._given_up = False
@@ -117,7 +118,7 @@ class Collector:
         ]
         if self._stored:
             try:
-                self.status_address = await self._status.open(*split_listen(settings.status))
+                self.status_address = await self._status.open(*split_listen(settings.status), settings.status_tls)
             except OSError as exc:
                 raise DpipeError(f"status {settings.status}: {exc.strerror or exc}{_hint(exc)}") from exc
             self.telemetry.say(
@@ -229,12 +230,30 @@ class Collector:
 
     # ---- from outside --------------------------------------------------------------------------------------------
     def reload(self, config: Config) -> None:
-        """Takes over token and endpoints; other changes need a restart, which is said."""
+        """Takes over token, endpoints and `tls`, and all certificates as they are now; other changes need a restart,
+        which is said.
+        """
+        try:
+            self._sender.set_tls(_tls(config.collector))
+            old_stay = [name for name, renew in self._renewals() if not renew()]
+        except TlsError as exc:
+            self.telemetry.say("the old config stays", detail=str(exc), level=logging.ERROR)
+            return
+        if old_stay:
+            self.telemetry.say(
+                "an authority was taken out of client_ca: that takes effect at the next start",
+                detail=", ".join(old_stay),
+                level=logging.WARNING,
+            )
         old, self.config = (
             self.config,
             Config(
                 self.config.collector.model_copy(
-                    update={"token": config.collector.token, "endpoints": config.collector.endpoints}
+                    update={
+                        "token": config.collector.token,
+                        "endpoints": config.collector.endpoints,
+                        "tls": config.collector.tls,
+                    }
                 ),
                 self.config.inputs,
             ),
@@ -243,7 +262,13 @@ class Collector:
         for lane in self.lanes:
             lane.set_options(self._lane_options())
         same = old.inputs == config.inputs and self.config.collector == config.collector
-        self.telemetry.say("config reloaded", detail="" if same else "token, endpoints; other changes need a restart")
+        done = "" if same else "token, endpoints, tls; other changes need a restart"
+        self.telemetry.say("config reloaded", detail=done)
+
+    def _renewals(self) -> list[tuple[str, Callable[[], bool]]]:
+        """What listens with a certificate: (name, how to take its files again)."""
+        feeds = [(feed.name, feed.renew) for feed in self.feeds if isinstance(feed, SyslogFeed)]
+        return [("status", self._status.renew), *feeds]
 
     def report(self) -> dict[str, object]:
         """What /status answers, and USR1 writes to the log."""
@@ -273,6 +298,11 @@ class Collector:
 
 def _token(settings: CollectorConfig) -> str:
     return settings.token.get_secret_value() if settings.token is not None else ""
+
+
+def _tls(settings: CollectorConfig) -> ClientTls | None:
+    """None where nothing is https: the authorities of the system cost a megabyte."""
+    return settings.tls if any(endpoint.startswith("https:") for endpoint in settings.endpoints) else None
 
 
 def _hint(error: OSError) -> str:

@@ -39,6 +39,7 @@ from dpiped.router import Router
 from dpiped.runner import Keep, Runner, Surroundings
 from dpiped.self_report import SelfReport
 from dpiped.telemetry import Telemetry
+from dpiped.tls import TlsError
 from dpiped.watchdog import Watch, load_hang
 from dpiped.web.admin import AdminServer
 
@@ -185,9 +186,10 @@ class Engine:
         admin = AdminServer(self)
         try:
             await admin.start()
-        except OSError as exc:
+        except (OSError, TlsError) as exc:
             await admin.close()
-            raise FatalPluginError(f"[engine] admin = {self.config.engine.admin!r}: {exc.strerror or exc}") from exc
+            reason = getattr(exc, "strerror", None) or exc
+            raise FatalPluginError(f"[engine] admin = {self.config.engine.admin!r}: {reason}") from exc
         return admin
 
     async def _work(self) -> None:

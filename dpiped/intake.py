@@ -27,12 +27,14 @@ from dpiped.errors import CodecError, UnavailableError
 from dpiped.journal.append import Draft, Lot
 from dpiped.journal.journal import Journal
 from dpiped.journal.record import Frame
-from dpiped.pack import MAX_HOPS, Head
+from dpiped.matcher import OWN_PREFIX
+from dpiped.pack import EVENTS_IDENT, MAX_HOPS, Head
 from dpiped.plugin import Receipt
 from dpiped.project_log import ProjectLogs
 from dpiped.router import Router
 from dpiped.telemetry import Telemetry
 from dpiped.telemetry.events import EventsRejected
+from dpiped.unpacked import Unpacked, UnpackedRequest
 
 SHOWN_ERRORS = 10
 CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
@@ -77,8 +79,8 @@ class Intake:
         codec_of: Callable[[str], Codec],
         time_spec: TimeSpec | None,
         keep_old: bool,
+        max_event_bytes: int,
         project_logs: ProjectLogs,
-        max_frame_bytes: int = 64 << 20,
     ) -> None:
         self._name = name
         self._journal = journal
@@ -88,9 +90,9 @@ class Intake:
         self._ident = ident
         self._codec = codec
         self._codec_of = codec_of
-        self._decoder = Decoder(router, time_spec, keep_old=keep_old, count=self._note)
+        self._decoder = Decoder(router, time_spec, keep_old=keep_old, max_event_bytes=max_event_bytes, count=self._note)
         self._project_logs = project_logs
-        self._max_frame_bytes = max_frame_bytes
+        self.unpacked = Unpacked()
         metrics = telemetry.metrics
         self._events_in = metrics.events_in.labels(name)
         self._bytes_in = metrics.bytes_in.labels(name)
@@ -132,34 +134,45 @@ class Intake:
 
     async def frames(self, frames: Sequence[Frame]) -> Receipt:
         """See dpiped.plugin.Emit."""
-        lots: list[Lot] = []
         refused = _Refused()
+        with self.unpacked.request() as hold:
+            lots = await self._take_frames(frames, refused, hold)
+            if not lots:
+                return refused.receipt(0)
+            duplicate = await self._append(lots, wait=False)
+            accepted = sum(draft.head.count for lot in lots for draft in lot.drafts)
+            return refused.receipt(accepted, duplicate=duplicate)
+
+    async def _take_frames(self, frames: Sequence[Frame], refused: _Refused, hold: UnpackedRequest) -> list[Lot]:
+        lots: list[Lot] = []
         for (stream, seq, nonce), group in groupby(frames, lambda f: (f.head.stream, f.head.seq, f.head.nonce)):
             batch = BatchId(stream, seq, nonce) if stream else None
             drafts: list[Draft] = []
             for number, frame in enumerate(group):
-                drafts += await self._take_frame(frame, batch, number, refused)
+                drafts += await self._take_frame(frame, batch, number, refused, hold)
             if drafts:
                 lots.append(Lot(drafts, batch))
-        if not lots:
-            return refused.receipt(0)
-        duplicate = await self._append(lots, wait=False)
-        accepted = sum(draft.head.count for lot in lots for draft in lot.drafts)
-        return refused.receipt(accepted, duplicate=duplicate)
+        return lots
 
-    async def _take_frame(self, frame: Frame, batch: BatchId | None, number: int, refused: _Refused) -> list[Draft]:
+    async def _take_frame(
+        self, frame: Frame, batch: BatchId | None, number: int, refused: _Refused, hold: UnpackedRequest
+    ) -> list[Draft]:
         head = frame.head
         project, ident = head.project or self._project, head.ident or self._ident
         if not is_ident(ident) or not is_name(project):
             raise CodecError(f"frame with a project or ident that is not allowed: {project!r} {ident!r}")
+        if ident.partition(".")[0] == OWN_PREFIX and ident != EVENTS_IDENT:
+            raise CodecError(f"frame with ident {ident!r}: idents that begin with {OWN_PREFIX} are the daemon's own")
         if not _is_sound(head):
             raise CodecError("frame with a source, host, stream or nonce that is too long or has control characters")
         codec = head.codec or "json"
         origin = Origin(project, ident, head.source, head.host, batch, head.hops, codec, number)
         if len(frame.body) < THREAD_FROM_BYTES or not head.encoding:
-            body = decompress(head.encoding, frame.body, self._max_frame_bytes)
+            body = decompress(head.encoding, frame.body, hold.room)
         else:
-            body = await asyncio.to_thread(decompress, head.encoding, frame.body, self._max_frame_bytes)
+            body = await asyncio.to_thread(decompress, head.encoding, frame.body, hold.room)
+        if hold.add(len(body)):
+            await asyncio.sleep(0)
         if head.hops > MAX_HOPS:
             reason = f"more than {MAX_HOPS} hops: do daemons send to each other in a circle?"
             await self._bury([Rejected(0, reason, body)], origin, refused)

@@ -9,6 +9,8 @@ from pathlib import Path
 from dpiped.errors import DpipeError, LockedError
 
 VERSION = "1"
+UMASK = 0o027
+"""Of daemon and collector, whatever the caller's is: files are 0640, folders 0750, also those that libraries make."""
 
 
 class DataDir:

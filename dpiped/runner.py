@@ -222,6 +222,11 @@ class Runner(ABC, Generic[Options]):
         )
         return self.table.plugin_class(self.table.config, context)
 
+    def renew(self) -> bool:
+        """At a reload that leaves its table as it is; see Plugin.renew."""
+        plugin: Plugin[Any] | None = getattr(self, "_plugin", None)
+        return plugin is None or plugin.renew()
+
     # ---- work ------------------------------------------------------------------------------------------------------
     def view(self, pack: Pack) -> PackView:
         """The pack as this runner sees it, decoded with what all consumers of its ident read."""

@@ -14,6 +14,7 @@ from collections import deque
 import msgspec
 
 from dpiped.errors import UnavailableError
+from dpiped.hidden import blot
 from dpiped.journal.append import Draft, Lot
 from dpiped.journal.journal import Journal
 from dpiped.pack import EVENTS_IDENT, Head
@@ -81,4 +82,4 @@ def _line(at_ms: int, event: Event, left_out: int) -> bytes:
     said = {"@timestamp": at_ms, "level": "error" if level >= 40 else "warning", "text": text, **event.details()}
     if left_out:
         said["left_out"] = left_out
-    return msgspec.json.encode(said) + b"\n"
+    return blot(msgspec.json.encode(said).decode()).encode() + b"\n"

@@ -59,7 +59,7 @@ def load_hang(folder: Path) -> Hang:
     """What is kept in the folder; empty if nothing, or nothing readable, is there."""
     try:
         return msgspec.json.decode((folder / "hang.json").read_bytes(), type=Hang)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return Hang()
 
 

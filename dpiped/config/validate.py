@@ -16,6 +16,7 @@ from dpiped.config.explain import choices, expectation
 from dpiped.config.fields import holds_secret, keys_of, kinds_at, value_at
 from dpiped.config.locate import Path
 from dpiped.config.source import Source
+from dpiped.hidden import blot
 
 M = TypeVar("M", bound=BaseModel)
 UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
@@ -190,14 +191,14 @@ def _dotted(path: Path) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, dict):
         return "a table"
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    text = blot(json.dumps(value, ensure_ascii=False, default=str))
     return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _without(text: str, value: Any) -> str:
     """A validator may have put the value into its message."""
     for leaf in _leaves(value):
-        if leaf:
+        if leaf.strip():
             text = text.replace(leaf, HIDDEN)
     return text
 

@@ -115,7 +115,10 @@ def check_record(record: bytes | memoryview, head_length: int, body_length: int)
 
 def decode_head(data: bytes | memoryview) -> Head:
     """Raises msgspec.DecodeError or ValidationError."""
-    return _heads.decode(data)
+    try:
+        return _heads.decode(data)
+    except (UnicodeDecodeError, RecursionError) as exc:  # a text that is none, or fields of another version too deep
+        raise msgspec.DecodeError(str(exc)) from exc
 
 
 def iter_frames(data: bytes) -> Iterator[Frame]:

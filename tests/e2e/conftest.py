@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -68,6 +69,10 @@ class Program:
         except subprocess.TimeoutExpired:
             self.kill()
             raise AssertionError(f"{self.name} does not end:\n{self.text()[-3000:]}") from None
+
+    def signal(self, number: int) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
 
     @property
     def running(self) -> bool:
@@ -143,3 +148,39 @@ def programs() -> Iterator[list[Program]]:
 def events_in(folder: Path, pattern: str = "*.ndjson") -> list[dict[str, Any]]:
     """All events in the files of a folder, without a last line that is being written."""
     return [json.loads(line) for file in sorted(folder.glob(pattern)) for line in file.read_bytes().split(b"\n")[:-1]]
+
+
+class Tools:
+    """What tests of plain commands need."""
+
+    free_port = staticmethod(free_port)
+    wait_until = staticmethod(wait_until)
+
+    def __init__(self, programs: list[Program]) -> None:
+        self._programs = programs
+
+    def start(self, folder: Path, name: str, command: list[str], environ: Mapping[str, str] | None = None) -> Program:
+        program = Program(folder, name, command, environ)
+        self._programs.append(program)
+        program.start()
+        return program
+
+    @staticmethod
+    def answer_of(url: str) -> str:
+        """What is answered, whatever its status; empty when nobody does."""
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return str(answer.read().decode())
+        except urllib.error.HTTPError as exc:
+            return str(exc.read().decode())
+        except OSError:
+            return ""
+
+    @classmethod
+    def answers(cls, url: str) -> bool:
+        return bool(cls.answer_of(url))
+
+
+@pytest.fixture
+def e2e(programs: list[Program]) -> Tools:
+    return Tools(programs)

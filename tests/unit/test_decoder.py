@@ -18,7 +18,11 @@ ORIGIN = Origin("rs", "app", "", "")
 
 async def decoded(data: bytes, codec: Codec) -> tuple[list[Draft], list[Rejected], int, Counter[str]]:
     counts: Counter[str] = Counter()
-    decoder = Decoder(Router(), None, keep_old=False, count=lambda what, n: counts.update({what: n}))
+
+    def count(what: str, amount: int) -> None:
+        counts[what] += amount
+
+    decoder = Decoder(Router(), None, keep_old=False, max_event_bytes=8 << 20, count=count)
     drafts, rejected, pieces = [], [], 0
     async for result in decoder.decode(data, codec, ORIGIN):
         drafts += result.drafts

@@ -18,13 +18,16 @@ COLLECTOR_MAY_USE = (
     "dpiped.codecs",
     "dpiped.compression",
     "dpiped.config",
+    "dpiped.certificates",
     "dpiped.crashpoint",
     "dpiped.errors",
+    "dpiped.hidden",
     "dpiped.journal",
     "dpiped.lock",
     "dpiped.pack",
     "dpiped.sources",
     "dpiped.telemetry",
+    "dpiped.tls",
 )
 ONE_HOME = {
     "plyvel": "dpiped/leveldb.py",

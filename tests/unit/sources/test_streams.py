@@ -13,6 +13,7 @@ import trustme
 from dpiped.sources.gatherer import Gatherer
 from dpiped.sources.lines import LineCutter, read_lines
 from dpiped.sources.syslog import ListenOptions, SyslogListener
+from dpiped.tls import ServerTls
 
 
 def test_lines_are_cut_after_newlines_whatever_the_reads():
@@ -126,12 +127,24 @@ async def test_socket_file_of_a_dead_process_is_replaced_and_a_live_one_is_not(l
 async def test_tls(listen, tmp_path):
     authority = trustme.CA()
     authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "server.pem"))
-    listener = await listen(transport="tls", certificate=str(tmp_path / "server.pem"))
+    listener = await listen(transport="tls", tls=ServerTls(cert=str(tmp_path / "server.pem")))
     context = ssl.create_default_context()
     authority.configure_trust(context)
     _, writer = await asyncio.open_connection("127.0.0.1", port_of(listener), ssl=context, server_hostname="localhost")
     writer.write(b"<1>secret\n")
     assert (await take(listener, 1))[0] == [b"<1>secret"]
+    writer.close()
+
+
+async def test_a_handshake_under_way_does_not_hold_the_close(listen, tmp_path):
+    authority = trustme.CA()
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "server.pem"))
+    listener = await listen(transport="tls", tls=ServerTls(cert=str(tmp_path / "server.pem")))
+    _, writer = await asyncio.open_connection("127.0.0.1", port_of(listener))
+    writer.write(b"\x16\x03")
+    await writer.drain()
+    async with asyncio.timeout(5):
+        await listener.close()
     writer.close()
 
 
