@@ -188,3 +188,43 @@ async def test_long_frames_are_cut_and_counted(listen):
     assert [len(frame) for frame in frames] == [500, 7]
     assert listener.counts["frame_cut"] == 1
     writer.close()
+
+
+async def test_datagrams_that_the_kernel_drops_are_counted(listen):
+    listener = await listen(transport="udp", receive_buffer_bytes=4096, block_bytes=1000)
+    sent = 400
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for number in range(sent):
+            sender.sendto(b"%06d" % number + b"x" * 200, ("127.0.0.1", port_of(listener)))
+    taken = 0
+    async with asyncio.timeout(10):
+        while taken + listener.counts["kernel_dropped"] < sent:
+            try:
+                async with asyncio.timeout(0.1):
+                    taken += len((await listener.take()).hosts)
+            except TimeoutError:
+                listener._count_kernel_drops()
+    assert taken > 0
+    assert listener.counts["kernel_dropped"] == sent - taken > 0
+
+
+async def test_silent_peers_are_closed_and_counted_and_busy_ones_are_not(listen, monkeypatch):
+    monkeypatch.setattr("dpiped.sources.syslog.SWEEP_SECS", 0.02)
+    listener = await listen(transport="tcp", idle_secs=1.0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port_of(listener))
+    _, busy = await asyncio.open_connection("127.0.0.1", port_of(listener))
+    writer.write(b"<1>a line\n")
+    await take(listener, 1)
+    async with asyncio.timeout(10):
+        while not reader.at_eof():
+            busy.write(b"<1>busy\n")
+            await take(listener, 1)
+            try:
+                async with asyncio.timeout(0.05):
+                    assert await reader.read(1) == b""
+            except TimeoutError:
+                pass
+    assert listener.counts["idle_closed"] == 1
+    assert listener.connections == 1
+    writer.close()
+    busy.close()
