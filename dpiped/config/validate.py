@@ -89,8 +89,11 @@ class _Checker:
         """Reports an unknown key and gives its value to the key that was meant, or takes it out."""
         *around, key = path
         parent = value_at(table, tuple(around))
+        if path in self.spelt:  # told already; what stands under the key that was meant does not fit there
+            del parent[key]
+            return
         known = [name for kind in kinds_at(self.model, tuple(around), table) for name in keys_of(kind)]
-        near = nearest(str(key), known)
+        near = nearest(str(key), [name for name in known if name != key])
         text = f'key "{_dotted(path)}" is not known'
         if near:
             text += f'; did you mean "{near}"?'

@@ -77,3 +77,9 @@ def test_weight_grows_with_lines_and_objects() -> None:
     assert weight_of(b"x" * size) == 0
     assert weight_of(b"") == 0
     assert weight_of(b"{}\n" * (AT_ONCE_BYTES // 6)) > 0
+
+
+@pytest.mark.parametrize("data", [b" \n", b"\n\n", b"", b"\xef\xbb\xbf\n", b" " * 20_000])
+async def test_blank_data_is_nothing(data: bytes) -> None:
+    drafts, rejected, _, _ = await decoded(data, build_codec("json"))
+    assert (drafts, rejected) == ([], [])
