@@ -18,10 +18,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
+from dpiped.errors import DpipeError
 from dpiped.journal.state import Database
+from dpiped.leveldb import UNSETTLED_KEY, LevelDbDamagedError
 from dpiped.telemetry import Telemetry
-from dpiped.telemetry.events import EventsDropped
+from dpiped.telemetry.events import DataLost, EventsDropped
 
+VERSION = b"1"
 MAX_BYTES = 256 << 20
 MAX_AGE_SECS = 30 * 24 * 3600
 _TIME = struct.Struct(">Q")
@@ -56,10 +59,25 @@ class DeadLetters:
         self.bytes = 0
 
     def open(self) -> None:
-        """Counts what is there; blocking."""
-        for _, value in self._database.scan(b"d\0"):
-            self.count += 1
-            self.bytes += len(value)
+        """Counts what is there; blocking. Raises DpipeError when a newer version wrote it."""
+        version = self._database.get(b"v")
+        if version not in (None, VERSION):
+            raise DpipeError(f"deadletter has layout {version!r}, this dpiped knows {VERSION!r}: start the newer one")
+        self._count()
+        self._database.write([(b"v", VERSION), (UNSETTLED_KEY, None)], sync=True)
+
+    def _count(self) -> None:
+        sizes = [len(value) for _, value in self._database.scan(b"d\0")]
+        self.count, self.bytes = len(sizes), sum(sizes)
+
+    def _mend(self) -> None:
+        """Damage that was found while it was in use: what can be read is kept, the rest is counted."""
+        before = self.count
+        self._database.mend()
+        self._count()
+        self._database.write([(b"v", VERSION), (UNSETTLED_KEY, None)], sync=True)
+        amount = max(1, before - self.count)
+        self._telemetry.emit(DataLost(place="deadletter", amount=amount, reason="the database was damaged"))
 
     async def put(self, letters: Sequence[Letter]) -> None:
         """Returns when they are synced. Raises LevelDbError."""
@@ -67,6 +85,13 @@ class DeadLetters:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._put, letters)
 
     def _put(self, letters: Sequence[Letter]) -> None:
+        try:
+            self._store(letters)
+        except LevelDbDamagedError:
+            self._mend()
+            self._store(letters)
+
+    def _store(self, letters: Sequence[Letter]) -> None:
         items: list[tuple[bytes, bytes | None]] = []
         added_count = added_bytes = 0
         for letter in {letter.cause: letter for letter in letters}.values():

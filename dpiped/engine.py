@@ -8,9 +8,11 @@ windows, drains without a limit of time and stops.
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 import time
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,21 +28,26 @@ from dpiped.journal.disk import DiskStorage, segment_bytes_for
 from dpiped.journal.journal import Journal
 from dpiped.journal.memory import MemoryStorage
 from dpiped.journal.state import PositionsDatabase, State
-from dpiped.leveldb import LevelDb
+from dpiped.leveldb import LevelDb, LevelDbError
 from dpiped.lock import DataDir
 from dpiped.output_runner import OutputRunner
 from dpiped.pack import CONTROL_IDENT, TICK_IDENT, Head, PackPool
+from dpiped.patience import is_unreadable, patiently
 from dpiped.plugin import StatefulFilter
+from dpiped.quarantine import Quarantine
 from dpiped.reload import apply_config
 from dpiped.router import Router
 from dpiped.runner import Keep, Runner, Surroundings
 from dpiped.self_report import SelfReport
 from dpiped.telemetry import Telemetry
+from dpiped.telemetry.events import DataLost
 from dpiped.watchdog import Watch, load_hang
 from dpiped.web.admin import AdminServer
 
 DRAIN_POLL_SECS = 0.02
 GIB = 1 << 30
+UNREADABLE_TRIES = 6
+"""So often a database on a disk that fails is tried before it is moved aside."""
 
 
 class Engine:
@@ -59,7 +66,8 @@ class Engine:
         self.pool = PackPool(config.engine.cache_bytes)
         self.router = Router()
         self.watch = Watch()
-        self._data_dir = DataDir(Path(config.engine.data_dir))
+        self._data_dir = DataDir(Path(config.engine.data_dir), self.telemetry)
+        self._quarantine = Quarantine(self._data_dir.path, self.telemetry)
         self.inputs: list[InputRunner] = []
         self.runners: list[Runner[Any]] = []
         self.journal: Journal
@@ -77,11 +85,10 @@ class Engine:
     # ---- life ------------------------------------------------------------------------------------------------------
     async def run(self) -> None:
         """Until `stop` is called or all inputs have ended. Raises LockedError, FatalPluginError, OSError at start."""
-        self._data_dir.lock()
-        self.watch.hung = load_hang(self._data_dir.path)
         async with AsyncExitStack() as opened:
             opened.callback(self._data_dir.unlock)
-            await self._open(opened)
+            if not await self._opened(opened):
+                return
             self.admin = await self._serve()
             opened.push_async_callback(self.admin.close)
             await self._work()
@@ -94,19 +101,36 @@ class Engine:
     def durable(self) -> bool:
         return self.config.journal.type == "disk"
 
+    async def _opened(self, opened: AsyncExitStack) -> bool:
+        """Opens everything, and waits for a disk that is full or fails; False when it is stopped before."""
+        opening = asyncio.create_task(self._open(opened), name="open")
+        stop = asyncio.create_task(self.stopping.wait(), name="stop")
+        try:
+            await asyncio.wait((opening, stop), return_when=asyncio.FIRST_COMPLETED)
+            if not opening.done():
+                return False
+            await opening
+            return True
+        finally:
+            for task in (opening, stop):
+                task.cancel()
+            await asyncio.wait((opening, stop))
+
     async def _open(self, opened: AsyncExitStack) -> None:
         """What `opened` is told is closed in the reverse order, also when something further on fails."""
         folder = self._data_dir.path
-        disk = await asyncio.to_thread(LevelDb, folder / "state")
-        state = State(disk if self.durable else PositionsDatabase(disk))
+        await patiently("data_dir", self._data_dir.lock, self.telemetry)
+        self.watch.hung = load_hang(folder, self._quarantine)
+        disk = await self._open_database("state")
+        state = State(disk if self.durable else PositionsDatabase(disk), self.telemetry)
         opened.push_async_callback(state.close)
-        await asyncio.to_thread(state.open)
-        letters = DeadLetters(await asyncio.to_thread(LevelDb, folder / "deadletter"), self.telemetry)
+        await patiently("state", state.open, self.telemetry)
+        letters = DeadLetters(await self._open_database("deadletter"), self.telemetry)
         opened.callback(letters.close)
-        await asyncio.to_thread(letters.open)
+        await patiently("deadletter", letters.open, self.telemetry)
         max_bytes = self.config.journal.max_bytes
         storage: Storage = (
-            DiskStorage(folder / "journal", segment_bytes_for(max_bytes))
+            DiskStorage(folder / "journal", segment_bytes_for(max_bytes), self._quarantine)
             if self.durable
             else MemoryStorage(state.highest)
         )
@@ -140,7 +164,24 @@ class Engine:
         self._build()
         for runner in self.runners:
             await runner.attach()
-        state.is_new = False  # runners that a reload adds are new, whatever was lost before
+        await state.leave([runner.key for runner in self.runners], self.journal.next)
+        await state.complete()
+
+    async def _open_database(self, name: str) -> LevelDb:
+        """The LevelDB folder of this name; what cannot be read from it is moved aside, counted."""
+        path = self._data_dir.path / name
+        make = partial(LevelDb, path, quarantine=self._quarantine)
+        try:
+            found = await patiently(name, make, self.telemetry, UNREADABLE_TRIES)
+        except LevelDbError as exc:
+            if not is_unreadable(exc) or not self._quarantine.take(path, f"the disk cannot read it: {exc}"):
+                raise
+            found = await patiently(name, make, self.telemetry)
+            found.mended += 1
+        if found.mended:
+            reason = "the database was damaged: what could be read of it was kept"
+            self.telemetry.emit(DataLost(place=name, amount=max(1, found.dropped), reason=reason))
+        return found
 
     def _min_free_bytes(self, folder: Path) -> int:
         if not self.durable:
@@ -204,7 +245,10 @@ class Engine:
                 await self._drain(None if batch_mode else self.config.engine.drain_timeout_secs, finish=batch_mode)
             for task in (*services, *self._tasks.values(), stop, ended):
                 task.cancel()
-        await self.janitor.save_positions()
+        try:
+            await self.janitor.save_positions()
+        except LevelDbError as exc:
+            self.telemetry.say("positions of inputs not saved at the stop", detail=str(exc), level=logging.WARNING)
 
     async def _open_inputs(self) -> None:
         """What fails here for good keeps the daemon from starting."""
@@ -288,7 +332,13 @@ class Engine:
     async def _finish(self, runner: StatefulFilterRunner) -> None:
         body = b'{"control":"finish"}\n'
         head = Head(ident=CONTROL_IDENT, accepted_ms=int(time.time() * 1000), raw_bytes=len(body), only=runner.name)
-        await self.journal.append("~engine", "control", [Lot([Draft(head, body)])])
+        while True:
+            try:
+                await self.journal.append("~engine", "control", [Lot([Draft(head, body)])])
+            except UnavailableError as exc:  # the disk is full or fails: batch mode waits for it
+                await asyncio.sleep(exc.retry_after_secs)
+            else:
+                return
 
     async def _end_writer(self) -> None:
         self._writer.cancel()

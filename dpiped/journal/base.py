@@ -75,6 +75,10 @@ class Storage(ABC):
         """Gives back room of packs below `below` that nobody wants; the bytes that became free."""
 
     @abstractmethod
+    def gone(self, offset: int) -> int:
+        """How many offsets from `offset` on are not there any more, for whatever reason."""
+
+    @abstractmethod
     def backlog(self, offset: int, wanted: Callable[[Route], bool]) -> list[Backlog]:
         """What is wanted from `offset` on, stretch by stretch, oldest first; a stretch counts whole."""
 

@@ -7,6 +7,7 @@ journal as packs of ident `_dpipe.events`).
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import ClassVar
@@ -14,6 +15,7 @@ from typing import ClassVar
 from dpiped.telemetry.metrics import Metrics
 
 log = logging.getLogger("dpipe")
+MOST_LOSSES = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +104,12 @@ class DeliveryRetried(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DataLost(Event):
+class Loss(Event):
+    """Base of what stays in `Telemetry.losses`, and so in `/readyz`, until the process ends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataLost(Loss):
     """Stored data that cannot be read any more, or room that was freed below a cursor."""
 
     level = logging.ERROR
@@ -113,6 +120,21 @@ class DataLost(Event):
 
     def count(self, metrics: Metrics) -> None:
         metrics.lost.labels(self.place).inc(self.amount)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantined(Loss):
+    """A damaged or foreign file or folder was moved aside."""
+
+    level = logging.ERROR
+    message = "damaged data moved to quarantine"
+    place: str
+    what: str
+    kept_as: str
+    reason: str
+
+    def count(self, metrics: Metrics) -> None:
+        metrics.quarantined.labels(self.place).inc()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,10 +155,15 @@ class Telemetry:
     def __init__(self) -> None:
         self.metrics = Metrics()
         self.listener: Callable[[Event], None] | None = None
+        self.losses: deque[str] = deque(maxlen=MOST_LOSSES)
+        """What was lost or moved aside since the start, a line each, the newest last."""
 
     def emit(self, event: Event) -> None:
         """Logs and counts."""
         event.count(self.metrics)
+        if isinstance(event, Loss):
+            pairs = ", ".join(f"{name} {value}" for name, value in event.details().items())
+            self.losses.append(f"{event.message}: {pairs}")
         level = event.severity if isinstance(event, Said) else event.level
         text = event.text if isinstance(event, Said) else event.message
         log.log(level, text, extra={"details": event.details()})

@@ -116,6 +116,7 @@ class AdminServer:
                     "failing": journal.failing,
                 },
                 "deadletters": {"count": engine.around.deadletters.count, "bytes": engine.around.deadletters.bytes},
+                "losses": list(engine.telemetry.losses),
                 "plugins": engine.report(),
             }
         )
@@ -156,7 +157,7 @@ class AdminServer:
         return _json({"ok": True})
 
     async def _readyz(self, request: web.Request) -> web.Response:
-        """200 when inputs are taken; the reasons otherwise."""
+        """200 when inputs are taken; the reasons otherwise. What was lost is told, and keeps nobody from sending."""
         engine = self._engine
         problems = [f"{line['name']}: {line['last_error']}" for line in engine.report() if line["status"] == "failed"]
         if not engine.started.is_set():
@@ -167,7 +168,8 @@ class AdminServer:
             problems.append(f"journal: {engine.journal.failing}")
         if engine.journal.full:
             problems.append("journal: full")
-        return _json({"ready": not problems, "problems": problems}, 503 if problems else 200)
+        answer = {"ready": not problems, "problems": problems, "losses": list(engine.telemetry.losses)}
+        return _json(answer, 503 if problems else 200)
 
     # ---- change ----------------------------------------------------------------------------------------------------
     async def _reload(self, request: web.Request) -> web.Response:

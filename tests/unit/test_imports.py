@@ -19,9 +19,12 @@ COLLECTOR_MAY_USE = (
     "dpiped.compression",
     "dpiped.config",
     "dpiped.errors",
+    "dpiped.files",
     "dpiped.journal",
     "dpiped.lock",
     "dpiped.pack",
+    "dpiped.patience",
+    "dpiped.quarantine",
     "dpiped.sources",
     "dpiped.telemetry",
 )
