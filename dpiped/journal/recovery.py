@@ -52,10 +52,10 @@ class Recovery:
             else:
                 yield path
 
-    def _aside(self, path: Path, reason: str) -> None:
+    def _aside(self, path: Path, reason: str) -> bool:
+        """False when it is still there."""
         self.damage.append(f"{path.name}: {reason}")
-        if self._quarantine is not None:
-            self._quarantine.take(path, reason)
+        return self._quarantine is not None and self._quarantine.take(path, reason)
 
     def _scan(self, path: Path) -> Segment | None:
         try:
@@ -102,7 +102,8 @@ class Recovery:
             path.unlink(missing_ok=True)
             return False
         if tail.last.end == 0:
-            self._aside(path, "no group in it is whole")
+            if not self._aside(path, "no group in it is whole"):
+                path.unlink()  # else it would count once others follow it
             return False
         mend(path, tail)
         self.segments[-1] = scan(path)
