@@ -32,8 +32,9 @@ from dpiped.leveldb import LevelDb, LevelDbError
 from dpiped.lock import DataDir
 from dpiped.output_runner import OutputRunner
 from dpiped.pack import CONTROL_IDENT, TICK_IDENT, Head, PackPool
-from dpiped.patience import is_unreadable, patiently
+from dpiped.patience import is_unreadable, patiently, persist
 from dpiped.plugin import StatefulFilter
+from dpiped.project_log import ProjectLogs
 from dpiped.quarantine import Quarantine
 from dpiped.reload import apply_config
 from dpiped.router import Router
@@ -156,6 +157,7 @@ class Engine:
             self.config.engine.tick_secs,
             Keep(self.config.journal.keep_secs, self.config.journal.keep_bytes),
             self.watch,
+            ProjectLogs(self.telemetry),
         )
         self.around.project_logs.use(self.config.projects)
         opened.callback(self.around.project_logs.close)
@@ -164,8 +166,9 @@ class Engine:
         self._build()
         for runner in self.runners:
             await runner.attach()
-        await state.leave([runner.key for runner in self.runners], self.journal.next)
-        await state.complete()
+        self.janitor = Janitor(self.around, self.runners)
+        await persist("state", self.janitor.forget, self.telemetry)
+        await persist("state", state.complete, self.telemetry)
 
     async def _open_database(self, name: str) -> LevelDb:
         """The LevelDB folder of this name; what cannot be read from it is moved aside, counted."""
@@ -220,7 +223,6 @@ class Engine:
 
     async def _work(self) -> None:
         """Runs everything under one TaskGroup, so that no task is left alone."""
-        self.janitor = Janitor(self.around, self.runners)
         async with asyncio.TaskGroup() as group:
             self._group = group
             services = [

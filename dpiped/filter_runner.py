@@ -215,6 +215,10 @@ class StatefulFilterRunner(FilterRunner):
         if self.saved.fingerprint != fingerprint:
             await self.save(msgspec.structs.replace(self.saved, fingerprint=fingerprint))
 
+    async def _take_up(self) -> None:
+        self._losses = self.around.state.losses
+        await super()._take_up()
+
     async def _snapshot(self) -> list[tuple[bytes, bytes]]:
         state = self.around.state
         try:

@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
+from logging import ERROR
 from typing import NamedTuple
 
 import msgspec
@@ -28,6 +29,7 @@ from dpiped.errors import CodecError, UnavailableError
 from dpiped.journal.append import Draft, Lot
 from dpiped.journal.journal import Journal
 from dpiped.journal.record import Frame
+from dpiped.leveldb import LevelDbError
 from dpiped.pack import MAX_HOPS, MAX_PACK_BYTES, MAX_PACK_EVENTS, Head, Route
 from dpiped.plugin import Receipt
 from dpiped.project_log import ProjectLogs
@@ -40,6 +42,7 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 """Characters that no text from outside may bring into a head; lone surrogates cannot even be stored."""
 POSITION_IDENT = "_dpipe.position"
 """Ident of empty packs that only carry an input's position, when all that was read was rejected."""
+DISK_RETRY_SECS = 2.0
 LETTERS_AT_ONCE = 5_000
 """So many dead letters are written before others on the event loop have their turn."""
 
@@ -116,7 +119,7 @@ class Intake:
         drafts, rejected = await self._decode(data, codec or self._codec, origin, hosts, stored)
         if position is not None:
             drafts = _with_position(drafts, (self._name, position))
-        await self._bury(rejected, origin)
+        await self._bury(rejected, origin, wait=wait)
         if not drafts:
             return _receipt(0, rejected, duplicate=False)
         duplicate = await self._append([Lot(drafts, batch)], wait=wait)
@@ -131,7 +134,7 @@ class Intake:
             drafts: list[Draft] = []
             for frame in group:
                 found, rejected, origin = await self._decode_frame(frame, batch)
-                await self._bury(rejected, origin)
+                await self._bury(rejected, origin, wait=False)
                 drafts += found
                 all_rejected += rejected
             if drafts:
@@ -265,12 +268,28 @@ class Intake:
                 self._packs_in.inc(len(drafts))
             return duplicate
 
-    async def _bury(self, rejected: Sequence[Rejected], origin: Origin) -> None:
+    async def _bury(self, rejected: Sequence[Rejected], origin: Origin, *, wait: bool) -> None:
+        """Returns when they are synced; counted and told once, also when the disk refuses them first."""
         if not rejected:
             return
-        now = int(time.time() * 1000)
+        letters = await self._letters(rejected, origin)
+        while True:
+            try:
+                await self._deadletters.put(letters)
+            except LevelDbError as exc:
+                text = f"the dead letter cannot be written: {exc}"
+                self._telemetry.say("dead letters cannot be written", plugin=self._name, detail=str(exc), level=ERROR)
+                if not wait:
+                    raise UnavailableError(text, DISK_RETRY_SECS) from exc
+                await asyncio.sleep(DISK_RETRY_SECS * random.uniform(0.5, 1.0))
+            else:
+                break
         self.rejected += len(rejected)
         self._project_logs.tell(origin.project, origin.ident, origin.source, rejected)
+        self._telemetry.emit(EventsRejected(plugin=self._name, amount=len(rejected), reason=rejected[0].reason))
+
+    async def _letters(self, rejected: Sequence[Rejected], origin: Origin) -> list[Letter]:
+        now = int(time.time() * 1000)
         batch = origin.batch
         cause = f"{batch.stream}/{batch.seq}" if batch else f"{self._name}/{now:x}{random.getrandbits(32):08x}"
         letters: list[Letter] = []
@@ -291,8 +310,7 @@ class Intake:
                 for bad in rejected[start : start + LETTERS_AT_ONCE]
             ]
             await asyncio.sleep(0)
-        await self._deadletters.put(letters)
-        self._telemetry.emit(EventsRejected(plugin=self._name, amount=len(rejected), reason=rejected[0].reason))
+        return letters
 
 
 def _is_sound(head: Head) -> bool:

@@ -7,11 +7,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from dpiped.journal.base import Wanted
+from dpiped.leveldb import LevelDbError
 from dpiped.pack import Route
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 PERIOD_SECS = 1.0
 IDLE_PACK_SECS = 120.0
+FORGET_EVERY_SECS = 3600.0
 
 
 class Janitor:
@@ -29,19 +31,40 @@ class Janitor:
         self._runners = runners
         self._freeing = asyncio.Lock()
         self._reported: set[int] = set()
+        self._passed: dict[str, str] = {}
+        """Positions that all runners have passed, and that are not saved yet."""
+        self._forgot_at = time.monotonic()
 
     async def run(self) -> None:
         while True:
             await asyncio.sleep(PERIOD_SECS)
-            try:
-                await self.free()
-            except OSError as exc:  # the next round tries again
-                self._around.telemetry.say(
-                    "room of the journal cannot be given back", level=logging.ERROR, detail=exc.strerror or str(exc)
-                )
-            await self.save_positions()
+            await self._try("room of the journal cannot be given back", self.free)
+            await self._try("positions of inputs cannot be saved", self.save_positions)
+            if time.monotonic() - self._forgot_at > FORGET_EVERY_SECS:
+                await self._try("what left the config cannot be forgotten", self.forget)
             self._measure()
             self._report_idle_packs()
+
+    async def _try(self, text: str, work: Callable[[], Awaitable[None]]) -> None:
+        """What the disk refuses is told, and tried again in the next round."""
+        try:
+            await work()
+        except (OSError, LevelDbError) as exc:
+            detail = (exc.strerror if isinstance(exc, OSError) else None) or str(exc)
+            self._around.telemetry.say(text, level=logging.ERROR, detail=detail)
+
+    async def forget(self) -> None:
+        """Cursors and states of runners that left the config 7 days ago; others that are not in it are noted."""
+        around = self._around
+        async with self._freeing:
+            here = [runner.key for runner in self._runners]
+            for name in await around.state.leave(here, around.journal.next):
+                around.telemetry.say("cursor and state forgotten: it left the config 7 days ago", plugin=name.name)
+        self._forgot_at = time.monotonic()
+
+    async def note_left(self) -> None:
+        """After a change of the runners."""
+        await self._try("what left the config cannot be noted", self.forget)
 
     @asynccontextmanager
     async def paused(self) -> AsyncIterator[None]:
@@ -63,9 +86,10 @@ class Janitor:
             for runner in self._runners
             if not runner.options.disabled
         ]
-        passed = journal.passed_positions(min(cursors, default=journal.next))
-        if passed:
-            await self._around.state.save_positions(passed)
+        self._passed |= journal.passed_positions(min(cursors, default=journal.next))
+        if self._passed:  # kept until they are saved
+            await self._around.state.save_positions(self._passed)
+            self._passed = {}
 
     def _below(self) -> int:
         """Nothing from here on is freed: `keep_secs` and `keep_bytes`, for replays."""

@@ -6,7 +6,7 @@ import asyncio
 import errno
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from dpiped.errors import DpipeError
@@ -35,10 +35,17 @@ async def patiently(what: str, call: Callable[[], T], telemetry: Telemetry, unre
 
     Raises whatever else it raises, and that the disk fails after `unreadable_tries`.
     """
+    return await persist(what, lambda: asyncio.to_thread(call), telemetry, unreadable_tries)
+
+
+async def persist(
+    what: str, attempt: Callable[[], Awaitable[T]], telemetry: Telemetry, unreadable_tries: int | None = None
+) -> T:
+    """The same for what is awaited."""
     pause, tried = PAUSE_SECS, 0
     while True:
         try:
-            return await asyncio.to_thread(call)
+            return await attempt()
         except Exception as exc:
             tried += 1
             hopeless = unreadable_tries is not None and is_unreadable(exc) and tried >= unreadable_tries

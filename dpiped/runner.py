@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 RESTART_INITIAL_SECS, RESTART_MAX_SECS = 0.5, 30.0
 SAVE_SECS = 1.0
 """A cursor is saved at most so often."""
-SEEN_SECS = 3600.0
-"""So old may the note be that the config had a runner, before it is written anew at a start."""
 CLOSE_SECS = 5.0
 """What a plugin gets to flush and close at a stop."""
 
@@ -149,11 +147,10 @@ class Runner(ABC, Generic[Options]):
         """The cursor that is known; else a new one, at the oldest pack if there was one that was lost."""
         state, journal = self.around.state, self.around.journal
         saved = state.synced.get(self.key)
-        if saved is not None and saved.left < 0 and saved.seen_ms > (time.time() - SEEN_SECS) * 1000:
+        if saved is not None and saved.left < 0:
             self.saved = saved
         elif saved is not None:
-            if saved.left >= 0:
-                self._count_gap(saved)
+            self._count_gap(saved)
             await self.save(saved)
         else:
             lost = state.is_lost(self.key) and journal.next > 0
@@ -176,12 +173,12 @@ class Runner(ABC, Generic[Options]):
             return
         backoff = Backoff(RESTART_INITIAL_SECS, RESTART_MAX_SECS)
         while True:
-            await self.around.journal.settle(self.name)
-            if self.key in self.around.state.lost:
-                await self._take_up()
-            self.reader.rewind(self.saved.cursor)
             started = time.monotonic()
             try:
+                await self.around.journal.settle(self.name)
+                if self.key in self.around.state.lost:
+                    await self._take_up()
+                self.reader.rewind(self.saved.cursor)
                 await self.session()
             except asyncio.CancelledError:
                 self.status = "stopped"

@@ -59,7 +59,7 @@ class Saved(msgspec.Struct, array_like=True, gc=False, frozen=True):
     batch: tuple[int, int] | None = None
     """Boundaries [first, end) of the stable batch that is or was being written."""
     seen_ms: int = 0
-    """When a config last had this runner."""
+    """When a config last had this runner, as far as was noted."""
     batch_epoch: str = ""
     """Epoch of the first pack of `batch`: with the boundaries it names the batch for ever."""
     left: int = -1
@@ -227,13 +227,14 @@ class State:
 
     async def leave(self, here: Collection[RunnerKey], next_offset: int) -> list[RunnerKey]:
         """Notes which runners the config does not have; those that left 7 days ago are forgotten, and returned."""
-        oldest = int(time.time() * 1000) - FORGET_MS
+        now = int(time.time() * 1000)
         away = {runner: saved for runner, saved in self.synced.items() if runner not in here}
         for runner, saved in away.items():
             if saved.left < 0:
-                self.synced[runner] = msgspec.structs.replace(saved, left=next_offset)
-                await self._write([(runner.key(b"c"), msgspec.msgpack.encode(self.synced[runner]))])
-        old = [runner for runner, saved in away.items() if saved.seen_ms < oldest]
+                noted = msgspec.structs.replace(saved, left=next_offset, seen_ms=now)
+                await self._write([(runner.key(b"c"), msgspec.msgpack.encode(noted))])
+                self.synced[runner] = noted
+        old = [runner for runner, saved in away.items() if saved.left >= 0 and saved.seen_ms < now - FORGET_MS]
         for runner in old:
             await self.forget(runner)
         return old

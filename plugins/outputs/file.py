@@ -152,10 +152,10 @@ class FileOutput(Output[FileConfig]):
     # ---- write -----------------------------------------------------------------------------------------------------
     async def write(self, batch: Batch) -> None:
         jobs: dict[str, list[bytes]] = {}
-        for view, body in zip(batch.views, batch.bodies, strict=True):
-            for path, piece in self._route(view, body):
-                jobs.setdefault(path, []).append(piece)
         try:
+            for view, body in zip(batch.views, batch.bodies, strict=True):
+                for path, piece in self._route(view, body):
+                    jobs.setdefault(path, []).append(piece)
             if not all(path in self._files and path in self._committed for path in jobs):
                 await self._announce(jobs)
             await finish_in_thread(self._append, jobs)

@@ -55,7 +55,11 @@ async def test_what_waits_goes_in_one_batch() -> None:
     assert state.synced == {}
     database.go.set()
     await asyncio.gather(first, *more)
-    assert database.batches == [2, 1, 6]  # the version and the mark of a new one, the first, the gathered three with their items
+    assert database.batches == [
+        2,
+        1,
+        6,
+    ]  # the version and the mark of a new one, the first, the gathered three with their items
     assert (state.synced[A].cursor, state.synced[B].cursor) == (4, 3)
     await state.close()
 
