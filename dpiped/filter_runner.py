@@ -216,8 +216,12 @@ class StatefulFilterRunner(FilterRunner):
             await self.save(msgspec.structs.replace(self.saved, fingerprint=fingerprint))
 
     async def _take_up(self) -> None:
-        self._losses = self.around.state.losses
-        await super()._take_up()
+        while True:
+            self._losses = self.around.state.losses
+            try:
+                return await super()._take_up()
+            except LostTrackError:  # it was mended in this very moment
+                continue
 
     async def _snapshot(self) -> list[tuple[bytes, bytes]]:
         state = self.around.state

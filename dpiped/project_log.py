@@ -1,6 +1,6 @@
 """What is said to a project about its rejected events: in the daemon's log, or in a log file of the project's own.
 
-The events are in the dead letter anyway: a log file that cannot be written keeps nothing from going on, and is told once.
+The events are in the dead letter anyway: a log file that cannot be written holds up nothing, and is told once.
 """
 
 from __future__ import annotations
