@@ -57,6 +57,8 @@ class DeadLetters:
         self._thread = ThreadPoolExecutor(1, "deadletter")
         self.count = 0
         self.bytes = 0
+        self._unsure = False
+        """A write failed: what it wrote may be there, so everything has to be counted again."""
 
     def open(self) -> None:
         """Counts what is there; blocking. Raises DpipeError when a newer version wrote it."""
@@ -105,9 +107,13 @@ class DeadLetters:
             items += [(b"d\0" + cause, value), (_time_key(letter), b"")]
             added_count += 1
             added_bytes += len(value)
+        unsure, self._unsure = self._unsure, True
         self._database.write(items, sync=True)
+        self._unsure = False
         self.count += added_count
         self.bytes += added_bytes
+        if unsure:
+            self._count()
         self._bound()
 
     def _bound(self) -> None:
