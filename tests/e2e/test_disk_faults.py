@@ -43,7 +43,7 @@ TABLES = """
 type = "aggregate"
 name = "traffic"
 ident = "stats.traffic"
-match = ["app*"]
+match = ["app0", "app1"]
 window_secs = 2
 [filter.metrics]
 hits = {{ op = "count" }}
