@@ -23,6 +23,7 @@ from zlib import crc32
 import plyvel
 
 from dpiped.errors import DpipeError
+from dpiped.leveldb_log import hides_records
 from dpiped.quarantine import Quarantine
 
 Items = Iterable[tuple[bytes, bytes | None]]
@@ -131,6 +132,9 @@ class LevelDb:
             path.mkdir(parents=True, exist_ok=True, mode=0o750)
             if not (path / "CURRENT").exists() and any(path.glob("*.ldb")) | any(path.glob("MANIFEST-*")):
                 raise LevelDbDamagedError(f"open {path}: CURRENT is missing")  # else it would be begun anew, silently
+            for log in (*path.glob("*.log"), *path.glob("MANIFEST-*")):
+                if hides_records(log):
+                    raise LevelDbDamagedError(f"open {path}: {log.name} has a damaged record, and sound ones behind it")
             db = self._plain(path)
             self._seal_all(db)
             if self._quarantine is not None:

@@ -38,9 +38,12 @@ class Quarantine:
         self._tell(path, target, reason)
         return True
 
-    def keep(self, path: Path, data: bytes, reason: str) -> None:
-        """Keeps a copy of bytes that are about to be cut from a file."""
+    def keep(self, path: Path, begin: int, reason: str) -> None:
+        """Keeps a copy of the end of a file that is about to be cut."""
         try:
+            with path.open("rb") as source:
+                source.seek(begin)
+                data = source.read()
             target = self._target(path)
             fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
             with os.fdopen(fd, "wb") as file:

@@ -30,6 +30,8 @@ INDEXED_SEGMENTS = 4
 SMALLEST_SEGMENT_BYTES = 256 << 10
 SEGMENTS_OF_BUDGET = 8
 """A small budget gets smaller segments, so that freeing one makes room."""
+STRICT_TRIES = 5
+"""So often a last group that the disk cannot read is left for a better moment; then it counts as damaged."""
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 """These pass: nothing is counted as lost for them."""
 REWRITE_BELOW = 0.25
@@ -57,13 +59,16 @@ class DiskStorage(Storage):
         """Places of packs that were found damaged, so that each is counted once."""
         self._lock = threading.Lock()
         self._fd = -1
+        self._opened = 0
+        """How often it was tried to open it."""
         self._good = 0
         """Size of the last file up to the last whole group."""
 
     # ---- open ----------------------------------------------------------------------------------------------------
     def open(self) -> Recovered:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o750)
-        found = Recovery(self._folder, self._quarantine)
+        self._opened += 1
+        found = Recovery(self._folder, self._quarantine, lenient=self._opened > STRICT_TRIES)
         found.run()
         sync_folder(self._folder)
         self._segments = found.segments

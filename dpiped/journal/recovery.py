@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from dpiped.journal.file_view import FileView
 from dpiped.journal.segment import SUFFIX, Segment, scan
 from dpiped.journal.tail import Tail, find_tail, mend
 from dpiped.quarantine import Quarantine
@@ -22,8 +21,9 @@ _SYSTEM = ("lost+found",)
 class Recovery:
     """One opening of a folder; `run` once. Blocking."""
 
-    def __init__(self, folder: Path, quarantine: Quarantine | None) -> None:
+    def __init__(self, folder: Path, quarantine: Quarantine | None, *, lenient: bool) -> None:
         self._folder = folder
+        self._lenient = lenient
         self._quarantine = quarantine
         self.segments: list[Segment] = []
         self.damage: list[str] = []
@@ -63,7 +63,7 @@ class Recovery:
         except OSError as exc:
             self._aside(path, f"it cannot be opened: {exc.strerror}")
             return None
-        if segment.first >= 0 or segment.marks is not None or find_tail(path).torn:
+        if segment.first >= 0 or segment.marks is not None or find_tail(path, lenient=self._lenient).torn:
             return segment
         self._aside(path, "nothing in it can be read")
         return None
@@ -95,7 +95,7 @@ class Recovery:
 
     def _mend_last(self, segment: Segment) -> bool:
         """False when nothing of it is left."""
-        tail, path = find_tail(segment.path), segment.path
+        tail, path = find_tail(segment.path, lenient=self._lenient), segment.path
         if not tail.torn:
             self._keep_tail(path, tail)
         if tail.last.end == 0 and tail.torn:
@@ -118,5 +118,4 @@ class Recovery:
         reason = f"the last group is not whole: {tail.packs} packs that were never acknowledged, or damaged since"
         self.damage.append(f"{path.name}: {reason}")
         if self._quarantine is not None:
-            with FileView(path) as data:
-                self._quarantine.keep(path, data.read(tail.last.end, data.size - tail.last.end), reason)
+            self._quarantine.keep(path, tail.last.end, reason)

@@ -78,9 +78,21 @@ class _Groups:
         return mine[0][0] if crc32(b"".join(crc for _, crc in mine)) == commit.crc else None
 
 
-def find_tail(path: Path) -> Tail:
-    """Raises NewerFormatError, and OSError when the disk cannot read what has to be judged."""
-    with FileView(path) as data:
+class _Unreadable(FileView):
+    """What the disk cannot read is zeros here, and so damaged."""
+
+    def read(self, at: int, length: int) -> bytes:
+        try:
+            return super().read(at, length)
+        except OSError:
+            return bytes(max(0, min(length, self.size - at)))
+
+
+def find_tail(path: Path, *, lenient: bool = False) -> Tail:
+    """Raises NewerFormatError, and OSError when the disk cannot read what has to be judged; `lenient`: that is damage
+    then, for it will not get better.
+    """
+    with (_Unreadable if lenient else FileView)(path) as data:
         groups = _Groups(data)
         for place in places(data, []):
             groups.add(place)

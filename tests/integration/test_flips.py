@@ -111,7 +111,8 @@ def check(engine: Engine, folder: Path, bodies: list[bytes], letters: list[Lette
     if not engine.telemetry.losses:
         assert max(windows.values()) == 1, f"{what}: a window came twice"
     assert {letter.raw for letter in letters} <= {b"no json"}, f"{what}: a wrong dead letter"
-    assert len(letters) == PACKS or lost_packs(engine, "deadletter"), f"{what}: lost dead letters were not counted"
+    least = PACKS - what.startswith("deadletter/.log")  # the last record may look as if a crash had cut it off
+    assert len(letters) >= least or lost_packs(engine, "deadletter"), f"{what}: lost dead letters were not counted"
 
 
 async def test_a_flipped_bit_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
