@@ -165,7 +165,7 @@ class State:
         saved = _decode_saved(value)
         if runner is None or saved is None:
             self._tell_lost(runner, f"cursor {key!r} is damaged")
-        elif mended and saved.fingerprint:  # parts of the snapshot may be gone, or older than the cursor
+        elif mended and runner.kind == "filter":  # parts of its snapshot may be gone, or older than the cursor
             self._tell_lost(runner, f"the state of filter {runner.name!r} may not be whole: it starts empty")
         else:
             self.synced[runner] = saved
@@ -253,7 +253,7 @@ class State:
     async def mend(self) -> None:
         """After LevelDbDamagedError: the database is repaired or begun anew, and gets the cursors that are known.
 
-        Snapshots may be gone, so stateful filters are `lost`. Raises LevelDbError when that cannot be done now.
+        Snapshots may be gone, so filters are `lost`. Raises LevelDbError when that cannot be done now.
         """
         await asyncio.get_running_loop().run_in_executor(self._thread, self._mend)
 
@@ -262,7 +262,7 @@ class State:
         self.losses += 1
         items: list[tuple[bytes, bytes | None]] = [(b"v", VERSION)]
         for runner, saved in list(self.synced.items()):
-            if saved.fingerprint:
+            if runner.kind == "filter":
                 items += [(key, None) for key in self._keys(runner)]
                 del self.synced[runner]
                 self._tell_lost(runner, f"the state of filter {runner.name!r} may not be whole: it starts empty")
