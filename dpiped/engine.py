@@ -146,6 +146,7 @@ class Engine:
         )
         opened.push_async_callback(self.journal.close)
         await self.journal.open(at_least=state.highest)
+        await patiently("state", partial(self._compare_begin, storage, state), self.telemetry)
         self.around = Surroundings(
             self.journal,
             self.router,
@@ -169,6 +170,15 @@ class Engine:
         self.janitor = Janitor(self.around, self.runners)
         await persist("state", self.janitor.forget, self.telemetry)
         await persist("state", state.complete, self.telemetry)
+
+    def _compare_begin(self, storage: Storage, state: State) -> None:
+        """Segments that are missing before the oldest one cannot be seen in the others. Blocking."""
+        begin = storage.begin()
+        if state.freed is not None and begin > state.freed:
+            reason = f"up to offset {begin} everything is missing; given back was what is below {state.freed}"
+            self.telemetry.emit(DataLost(place="journal", amount=begin - state.freed, reason=reason))
+        state.note_freed(begin)
+        storage.on_free = state.note_freed
 
     async def _open_database(self, name: str) -> LevelDb:
         """The LevelDB folder of this name; what cannot be read from it is moved aside, counted."""

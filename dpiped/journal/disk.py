@@ -171,6 +171,10 @@ class DiskStorage(Storage):
                 self.next,
             )
 
+    def begin(self) -> int:
+        with self._lock:
+            return next((segment.first for segment in self._segments if segment.first >= 0), self.next)
+
     def read(self, offset: int, wanted: Callable[[Route], bool], most_bytes: int) -> tuple[list[Frame], int]:
         frames: list[Frame] = []
         size = 0
@@ -295,6 +299,7 @@ class DiskStorage(Storage):
     def _free_segment(self, segment: Segment, wanted: Wanted) -> None:
         kept = sum(share.size for route, share in segment.shares.items() if wanted(route, share.first, share.last))
         if kept == 0 and segment is self._segments[0]:
+            self.on_free(segment.end)
             with self._lock:
                 segment.path.unlink(missing_ok=True)
                 self._segments.remove(segment)

@@ -142,6 +142,8 @@ class State:
         """Nothing was there at `open`, or not everything: a first start, or state was lost."""
         self.lost: set[RunnerKey] = set()
         """Runners whose cursor or snapshot is known to be lost: they begin at the oldest pack."""
+        self.freed: int | None = None
+        """Below it the journal was given back; None when nobody knows."""
         self.losses = 0
         """How often the database was mended while it was in use; whoever keeps a snapshot looks at it."""
 
@@ -157,6 +159,8 @@ class State:
         self.incomplete = version is None or mended
         unsettled: list[tuple[bytes, bytes | None]] = [(UNSETTLED_KEY, b"1")] if self.incomplete else []
         self._database.write([(b"v", VERSION), *unsettled], sync=True)
+        freed = self._database.get(b"f")
+        self.freed = None if freed is None else int(freed)
         for key, value in list(self._database.scan(b"c\0")):
             self._read_cursor(key, value, mended=mended)
 
@@ -187,6 +191,12 @@ class State:
     def is_lost(self, runner: RunnerKey) -> bool:
         """Whether a runner without a cursor had one: then it begins at the oldest pack."""
         return self.incomplete or runner in self.lost
+
+    def note_freed(self, end: int) -> None:
+        """Before the journal gives back what is below; blocking. Raises LevelDbError."""
+        if self.freed is None or end > self.freed:
+            self._database.write([(b"f", b"%d" % end)], sync=True)
+            self.freed = end
 
     async def complete(self) -> None:
         """All runners of the config have cursors: those that come from now on are new, whatever was lost before."""
@@ -261,6 +271,8 @@ class State:
         self._database.mend()
         self.losses += 1
         items: list[tuple[bytes, bytes | None]] = [(b"v", VERSION)]
+        if self.freed is not None:
+            items.append((b"f", b"%d" % self.freed))
         for runner, saved in list(self.synced.items()):
             if runner.kind == "filter":
                 items += [(key, None) for key in self._keys(runner)]
