@@ -106,7 +106,8 @@ class Recovery:
                 path.unlink()  # else it would count once others follow it
             return False
         mend(path, tail)
-        self.segments[-1] = scan(path)
+        if tail.last.end != segment.size:
+            self.segments[-1] = scan(path)
         return True
 
     def _keep_tail(self, path: Path, tail: Tail) -> None:
