@@ -153,6 +153,8 @@ def test_a_disk_that_is_full_is_no_damage(folder: Path, monkeypatch: pytest.Monk
         with pytest.raises(LevelDbError) as caught:
             opened(folder)
     assert not isinstance(caught.value, LevelDbDamagedError)
+    assert not (folder / "quarantine").exists()
+    assert (folder / "state").exists()
     database = opened(folder)
     assert values(database) == dict(ITEMS)
     database.close()

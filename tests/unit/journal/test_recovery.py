@@ -68,11 +68,11 @@ class House:
         return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
-def read(storage: DiskStorage) -> list[int]:
+def read(storage: DiskStorage, most_bytes: int = 1 << 20) -> list[int]:
     found: list[int] = []
     offset = 0
     while offset < storage.next:
-        frames, offset = storage.read(offset, lambda route: True, 120)
+        frames, offset = storage.read(offset, lambda route: True, most_bytes)
         found += [one.head.offset for one in frames]
         assert all(one == frame(one.head.offset) for one in frames)
     return found
@@ -133,6 +133,30 @@ def test_empty_files_are_nothing(house: House, name: str) -> None:
     (house.journal / name).write_bytes(b"")
     assert house.offsets() == list(range(PACKS))
     assert house.kept() == []
+    assert not (house.journal / name).exists() or name.endswith("12.seg")  # that one was made anew
+
+
+def test_of_two_files_with_the_same_packs_one_is_read(house: House) -> None:
+    other = DiskStorage(house.folder / "other")
+    other.open()
+    other.next = int(house.files[1].stem) - 1
+    other.append([frame(other.next), frame(other.next + 1)], no_marks)
+    other.close()
+    foreign = next((house.folder / "other").glob("*.seg"))
+    foreign.rename(house.journal / foreign.name)
+    (house.folder / "other").rmdir()
+    found = house.offsets()
+    assert len(found) == len(set(found))
+    assert len(house.kept()) >= 1
+
+
+def test_a_flipped_ident_is_found_at_the_start(house: House) -> None:
+    """Its route is one that nobody wants: nobody would read the pack, and find it damaged."""
+    data = bytearray(house.files[1].read_bytes())
+    data[data.index(b"app", data.index(b"dP\x01P", 30) + 1)] ^= 2
+    house.files[1].write_bytes(data)
+    _, found = house.open()
+    assert found.damage
 
 
 def newer_prefix(data: bytes) -> bytes:
@@ -189,7 +213,10 @@ def test_a_damaged_commit_costs_nothing_but_its_own_group(tmp_path: Path) -> Non
         again.close()
 
 
-def test_sectors_that_cannot_be_read_are_passed_over_and_counted(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("indexed", [False, True])
+def test_sectors_that_cannot_be_read_are_passed_over_and_counted(
+    indexed: bool, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By mmap each of them would end the process."""
     real, bad = os.pread, house.files[1]
 
@@ -200,6 +227,8 @@ def test_sectors_that_cannot_be_read_are_passed_over_and_counted(house: House, m
 
     first, after = int(bad.stem), int(house.files[2].stem)
     storage, _ = house.open()  # it was readable at the start
+    if indexed:
+        read(storage)
     said: list[str] = []
     storage.on_damage = said.append
     monkeypatch.setattr(file_view.os, "pread", pread)
