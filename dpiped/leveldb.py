@@ -142,14 +142,14 @@ class LevelDb:
                     if not _is_sound(key, value):
                         raise LevelDbDamagedError(f"read {path}: a value with a broken seal")
             return db
-        except OSError as exc:
-            raise LevelDbError(f"open {path}: {exc.strerror or exc}") from exc
-        except (plyvel.Error, DpipeError) as exc:
+        except (plyvel.Error, DpipeError) as exc:  # plyvel's IOError is an OSError too
             if db is not None:
                 db.close()
             if isinstance(exc, DpipeError):
                 raise
             raise self._error("open", exc) from exc
+        except OSError as exc:
+            raise LevelDbError(f"open {path}: {exc.strerror or exc}") from exc
 
     def _seal_all(self, db: plyvel.DB) -> None:
         """Makes a database of the time before the seals one of today; stopped halfway it goes on the next time."""
