@@ -13,7 +13,7 @@ from dpiped.lock import VERSION, DataDir, version_line
 from dpiped.patience import patiently
 from dpiped.quarantine import Quarantine
 from dpiped.telemetry import Telemetry
-from dpiped.watchdog import Hang, load_hang
+from dpiped.watchdog import EXIT_STATUS, Hang, Watch, Watchdog, load_hang
 
 
 def locked(folder: Path) -> Telemetry:
@@ -125,3 +125,33 @@ async def test_what_passes_is_waited_for_and_nothing_else(monkeypatch: pytest.Mo
     errors[:] = [PermissionError(errno.EACCES, "Permission denied")]
     with pytest.raises(PermissionError):
         await patiently("x", work, Telemetry())
+
+
+def test_a_full_disk_does_not_keep_the_watchdog_from_ending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def end(status: int) -> None:
+        raise SystemExit(status)
+
+    monkeypatch.setattr("dpiped.watchdog.write_synced", full)
+    monkeypatch.setattr("dpiped.watchdog.os._exit", end)
+    monkeypatch.setattr("dpiped.watchdog.faulthandler.dump_traceback", lambda **_: None)
+    with pytest.raises(SystemExit) as caught:
+        Watchdog(Watch(), tmp_path, 1.0)._end("traffic", 3)
+    assert caught.value.code == EXIT_STATUS
+
+
+def test_the_same_hang_is_counted_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def end(status: int) -> None:
+        raise SystemExit(status)
+
+    monkeypatch.setattr("dpiped.watchdog.os._exit", end)
+    monkeypatch.setattr("dpiped.watchdog.faulthandler.dump_traceback", lambda **_: None)
+    quarantine = Quarantine(tmp_path, Telemetry())
+    for times in (1, 2, 3):
+        watch = Watch()
+        watch.hung = load_hang(tmp_path, quarantine)
+        with pytest.raises(SystemExit):
+            Watchdog(watch, tmp_path, 1.0)._end("traffic", 3)
+        assert load_hang(tmp_path, quarantine).times == times
