@@ -13,6 +13,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from collector.checkpoint import Checkpoint
@@ -27,6 +28,7 @@ from collector.tail_feed import TailFeed
 from dpiped.config.base import split_listen
 from dpiped.errors import DpipeError
 from dpiped.lock import DataDir
+from dpiped.patience import patiently, persist
 from dpiped.telemetry import Telemetry
 from dpiped.tls import ClientTls, TlsError
 
@@ -61,8 +63,8 @@ class Collector:
         self._make_feeds = make_feeds
         self._pauses = pauses
         self._folder = Path(config.collector.data_dir)
-        self._data_dir = DataDir(self._folder) if stored else None
-        self._checkpoint = Checkpoint(self._folder / "checkpoint.json" if stored else None)
+        self._data_dir = DataDir(self._folder, telemetry) if stored else None
+        self._checkpoint = Checkpoint(self._folder / "checkpoint.json" if stored else None, telemetry)
         self._sender = Sender(_token(config.collector), config.collector.request_timeout_secs, _tls(config.collector))
         self._status = StatusServer(self)
         self._stopping = asyncio.Event()
@@ -84,10 +86,9 @@ class Collector:
             LockedError: data_dir or the stream is used by another.
             DpipeError, OSError: it cannot work, with the reason.
         """
-        if self._data_dir is not None:
-            self._data_dir.lock()
         try:
-            await self._open()
+            if not await self._opened():
+                return False
             await self._work()
             return all(lane.idle for lane in self.lanes)
         except ExceptionGroup as group:
@@ -95,9 +96,26 @@ class Collector:
         finally:
             await self._close()
 
+    async def _opened(self) -> bool:
+        """Opens everything, and waits for a disk that is full or fails; False when it is stopped before."""
+        opening = asyncio.create_task(self._open(), name="open")
+        stop = asyncio.create_task(self._stopping.wait(), name="stop")
+        try:
+            await asyncio.wait((opening, stop), return_when=asyncio.FIRST_COMPLETED)
+            if not opening.done():
+                return False
+            await opening
+            return True
+        finally:
+            for task in (opening, stop):
+                task.cancel()
+            await asyncio.wait((opening, stop))
+
     async def _open(self) -> None:
         settings = self.config.collector
-        self._checkpoint.load(settings.parallel)
+        if self._data_dir is not None:
+            await patiently("data_dir", self._data_dir.lock, self.telemetry)
+        await patiently("checkpoint", partial(self._checkpoint.load, settings.parallel), self.telemetry)
         self._pin()
         host = settings.host or socket.gethostname()
         self.feeds = (
@@ -107,7 +125,7 @@ class Collector:
         )
         for feed in self.feeds:
             try:
-                await feed.open()
+                await persist(feed.name, feed.open, self.telemetry)
             except OSError as exc:
                 raise DpipeError(f"input {feed.name}: {exc.strerror or exc}{_hint(exc)}") from exc
         await self._checkpoint.save()
@@ -224,7 +242,10 @@ class Collector:
         if self._data_dir is not None:
             try:
                 if self.lanes:
-                    await self._checkpoint.save()
+                    await self._checkpoint.save_once()
+            except OSError as exc:
+                detail = f"{exc.strerror or exc}; what was settled since is sent again after the next start"
+                self.telemetry.say("the checkpoint is not saved at the stop", detail=detail, level=logging.ERROR)
             finally:
                 self._data_dir.unlock()
 
@@ -273,7 +294,8 @@ class Collector:
     def report(self) -> dict[str, object]:
         """What /status answers, and USR1 writes to the log."""
         return {
-            "healthy": not any(lane.trouble for lane in self.lanes),
+            "healthy": not self.trouble,
+            "losses": list(self.telemetry.losses),
             "uptime_secs": round(time.time() - self.started_at, 1),
             "inputs": [
                 {"name": feed.name, "bytes": feed.bytes, "counts": feed.counts(), **feed.status()}
@@ -290,6 +312,11 @@ class Collector:
                 for lane in self.lanes
             ],
         }
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing goes out now; empty when all is well."""
+        return self._checkpoint.trouble or next((lane.trouble for lane in self.lanes if lane.trouble), "")
 
     def dump(self) -> None:
         """Writes the report to the log."""

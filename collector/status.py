@@ -101,7 +101,7 @@ class StatusServer:
         if path == b"/status":
             return 200, "application/json", json.dumps(self._collector.report()).encode() + b"\n"
         if path == b"/healthz":
-            trouble = next((lane.trouble for lane in self._collector.lanes if lane.trouble), "")
+            trouble = self._collector.trouble
             return (503, "text/plain", trouble.encode() + b"\n") if trouble else (200, "text/plain", b"ok\n")
         return 404, "text/plain", b"try /metrics, /healthz or /status\n"
 

@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from itertools import groupby
+from logging import ERROR
 
 import msgspec
 
@@ -27,6 +28,7 @@ from dpiped.errors import CodecError, UnavailableError
 from dpiped.journal.append import Draft, Lot
 from dpiped.journal.journal import Journal
 from dpiped.journal.record import Frame
+from dpiped.leveldb import LevelDbError
 from dpiped.matcher import OWN_PREFIX
 from dpiped.pack import EVENTS_IDENT, MAX_HOPS, Head
 from dpiped.plugin import Receipt
@@ -41,6 +43,7 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 """Characters that no text from outside may bring into a head; lone surrogates cannot even be stored."""
 POSITION_IDENT = "_dpipe.position"
 """Ident of empty packs that only carry an input's position, when all that was read was rejected."""
+DISK_RETRY_SECS = 2.0
 LETTERS_AT_ONCE = 500
 """More dead letters are made in a thread."""
 THREAD_FROM_BYTES = 128 << 10
@@ -124,7 +127,7 @@ class Intake:
         drafts: list[Draft] = []
         async for result in self._decoder.decode(data, codec or self._codec, origin, hosts, stored):
             drafts += result.drafts
-            await self._bury(result.rejected, origin, refused)
+            await self._bury(result.rejected, origin, refused, wait=wait)
         if position is not None:
             drafts = _with_position(drafts, (self._name, position))
         if not drafts:
@@ -175,13 +178,13 @@ class Intake:
             await asyncio.sleep(0)
         if head.hops > MAX_HOPS:
             reason = f"more than {MAX_HOPS} hops: do daemons send to each other in a circle?"
-            await self._bury([Rejected(0, reason, body)], origin, refused)
+            await self._bury([Rejected(0, reason, body)], origin, refused, wait=False)
             return []
         stored = (head.encoding, frame.body) if head.encoding == "zstd" and not head.codec else None
         drafts: list[Draft] = []
         async for result in self._decoder.decode(body, self._codec_of(codec), origin, None, stored):
             drafts += result.drafts
-            await self._bury(result.rejected, origin, refused)
+            await self._bury(result.rejected, origin, refused, wait=False)
         return drafts
 
     async def again(self, letter: Letter) -> tuple[list[Draft], list[Rejected]]:
@@ -224,14 +227,30 @@ class Intake:
                 self._packs_in.inc(len(drafts))
             return duplicate
 
-    async def _bury(self, rejected: Sequence[Rejected], origin: Origin, refused: _Refused) -> None:
-        """Puts rejected lines into the dead letter, synced."""
+    async def _bury(self, rejected: Sequence[Rejected], origin: Origin, refused: _Refused, *, wait: bool) -> None:
+        """Returns when they are synced; counted and told once, also when the disk refuses them first."""
         if not rejected:
             return
         refused.add(rejected)
-        now = int(time.time() * 1000)
+        letters = await self._letters(rejected, origin)
+        while True:
+            try:
+                await self._deadletters.put(letters)
+            except LevelDbError as exc:
+                text = f"the dead letter cannot be written: {exc}"
+                self._telemetry.say("dead letters cannot be written", plugin=self._name, detail=str(exc), level=ERROR)
+                if not wait:
+                    raise UnavailableError(text, DISK_RETRY_SECS) from exc
+                await asyncio.sleep(DISK_RETRY_SECS * random.uniform(0.5, 1.0))
+            else:
+                break
+        crash_point("deadletter.stored")
         self.rejected += len(rejected)
         self._project_logs.tell(origin.project, origin.ident, origin.source, rejected)
+        self._telemetry.emit(EventsRejected(plugin=self._name, amount=len(rejected), reason=rejected[0].reason))
+
+    async def _letters(self, rejected: Sequence[Rejected], origin: Origin) -> list[Letter]:
+        now = int(time.time() * 1000)
         batch = origin.batch
         frame = f".{origin.frame}" if origin.frame else ""
         cause = f"{batch.stream}/{batch.seq}{frame}" if batch else f"{self._name}/{now:x}{random.getrandbits(32):08x}"
@@ -252,10 +271,7 @@ class Intake:
             )
 
         few = len(rejected) <= LETTERS_AT_ONCE
-        letters = list(map(letter, rejected)) if few else await asyncio.to_thread(lambda: list(map(letter, rejected)))
-        await self._deadletters.put(letters)
-        crash_point("deadletter.stored")
-        self._telemetry.emit(EventsRejected(plugin=self._name, amount=len(rejected), reason=rejected[0].reason))
+        return list(map(letter, rejected)) if few else await asyncio.to_thread(lambda: list(map(letter, rejected)))
 
 
 def _is_sound(head: Head) -> bool:

@@ -126,6 +126,7 @@ async def _begin(engine: Engine, inputs: dict[str, InputRunner], runners: dict[s
                 new_runners.append(runner)
             line_up.append(runner)
         engine.runners[:] = line_up
+    await engine.janitor.note_left()
     new_inputs = [engine.build_input(table, config) for table in config.inputs if table.name not in inputs]
     fresh = {source.name: source for source in new_inputs}
     engine.inputs[:] = [inputs.get(table.name) or fresh[table.name] for table in config.inputs]

@@ -8,6 +8,7 @@ stands in its source, so that the output that caused a report does not get it.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 
@@ -33,6 +34,7 @@ class SelfReport:
         self._journal = journal
         self._heard: deque[tuple[int, Event]] = deque(maxlen=MOST_PER_PERIOD)
         self._left_out = 0
+        self._telemetry = telemetry
         telemetry.listener = self.hear
 
     def hear(self, event: Event) -> None:
@@ -48,6 +50,8 @@ class SelfReport:
 
     async def flush(self) -> None:
         """Appends what was heard. When the journal takes nothing it is only in the log."""
+        if not self._heard and self._journal.failing:
+            self._telemetry.say("journal is tried again", detail=self._journal.failing, level=logging.WARNING)
         if not self._heard:
             return
         heard, self._heard = list(self._heard), deque(maxlen=MOST_PER_PERIOD)

@@ -108,7 +108,12 @@ class PluginHangs(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DataLost(Event):
+class Loss(Event):
+    """Base of what stays in `Telemetry.losses`, and so in `/readyz`, until the process ends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataLost(Loss):
     """Stored data that cannot be read any more, or room that was freed below a cursor."""
 
     level = logging.ERROR
@@ -119,6 +124,21 @@ class DataLost(Event):
 
     def count(self, metrics: Metrics) -> None:
         metrics.lost.labels(self.place).inc(self.amount)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantined(Loss):
+    """A damaged or foreign file or folder was moved aside."""
+
+    level = logging.ERROR
+    message = "damaged data moved to quarantine"
+    place: str
+    what: str
+    kept_as: str
+    reason: str
+
+    def count(self, metrics: Metrics) -> None:
+        metrics.quarantined.labels(self.place).inc()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,13 +5,15 @@ to the journal as packs of ident `_dpipe.events`).
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
 
-from dpiped.telemetry.events import Event, EventsDropped, EventsRejected, Said
+from dpiped.telemetry.events import Event, EventsDropped, EventsRejected, Loss, Said
 from dpiped.telemetry.metrics import Metrics
 from dpiped.telemetry.repeats import Repeats
 
 log = logging.getLogger("dpipe")
+MOST_LOSSES = 100
 
 
 class Telemetry:
@@ -20,11 +22,16 @@ class Telemetry:
     def __init__(self) -> None:
         self.metrics = Metrics()
         self.listener: Callable[[Event], None] | None = None
+        self.losses: deque[str] = deque(maxlen=MOST_LOSSES)
+        """What was lost or moved aside since the start, a line each, the newest last."""
         self._repeats = Repeats()
 
     def emit(self, event: Event) -> None:
         """Counts at once; logs, unless the same was logged a moment ago: then it is summed up later."""
         event.count(self.metrics)
+        if isinstance(event, Loss):
+            pairs = ", ".join(f"{name} {value}" for name, value in event.details().items())
+            self.losses.append(f"{event.message}: {pairs}")
         passed = self._repeats.passes(event) if isinstance(event, EventsDropped | EventsRejected) else event
         if passed is not None:
             self._log(passed)

@@ -189,6 +189,7 @@ class AdminServer:
                     "failing": journal.failing,
                 },
                 "deadletters": {"count": engine.around.deadletters.count, "bytes": engine.around.deadletters.bytes},
+                "losses": list(engine.telemetry.losses),
                 "plugins": engine.report(),
             }
         )
@@ -229,7 +230,7 @@ class AdminServer:
         return _json({"ok": True})
 
     async def _readyz(self, request: web.Request) -> web.Response:
-        """200 when inputs are taken; the reasons otherwise."""
+        """200 when inputs are taken; the reasons otherwise. What was lost is told, and keeps nobody from sending."""
         engine = self._engine
         problems = [f"{line['name']}: {line['last_error']}" for line in engine.report() if line["status"] == "failed"]
         if not engine.started.is_set():
@@ -240,9 +241,10 @@ class AdminServer:
             problems.append(f"journal: {engine.journal.failing}")
         if engine.journal.full:
             problems.append("journal: full")
-        answer: dict[str, object] = {"ready": not problems, "problems": problems}
+        losses = list(engine.telemetry.losses)
+        answer: dict[str, object] = {"ready": not problems, "problems": problems, "losses": losses}
         if self._is_open and not self._is_allowed(request):
-            del answer["problems"]  # they name plugins, hosts and paths
+            del answer["problems"], answer["losses"]  # they name plugins, hosts and paths
         return _json(answer, 503 if problems else 200)
 
     # ---- change ----------------------------------------------------------------------------------------------------

@@ -90,14 +90,22 @@ class Program:
 class Daemon(Program):
     """`dpiped run` with a folder, an http input at `ingest` and the admin API."""
 
-    def __init__(self, folder: Path, tables: str, name: str = "dpiped", journal: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        tables: str,
+        name: str = "dpiped",
+        journal: str = "",
+        project: str = "",
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         self.admin, self.ingest = free_port(), free_port()
         self.folder = folder
         file = folder / f"{name}.toml"
         head = f'[engine]\nadmin = "127.0.0.1:{self.admin}"\ndata_dir = "{folder / name}"\ndrain_timeout_secs = 3\n'
         http = f'[[input]]\ntype = "http"\nlisten = "127.0.0.1:{self.ingest}"\nkeep_old = true\n'
-        file.write_text(head + journal + '[[project]]\nname = "rs"\n' + http + tables, encoding="utf-8")
-        super().__init__(folder, name, [sys.executable, "-m", "dpiped", "run", "-c", str(file)])
+        file.write_text(head + journal + '[[project]]\nname = "rs"\n' + project + http + tables, encoding="utf-8")
+        super().__init__(folder, name, [sys.executable, "-m", "dpiped", "run", "-c", str(file)], environ)
 
     @property
     def url(self) -> str:
@@ -125,7 +133,13 @@ class Collector(Program):
     """`dpipe-collector run` that sends to endpoints."""
 
     def __init__(
-        self, folder: Path, endpoints: list[str], tables: str, options: str = "", name: str = "collector"
+        self,
+        folder: Path,
+        endpoints: list[str],
+        tables: str,
+        options: str = "",
+        name: str = "collector",
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         file = folder / f"{name}.toml"
         file.write_text(
@@ -133,7 +147,7 @@ class Collector(Program):
             f"{options}{tables}",
             encoding="utf-8",
         )
-        super().__init__(folder, name, [sys.executable, "-m", "collector", "run", "-c", str(file)])
+        super().__init__(folder, name, [sys.executable, "-m", "collector", "run", "-c", str(file)], environ)
 
 
 @pytest.fixture

@@ -240,6 +240,7 @@ async def test_a_restarted_daemon_goes_on_where_it_was(tmp_path: Path) -> None:
 async def test_latest_starts_behind_what_is_there(tmp_path: Path) -> None:
     plugin = store()
     async with parts(tmp_path) as world:
+        await world.start()
         await world.append(event(0))
     async with parts(tmp_path) as world:
         runner = world.output(plugin, start="latest")
