@@ -11,8 +11,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from dpiped.admin_client import AdminClient, trusting
 from dpiped.engine import Engine
-from dpiped.errors import ConfigError
+from dpiped.errors import ConfigError, DpipeError
 from dpiped.reload import reload_file
 from dpiped.testing import address_of, events_in, running, until
 from tests.pki import Pki
@@ -242,3 +243,23 @@ async def test_the_admin_api_by_https(tmp_path: Path, pki: Pki) -> None:
             session.get(f"https://{address}/admin/stat", ssl=pki.client(pki.issue("c"))) as answer,
         ):
             assert json.loads(await answer.text())["journal"]["type"] == "disk"
+
+
+async def test_commands_believe_the_certificate_of_their_config_and_no_other(pki: Pki, tmp_path: Path) -> None:
+    """Without an authority to ask: the file that the config names is the one that the daemon has to show."""
+    mine, other = pki.issue("s"), pki.issue("other")
+    keys = f'admin_tls = {{ cert = "{mine}", client_ca = "{pki.ca}" }}\n'
+    async with running(PROJECT + http(f'cert = "{mine}"') + archive(tmp_path), tmp_path, engine_keys=keys) as engine:
+        assert engine.admin is not None
+
+        def ping(trusted: str, cert: str) -> bool:
+            client = AdminClient(engine.admin.address, tls=trusting(trusted, cert)) if engine.admin else None
+            return client is not None and bool(client.get("/admin/ping")["pong"])
+
+        assert await asyncio.to_thread(ping, mine, other)
+        assert await asyncio.to_thread(ping, pki.ca, other)
+        for trusted, cert in ((other, other), (mine, "")):
+            with pytest.raises(DpipeError, match="no answer from the daemon"):
+                await asyncio.to_thread(ping, trusted, cert)
+    with pytest.raises(DpipeError, match="certificates"):
+        trusting(str(tmp_path / "nothing.pem"))
