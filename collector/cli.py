@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import glob
+import logging
 import os
 import signal
 import sys
@@ -27,8 +28,11 @@ from collector.feed import Feed
 from collector.giving_up import until_hopeless
 from dpiped.config.fields import secrets_of
 from dpiped.errors import ConfigError, DpipeError, LockedError
+from dpiped.hidden import blot, hide
+from dpiped.lock import UMASK
 from dpiped.telemetry import Telemetry
 from dpiped.telemetry.log import LEVELS, setup_logging
+from dpiped.tls import ClientTls
 
 FAILED, BAD_CONFIG, LOCKED, INTERRUPTED = 1, 2, 3, 130
 STOP_SECS = 5.0
@@ -84,6 +88,9 @@ def _add_send(commands: Any, common: Parser) -> None:
     send.add_argument("--codec", default="raw", help="how the daemon shall read the lines (raw)")
     send.add_argument("--host", default="", help="name of the machine in the events (this one)")
     send.add_argument("--token-env", metavar="NAME", help="environment variable that holds the bearer token")
+    send.add_argument("--ca", default="", metavar="FILE", help="PEM file of the authority of https endpoints")
+    send.add_argument("--cert", default="", metavar="FILE", help="PEM file of the certificate to show them")
+    send.add_argument("--key", default="", metavar="FILE", help="PEM file of its key")
     send.add_argument("--batch-secs", type=float, default=1.0, metavar="SECS", help="longest wait for a full batch (1)")
     send.add_argument(
         "--timeout-secs",
@@ -110,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except Exception as exc:
         if getattr(arguments, "verbose", False):
-            traceback.print_exc()
+            print(blot(traceback.format_exc()), end="", file=sys.stderr)
         return _tell(exc)
 
 
@@ -122,7 +129,7 @@ def _tell(error: Exception) -> int:
         lines = [f"dpipe-collector: {error}"]
     else:
         lines = [f"dpipe-collector: defect: {type(error).__name__}: {error}; run it again with -v to see where"]
-    print(*lines, sep="\n", file=sys.stderr)
+    print(blot("\n".join(lines)), file=sys.stderr)
     if isinstance(error, ConfigError):
         return BAD_CONFIG
     return LOCKED if isinstance(error, LockedError) else FAILED
@@ -131,9 +138,12 @@ def _tell(error: Exception) -> int:
 def run_command(arguments: argparse.Namespace) -> int:
     """Runs until a signal ends it, or until all inputs have ended and everything is acknowledged."""
     config = load(arguments.config)
-    formatter = _logging(arguments, "info")
-    formatter.hide(secrets_of(config.collector))
-    uvloop.run(_run(Collector(config, Telemetry()), arguments.config))
+    _logging(arguments, "info")
+    telemetry = Telemetry()
+    for warning in config.warnings:
+        telemetry.say("warning of the config", detail=warning, level=logging.WARNING)
+    os.umask(UMASK)
+    uvloop.run(_run(Collector(config, telemetry), arguments.config))
     return 0
 
 
@@ -146,6 +156,8 @@ def check_command(arguments: argparse.Namespace) -> int:
         except ConfigError as exc:
             problems += exc.problems
             continue
+        for warning in config.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
         inputs = f"{len(config.inputs)} input{'' if len(config.inputs) == 1 else 's'}"
         print(f"ok: {path}: {inputs}; sends to {', '.join(config.collector.endpoints)}")
     if problems:
@@ -156,7 +168,8 @@ def check_command(arguments: argparse.Namespace) -> int:
 def send_command(arguments: argparse.Namespace) -> int:
     """Sends files or standard input. What was not acknowledged when a signal ends it makes status 1."""
     config = send_config(arguments)
-    _logging(arguments, "warning").hide(secrets_of(config.collector))
+    _logging(arguments, "warning")
+    hide(secrets_of(config.collector))
     source = config.inputs[0]
     if arguments.confirm and not isinstance(source, StdinInput):
         raise ConfigError(["dpipe-collector send: --confirm is for standard input, not for files"])
@@ -205,6 +218,7 @@ def send_config(arguments: argparse.Namespace) -> Config:
         settings = CollectorConfig(
             endpoints=tuple(arguments.endpoint or ("http://127.0.0.1:9800",)),
             token=token,
+            tls=ClientTls(ca=arguments.ca, cert=arguments.cert, key=arguments.key),
             batch_secs=CONFIRM_BATCH_SECS if arguments.confirm else arguments.batch_secs,
             drain_timeout_secs=STOP_SECS if arguments.timeout_secs is None else arguments.timeout_secs,
             spool_max_bytes=16 << 20,

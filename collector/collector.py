@@ -13,6 +13,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from collector.checkpoint import Checkpoint
@@ -27,7 +28,9 @@ from collector.tail_feed import TailFeed
 from dpiped.config.base import split_listen
 from dpiped.errors import DpipeError
 from dpiped.lock import DataDir
+from dpiped.patience import patiently, persist
 from dpiped.telemetry import Telemetry
+from dpiped.tls import ClientTls, TlsError
 
 SAVE_EVERY_SECS = 1.0
 FeedMaker = Callable[[Checkpoint, str], list[Feed]]
@@ -60,9 +63,9 @@ class Collector:
         self._make_feeds = make_feeds
         self._pauses = pauses
         self._folder = Path(config.collector.data_dir)
-        self._data_dir = DataDir(self._folder) if stored else None
-        self._checkpoint = Checkpoint(self._folder / "checkpoint.json" if stored else None)
-        self._sender = Sender(_token(config.collector), config.collector.request_timeout_secs)
+        self._data_dir = DataDir(self._folder, telemetry) if stored else None
+        self._checkpoint = Checkpoint(self._folder / "checkpoint.json" if stored else None, telemetry)
+        self._sender = Sender(_token(config.collector), config.collector.request_timeout_secs, _tls(config.collector))
         self._status = StatusServer(self)
         self._stopping = asyncio.Event()
         self._given_up = False
@@ -83,10 +86,9 @@ class Collector:
             LockedError: data_dir or the stream is used by another.
             DpipeError, OSError: it cannot work, with the reason.
         """
-        if self._data_dir is not None:
-            self._data_dir.lock()
         try:
-            await self._open()
+            if not await self._opened():
+                return False
             await self._work()
             return all(lane.idle for lane in self.lanes)
         except ExceptionGroup as group:
@@ -94,9 +96,26 @@ class Collector:
         finally:
             await self._close()
 
+    async def _opened(self) -> bool:
+        """Opens everything, and waits for a disk that is full or fails; False when it is stopped before."""
+        opening = asyncio.create_task(self._open(), name="open")
+        stop = asyncio.create_task(self._stopping.wait(), name="stop")
+        try:
+            await asyncio.wait((opening, stop), return_when=asyncio.FIRST_COMPLETED)
+            if not opening.done():
+                return False
+            await opening
+            return True
+        finally:
+            for task in (opening, stop):
+                task.cancel()
+            await asyncio.wait((opening, stop))
+
     async def _open(self) -> None:
         settings = self.config.collector
-        self._checkpoint.load(settings.parallel)
+        if self._data_dir is not None:
+            await patiently("data_dir", self._data_dir.lock, self.telemetry)
+        await patiently("checkpoint", partial(self._checkpoint.load, settings.parallel), self.telemetry)
         self._pin()
         host = settings.host or socket.gethostname()
         self.feeds = (
@@ -106,7 +125,7 @@ class Collector:
         )
         for feed in self.feeds:
             try:
-                await feed.open()
+                await persist(feed.name, feed.open, self.telemetry)
             except OSError as exc:
                 raise DpipeError(f"input {feed.name}: {exc.strerror or exc}{_hint(exc)}") from exc
         await self._checkpoint.save()
@@ -117,7 +136,7 @@ class Collector:
         ]
         if self._stored:
             try:
-                self.status_address = await self._status.open(*split_listen(settings.status))
+                self.status_address = await self._status.open(*split_listen(settings.status), settings.status_tls)
             except OSError as exc:
                 raise DpipeError(f"status {settings.status}: {exc.strerror or exc}{_hint(exc)}") from exc
             self.telemetry.say(
@@ -213,6 +232,7 @@ class Collector:
                 self._saved = now
             for feed in self.feeds:
                 await feed.tend()
+            self.telemetry.sum_up()
 
     async def _close(self) -> None:
         await self._status.close()
@@ -222,18 +242,39 @@ class Collector:
         if self._data_dir is not None:
             try:
                 if self.lanes:
-                    await self._checkpoint.save()
+                    await self._checkpoint.save_once()
+            except OSError as exc:
+                detail = f"{exc.strerror or exc}; what was settled since is sent again after the next start"
+                self.telemetry.say("the checkpoint is not saved at the stop", detail=detail, level=logging.ERROR)
             finally:
                 self._data_dir.unlock()
 
     # ---- from outside --------------------------------------------------------------------------------------------
     def reload(self, config: Config) -> None:
-        """Takes over token and endpoints; other changes need a restart, which is said."""
+        """Takes over token, endpoints and `tls`, and all certificates as they are now; other changes need a restart,
+        which is said.
+        """
+        try:
+            self._sender.set_tls(_tls(config.collector))
+            old_stay = [name for name, renew in self._renewals() if not renew()]
+        except TlsError as exc:
+            self.telemetry.say("the old config stays", detail=str(exc), level=logging.ERROR)
+            return
+        if old_stay:
+            self.telemetry.say(
+                "an authority was taken out of client_ca: that takes effect at the next start",
+                detail=", ".join(old_stay),
+                level=logging.WARNING,
+            )
         old, self.config = (
             self.config,
             Config(
                 self.config.collector.model_copy(
-                    update={"token": config.collector.token, "endpoints": config.collector.endpoints}
+                    update={
+                        "token": config.collector.token,
+                        "endpoints": config.collector.endpoints,
+                        "tls": config.collector.tls,
+                    }
                 ),
                 self.config.inputs,
             ),
@@ -242,12 +283,19 @@ class Collector:
         for lane in self.lanes:
             lane.set_options(self._lane_options())
         same = old.inputs == config.inputs and self.config.collector == config.collector
-        self.telemetry.say("config reloaded", detail="" if same else "token, endpoints; other changes need a restart")
+        done = "" if same else "token, endpoints, tls; other changes need a restart"
+        self.telemetry.say("config reloaded", detail=done)
+
+    def _renewals(self) -> list[tuple[str, Callable[[], bool]]]:
+        """What listens with a certificate: (name, how to take its files again)."""
+        feeds = [(feed.name, feed.renew) for feed in self.feeds if isinstance(feed, SyslogFeed)]
+        return [("status", self._status.renew), *feeds]
 
     def report(self) -> dict[str, object]:
         """What /status answers, and USR1 writes to the log."""
         return {
-            "healthy": not any(lane.trouble for lane in self.lanes),
+            "healthy": not self.trouble,
+            "losses": list(self.telemetry.losses),
             "uptime_secs": round(time.time() - self.started_at, 1),
             "inputs": [
                 {"name": feed.name, "bytes": feed.bytes, "counts": feed.counts(), **feed.status()}
@@ -265,6 +313,11 @@ class Collector:
             ],
         }
 
+    @property
+    def trouble(self) -> str:
+        """Why nothing goes out now; empty when all is well."""
+        return self._checkpoint.trouble or next((lane.trouble for lane in self.lanes if lane.trouble), "")
+
     def dump(self) -> None:
         """Writes the report to the log."""
         self.telemetry.say("state", detail=json.dumps(self.report()))
@@ -272,6 +325,11 @@ class Collector:
 
 def _token(settings: CollectorConfig) -> str:
     return settings.token.get_secret_value() if settings.token is not None else ""
+
+
+def _tls(settings: CollectorConfig) -> ClientTls | None:
+    """None where nothing is https: the authorities of the system cost a megabyte."""
+    return settings.tls if any(endpoint.startswith("https:") for endpoint in settings.endpoints) else None
 
 
 def _hint(error: OSError) -> str:

@@ -5,20 +5,24 @@ once.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field
 
 from collector.naming import check_template
 from dpiped.codecs import CODEC_NAMES
-from dpiped.config.base import Bytes, ConfigModel, Ident, Listen, Name, Secs
+from dpiped.config.base import Bytes, ConfigModel, Ident, Listen, Name, Secs, Token, is_loopback, split_listen
+from dpiped.config.fields import secrets_of
+from dpiped.config.locate import Path as KeyPath
 from dpiped.config.source import Source, read_source
 from dpiped.config.validate import did_you_mean, validate
+from dpiped.hidden import hide
 from dpiped.sources.options import SyslogOptions, TailOptions
+from dpiped.tls import SERVER_EXAMPLE, ClientTls, ServerTls, problems_of, warnings_of
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -27,6 +31,8 @@ def _check_endpoint(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ValueError('expected the URL of a daemon such as "http://10.0.0.5:9800"')
+    if parts.username or parts.password:
+        raise ValueError("no credentials belong into a URL, for URLs are shown: set token")
     return value.rstrip("/")
 
 
@@ -50,10 +56,14 @@ class CollectorConfig(ConfigModel):
     """Folder of checkpoint and spool; one collector a folder."""
     endpoints: tuple[Endpoint, ...] = Field(min_length=1, examples=[["http://127.0.0.1:9800"]])
     """Daemons in order of preference; the next one is used when one does not answer."""
-    token: SecretStr | None = Field(default=None, examples=["${env:DPIPE_TOKEN}"])
+    token: Token | None = Field(default=None, examples=["${env:DPIPE_TOKEN}"])
     """Bearer token; write it as `${env:NAME}`."""
+    tls: ClientTls = ClientTls()
+    """For https endpoints: which authorities are trusted, which certificate is shown."""
     status: Listen = "127.0.0.1:9877"
-    """Local address of /metrics, /healthz and /status."""
+    """Address of /metrics, /healthz and /status, which only read."""
+    status_tls: ServerTls | None = Field(default=None, examples=[SERVER_EXAMPLE])
+    """Certificate of the status address; with it, only https is spoken."""
     host: str = Field(default="", examples=["web-1"])
     """Name of this machine in the events; empty: what the system says."""
     batch_bytes: Annotated[Bytes, Field(ge=4096)] = 1 << 20
@@ -136,6 +146,8 @@ class Config:
 
     collector: CollectorConfig
     inputs: tuple[Input, ...]
+    warnings: tuple[str, ...] = ()
+    """What is allowed but probably a mistake, one line each."""
 
 
 def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
@@ -156,9 +168,12 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
     else:
         inputs = [found for number in range(len(tables)) if (found := _input(source, number)) is not None]
     _check_names(source, inputs)
+    hide(secrets_of((top, *inputs)))
+    if top is not None:
+        _check_certificates(source, top, inputs)
     source.raise_problems()
     assert top is not None
-    return Config(top, tuple(inputs))
+    return Config(top, tuple(inputs), tuple(_warnings(top, inputs)))
 
 
 def _input(source: Source, number: int) -> Input | None:
@@ -180,3 +195,37 @@ def _check_names(source: Source, inputs: list[Input]) -> None:
             source.report(("input", number), f'[[input]] "{name}": the name stands twice: give each input a name')
     if sum(found.type == "stdin" for found in inputs) > 1:
         source.report(("input",), "[[input]]: there is only one standard input")
+
+
+def _all_tls(top: CollectorConfig, inputs: list[Input]) -> Iterator[tuple[KeyPath, str, ServerTls | ClientTls]]:
+    """(path in the file, label, value) of every table of TLS."""
+    yield ("collector", "tls"), '[collector]: key "tls"', top.tls
+    if top.status_tls is not None:
+        yield ("collector", "status_tls"), '[collector]: key "status_tls"', top.status_tls
+    for number, found in enumerate(inputs):
+        if isinstance(found, SyslogInput) and found.tls is not None and not found.disabled:
+            yield ("input", number, "tls"), f'[[input]] "{found.name}" (syslog): key "tls"', found.tls
+
+
+def _check_certificates(source: Source, top: CollectorConfig, inputs: list[Input]) -> None:
+    for path, label, tls in _all_tls(top, inputs):
+        for text in problems_of(tls):
+            source.report(path, f"{label}: {text}")
+
+
+def _warnings(top: CollectorConfig, inputs: list[Input]) -> Iterator[str]:
+    for _, label, tls in _all_tls(top, inputs):
+        for text in warnings_of(tls):
+            yield f"{label}: {text}"
+    if not is_loopback(split_listen(top.status)[0]) and not (top.status_tls and top.status_tls.client_ca):
+        yield f'[collector]: key "status" = "{top.status}": everybody who reaches it can read it: set status_tls'
+    for endpoint in top.endpoints if top.token is not None else ():
+        parts = urlsplit(endpoint)
+        if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+            yield f'[collector]: key "endpoints" = "{endpoint}": the token travels in clear text: use https'
+    for found in inputs:
+        if isinstance(found, SyslogInput) and "unix" not in found.transport and not found.disabled:
+            is_locked = found.tls is not None and found.tls.client_ca
+            if not is_loopback(split_listen(found.listen)[0]) and not is_locked:
+                text = 'whoever reaches this address can send events: use transport "tls" with client_ca, or a firewall'
+                yield f'[[input]] "{found.name}" (syslog): key "listen" = "{found.listen}": {text}'

@@ -46,19 +46,30 @@ Key = tuple[str, str, int]
 
 
 class HttpClient:
-    """Any number of requests at a time, each on a connection of its own. `close` at the end."""
+    """Any number of requests at a time, each on a connection of its own. `close` at the end.
 
-    def __init__(self, timeout_secs: float) -> None:
+    Args:
+        context: for https; None: no URL is.
+    """
+
+    def __init__(self, timeout_secs: float, context: ssl.SSLContext | None = None) -> None:
         self._timeout_secs = timeout_secs
         self._idle: dict[Key, list[_Connection]] = defaultdict(list)
-        self._tls: ssl.SSLContext | None = None
+        self._context = context
+
+    def set_context(self, context: ssl.SSLContext | None = None) -> None:
+        """For new connections. Idle ones are closed, requests under way go on."""
+        self._context = context
+        idle, self._idle = self._idle, defaultdict(list)
+        for connection in (connection for connections in idle.values() for connection in connections):
+            connection.writer.close()
 
     async def post(self, url: str, headers: dict[str, str], body: bytes) -> Reply:
         """Raises ConnectError or ExchangeError."""
         parts = urlsplit(url)
         key = (parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
         connection = self._kept(key) or await self._connect(key)
-        lines = [
+        head = [
             f"POST {parts.path or '/'} HTTP/1.1",
             f"Host: {parts.netloc.rpartition('@')[2]}",
             *(f"{name}: {value}" for name, value in headers.items()),
@@ -69,7 +80,7 @@ class HttpClient:
         reusable = False
         try:
             async with asyncio.timeout(self._timeout_secs):
-                reply, reusable = await _exchange(connection, "\r\n".join(lines).encode("latin-1"), body)
+                reply, reusable = await _exchange(connection, "\r\n".join(head).encode(), body)
         except TimeoutError as exc:
             raise ExchangeError(f"no answer within {self._timeout_secs:g} s") from exc
         except (OSError, EOFError, ValueError, asyncio.LimitOverrunError) as exc:
@@ -93,12 +104,10 @@ class HttpClient:
 
     async def _connect(self, key: Key) -> _Connection:
         scheme, host, port = key
-        if scheme == "https" and self._tls is None:
-            self._tls = ssl.create_default_context()
         try:
             async with asyncio.timeout(min(CONNECT_SECS, self._timeout_secs)):
                 reader, writer = await asyncio.open_connection(
-                    host, port, ssl=self._tls if scheme == "https" else None, limit=MAX_HEAD_BYTES
+                    host, port, ssl=self._context if scheme == "https" else None, limit=MAX_HEAD_BYTES
                 )
         except TimeoutError as exc:
             raise ConnectError("no answer to connect") from exc

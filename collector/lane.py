@@ -103,8 +103,7 @@ class Lane:
     # Delivery
 
     async def run(self, feeds: Mapping[str, Feed], stop: asyncio.Event) -> None:
-        """Until `stop` is set; the batch in hand then is settled first. Raises LockedError on 409, OSError when the
-        checkpoint cannot be written."""
+        """Until `stop` is set; the batch in hand then is settled first. Raises LockedError on 409."""
         if self.stream.batch is not None:
             await self._found(self.stream.batch, feeds, stop)
         while not stop.is_set():

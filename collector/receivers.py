@@ -45,6 +45,10 @@ class SyslogFeed(SpoolFeed):
         await self._listener.open()
         self.telemetry.say("listening", plugin=self.name, detail=self._listener.address)
 
+    def renew(self) -> bool:
+        """Takes the files of TLS again; see dpiped.tls. Raises TlsError."""
+        return self._listener.renew()
+
     async def receive(self) -> AsyncIterator[list[Piece]]:
         while True:
             yield by_host(await self._listener.take())

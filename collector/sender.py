@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import random
+import ssl
 from dataclasses import dataclass
 
 import msgspec
@@ -11,6 +12,7 @@ import msgspec
 from collector.http_client import ConnectError, ExchangeError, HttpClient
 from dpiped.batch import BatchId
 from dpiped.journal.record import CONTENT_TYPE
+from dpiped.tls import ClientTls, Tls
 
 FIRST_PAUSE_SECS = 0.5
 LONGEST_PAUSE_SECS = 30.0
@@ -70,13 +72,18 @@ _VERDICTS = {
 class Sender:
     """Keeps connections alive. `post` from any number of lanes, at last `close`."""
 
-    def __init__(self, token: str, timeout_secs: float) -> None:
+    def __init__(self, token: str, timeout_secs: float, tls: ClientTls | None = None) -> None:
+        """`tls`: for https endpoints. Raises TlsError."""
         self._token = token
-        self._client = HttpClient(timeout_secs)
+        self._client = HttpClient(timeout_secs, _context(tls))
 
     def set_token(self, token: str) -> None:
         """From the next request on."""
         self._token = token
+
+    def set_tls(self, tls: ClientTls | None) -> None:
+        """From the next connection on, with the files as they are now. Raises TlsError, and changes nothing then."""
+        self._client.set_context(_context(tls))
 
     async def post(self, endpoint: str, batch: BatchId, body: bytes) -> Answer:
         """Never raises but when cancelled, after which the batch is in doubt."""
@@ -96,6 +103,10 @@ class Sender:
         await self._client.close()
 
 
+def _context(tls: ClientTls | None) -> ssl.SSLContext | None:
+    return Tls(tls).context if tls is not None else None
+
+
 def judge(endpoint: str, status: int, retry_after: str, text: bytes) -> Answer:
     """What an answer means. An unknown status may come from something between us and the daemon: then nobody knows."""
     verdict = _VERDICTS.get(status, Verdict.MISCONFIGURED if 300 <= status < 400 else Verdict.UNANSWERED)
@@ -103,7 +114,7 @@ def judge(endpoint: str, status: int, retry_after: str, text: bytes) -> Answer:
     if verdict in (Verdict.STORED, Verdict.NOTHING_ACCEPTED):
         try:
             body = msgspec.json.decode(text, type=_Body)
-        except msgspec.DecodeError:  # the status is what counts
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # the status is what counts
             body = _Body()
         return Answer(verdict, detail, 0.0, body.accepted, body.rejected, body.duplicate)
     return Answer(verdict, detail, _seconds(retry_after))

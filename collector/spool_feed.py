@@ -26,6 +26,7 @@ from dpiped.journal.disk import DiskStorage
 from dpiped.journal.memory import MemoryStorage
 from dpiped.journal.record import Frame, Marks
 from dpiped.pack import COMPRESS_FROM_BYTES, COMPRESSION, Head
+from dpiped.quarantine import Quarantine
 from dpiped.sources.threads import finish_in_thread
 from dpiped.telemetry import Telemetry
 from dpiped.telemetry.events import DataLost
@@ -60,7 +61,9 @@ class SpoolFeed(Feed):
         self._codec = codec
         self._max_bytes = max_bytes
         on_disk = config.spool == "disk" and folder is not None
-        self._storage: Storage = DiskStorage(folder / name, SEGMENT_BYTES) if on_disk and folder else MemoryStorage()
+        self._storage: Storage = MemoryStorage()
+        if on_disk and folder is not None:
+            self._storage = DiskStorage(folder / name, SEGMENT_BYTES, Quarantine(folder.parent, telemetry))
         self._on_disk = on_disk
         self._compressor = zstandard.ZstdCompressor(compression_params=COMPRESSION)
         self._settled = 0
@@ -82,15 +85,22 @@ class SpoolFeed(Feed):
         return []
 
     async def open(self) -> None:
+        self._storage.on_damage = self._count_damage
         found = await asyncio.to_thread(self._storage.open)
         for text in found.damage:
-            self.telemetry.emit(DataLost(place=f"spool {self.name}", amount=1, reason=text))
+            self._count_damage(text)
+        if found.lost:
+            self.telemetry.emit(DataLost(place=f"spool {self.name}", amount=found.lost, reason="blocks are missing"))
         self._settled = parse_settled(self.checkpoint.inputs.get(self.name, "0"))
         batches = [stream.batch for stream in self.checkpoint.streams if stream.batch is not None]
         under_way = [what.end for batch in batches for what in batch.ranges if what.input == self.name]
         self._read = max([self._settled, *under_way])
         self._storage.next = max(self._storage.next, self._read)
         self.checkpoint.providers[self.name] = lambda: str(self._settled)
+
+    def _count_damage(self, text: str) -> None:
+        """Also called in a reading thread."""
+        self.telemetry.emit(DataLost(place=f"spool {self.name}", amount=1, reason=text))
 
     async def run(self, put: Put) -> None:
         async with asyncio.TaskGroup() as group:
@@ -200,8 +210,14 @@ class SpoolFeed(Feed):
         """Gives back what is settled, as the checkpoint on disk says it."""
         settled = self._settled
         await self.checkpoint.save()
-        await asyncio.to_thread(self._storage.free, lambda *_: False, settled)
         self._freed_at = time.monotonic()
+        try:
+            await asyncio.to_thread(self._storage.free, lambda *_: False, settled)
+        except OSError as exc:  # tried again with the next round
+            detail = exc.strerror or str(exc)
+            self.telemetry.say(
+                "room of the spool cannot be given back", plugin=self.name, detail=detail, level=logging.ERROR
+            )
 
     async def tend(self) -> None:
         """Called every second or so."""

@@ -8,6 +8,10 @@ import asyncio
 import json
 from typing import TYPE_CHECKING
 
+from dpiped.hidden import blot
+from dpiped.sources.sockets import until_closed
+from dpiped.tls import HANDSHAKE_SECS, ServerTls, Tls
+
 if TYPE_CHECKING:
     from collector.collector import Collector
 
@@ -34,19 +38,32 @@ class StatusServer:
     def __init__(self, collector: Collector) -> None:
         self._collector = collector
         self._server: asyncio.Server | None = None
+        self._tls: Tls | None = None
         self._open_now = 0
 
-    async def open(self, host: str, port: int) -> str:
-        """Binds; the real address. Raises OSError."""
-        self._server = await asyncio.start_server(self._serve, host, port, limit=8192)
+    async def open(self, host: str, port: int, tls: ServerTls | None = None) -> str:
+        """Binds; the real address. Raises OSError or TlsError."""
+        self._tls = Tls(tls) if tls is not None else None
+        self._server = await asyncio.start_server(
+            self._serve,
+            host,
+            port,
+            limit=8192,
+            ssl=self._tls.context if self._tls is not None else None,
+            ssl_handshake_timeout=HANDSHAKE_SECS if self._tls is not None else None,
+        )
         name = self._server.sockets[0].getsockname()
         return f"{name[0]}:{name[1]}"
+
+    def renew(self) -> bool:
+        """Takes the files of TLS again; see dpiped.tls. Raises TlsError."""
+        return self._tls is None or self._tls.renew()
 
     async def close(self) -> None:
         """Stops listening."""
         if self._server is not None:
             self._server.close()
-            await self._server.wait_closed()
+            await until_closed(self._server)
             self._server = None
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -70,7 +87,8 @@ class StatusServer:
         if method not in (b"GET", b"HEAD"):
             status, kind, body = 405, "text/plain", b"only GET\n"
         else:
-            status, kind, body = self._page(path)
+            status, kind, page = self._page(path)
+            body = blot(page.decode()).encode()
         top = (
             f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
             "Connection: close\r\n\r\n"
@@ -83,7 +101,7 @@ class StatusServer:
         if path == b"/status":
             return 200, "application/json", json.dumps(self._collector.report()).encode() + b"\n"
         if path == b"/healthz":
-            trouble = next((lane.trouble for lane in self._collector.lanes if lane.trouble), "")
+            trouble = self._collector.trouble
             return (503, "text/plain", trouble.encode() + b"\n") if trouble else (200, "text/plain", b"ok\n")
         return 404, "text/plain", b"try /metrics, /healthz or /status\n"
 

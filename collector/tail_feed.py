@@ -39,6 +39,8 @@ class TailFeed(Feed):
 
     async def open(self) -> None:
         text = self.checkpoint.inputs.get(self.name)
+        if text is None and self.checkpoint.lost:
+            text = Positions().text()  # no first start: `read_from = "end"` would leave out what nobody has
         self._settled = Positions.parse(text) if text is not None else Positions()
         start = Positions(self._settled.files.values(), self._settled.next_id) if text is not None else None
         if start is not None:

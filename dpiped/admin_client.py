@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -16,11 +17,13 @@ TIMEOUT_SECS = 600.0
 
 
 class AdminClient:
-    """A daemon's admin API at `url`, such as `http://127.0.0.1:9876`."""
+    """A daemon's admin API at `url`, such as `http://127.0.0.1:9876`; `tls` is for https."""
 
-    def __init__(self, url: str, token: str = "") -> None:
-        self.url = url.rstrip("/") if "://" in url else f"http://{url}".rstrip("/")
+    def __init__(self, url: str, token: str = "", tls: ssl.SSLContext | None = None) -> None:
+        scheme = "https" if tls is not None else "http"
+        self.url = url.rstrip("/") if "://" in url else f"{scheme}://{url}".rstrip("/")
         self._token = token
+        self._tls = tls
 
     def get(self, path: str, query: Mapping[str, object] | None = None) -> Any:
         """The answer of a GET, decoded; raises DpipeError."""
@@ -37,13 +40,29 @@ class AdminClient:
             headers["Content-Type"] = "application/json"
         request = urllib.request.Request(self.url + path, body, headers)
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_SECS) as answer:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_SECS, context=self._tls) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as exc:
             raise DpipeError(f"{self.url} answered {exc.code}: {_reason(exc)}") from exc
         except (OSError, ValueError) as exc:
             reason = getattr(exc, "reason", exc)
             raise DpipeError(f"no answer from the daemon at {self.url}: {reason}; --admin names another") from exc
+
+
+def trusting(file: str, cert: str = "", key: str = "") -> ssl.SSLContext:
+    """Believes who shows the very certificate of the file, or one of an authority in it. Raises DpipeError.
+
+    The name in the certificate is not compared: the file was named for this one server.
+    """
+    try:
+        context = ssl.create_default_context(cafile=file)
+        context.check_hostname = False
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        if cert:
+            context.load_cert_chain(cert, key or None)
+    except OSError as exc:
+        raise DpipeError(f"certificates {file} {cert}: {exc.strerror or exc}") from exc
+    return context
 
 
 def _reason(answer: urllib.error.HTTPError) -> str:

@@ -12,6 +12,8 @@ from dpiped.config.base import (
     Name,
     PluginConfig,
     Secs,
+    Token,
+    Url,
     is_ident,
     is_loopback,
     is_name,
@@ -28,7 +30,7 @@ from dpiped.errors import (
     UnavailableError,
 )
 from dpiped.expressions import Predicate, WhereError, check_where, compile_where
-from dpiped.http_client import RETRY_LATER, bearer, retry_after
+from dpiped.http_client import RETRY_LATER, bearer, retry_after, text_of
 from dpiped.journal.append import LANE
 from dpiped.journal.record import CONTENT_TYPE, Frame, FrameError, encode_frame, iter_frames
 from dpiped.pack import encode_body
@@ -54,7 +56,14 @@ from dpiped.sources.tail_marks import Positions
 from dpiped.sources.threads import finish_in_thread
 from dpiped.telemetry.events import EventsDropped
 from dpiped.templates import PathTemplate, check_path_template
+from dpiped.tls import SERVER_EXAMPLE, ClientTls, ServerTls, Tls, TlsError, client_tls
 from dpiped.view import PackView
+from dpiped.web.bodies import BodyReader
+from dpiped.web.listener import HttpListener
+from dpiped.web.places import Place, Places, batch_of, host_of
+from dpiped.web.refused import Refused, unavailable
+from dpiped.web.strangers import stranger_logger
+from dpiped.web.tokens import Tokens
 from dpiped.windows import Watermark, WindowPolicy
 
 __all__ = [
@@ -62,11 +71,14 @@ __all__ = [
     "LANE",
     "OTHER",
     "RETRY_LATER",
+    "SERVER_EXAMPLE",
     "Aggregate",
     "Batch",
     "BatchConflictError",
     "BatchId",
+    "BodyReader",
     "Bytes",
+    "ClientTls",
     "Codec",
     "CodecError",
     "ConfigModel",
@@ -80,6 +92,7 @@ __all__ = [
     "Follower",
     "Frame",
     "FrameError",
+    "HttpListener",
     "Ident",
     "Input",
     "LineCutter",
@@ -93,30 +106,41 @@ __all__ = [
     "PaneError",
     "PathTemplate",
     "Periods",
+    "Place",
+    "Places",
     "PluginConfig",
     "PluginContext",
     "Positions",
     "Predicate",
     "Receipt",
+    "Refused",
     "RejectedError",
     "Secs",
+    "ServerTls",
     "Sorted",
     "StatefulFilter",
     "SyslogListener",
     "SyslogOptions",
     "TailOptions",
     "TemporaryError",
+    "Tls",
+    "TlsError",
+    "Token",
+    "Tokens",
     "TooLargeError",
     "UnavailableError",
     "UnknownEncodingError",
+    "Url",
     "Watermark",
     "WhereError",
     "WindowConfig",
     "WindowPolicy",
     "WindowedFilter",
+    "batch_of",
     "bearer",
     "check_path_template",
     "check_where",
+    "client_tls",
     "compile_where",
     "decode_pane",
     "decompress",
@@ -126,6 +150,7 @@ __all__ = [
     "finish_in_thread",
     "follow",
     "gzip_bytes",
+    "host_of",
     "is_ident",
     "is_loopback",
     "is_name",
@@ -134,4 +159,7 @@ __all__ = [
     "register",
     "retry_after",
     "split_listen",
+    "stranger_logger",
+    "text_of",
+    "unavailable",
 ]

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from dpiped.commands import deadletter, graph, journal, plugins, replay, run
 from dpiped.config.validate import did_you_mean
 from dpiped.errors import ConfigError, DpipeError, LockedError
+from dpiped.hidden import blot
 from dpiped.telemetry.log import LEVELS
 
 FAILED, BAD_CONFIG, LOCKED, INTERRUPTED = 1, 2, 3, 130
@@ -82,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except Exception as exc:
         if verbose:
-            traceback.print_exc()
+            print(blot(traceback.format_exc()), end="", file=sys.stderr)
         return _tell(exc)
 
 
@@ -94,7 +95,7 @@ def _tell(error: Exception) -> int:
         lines = [f"dpiped: {error}"]
     else:
         lines = [f"dpiped: defect: {type(error).__name__}: {error}; run it again with -v to see where"]
-    print(*lines, sep="\n", file=sys.stderr)
+    print(blot("\n".join(lines)), file=sys.stderr)
     if isinstance(error, ConfigError):
         return BAD_CONFIG
     return LOCKED if isinstance(error, LockedError) else FAILED

@@ -16,6 +16,7 @@ import dpiped.codecs.lines  # noqa: F401 - numpy is loaded at the start, not wit
 from dpiped.config.schema import DaemonConfig
 from dpiped.engine import Engine
 from dpiped.errors import ConfigError, DpipeError, LockedError
+from dpiped.lock import UMASK
 from dpiped.memory import keep_memory, settle_garbage
 from dpiped.reload import reload_file
 from dpiped.telemetry import Telemetry
@@ -27,12 +28,19 @@ DONE, FAILED, CONFIG, LOCKED, UNREAD, WATCHDOG = 0, 1, 2, 3, 4, 5
 
 def run_daemon(config: DaemonConfig, config_path: Path) -> int:
     """Runs until a signal or the end of all inputs; returns the exit code. What goes wrong at start is one line."""
-    return run_engine(lambda telemetry: Engine(config, telemetry, config_path))
+
+    def make(telemetry: Telemetry) -> Engine:
+        for warning in config.warnings:
+            telemetry.say("warning of the config", detail=warning, level=logging.WARNING)
+        return Engine(config, telemetry, config_path)
+
+    return run_engine(make)
 
 
 def run_engine(make: Callable[[Telemetry], Engine]) -> int:
     """The same for any engine; `make` is called once."""
     keep_memory()
+    os.umask(UMASK)
     telemetry = Telemetry()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -20,10 +20,13 @@ from functools import partial
 
 import msgspec
 
+from dpiped.errors import DpipeError
 from dpiped.journal.state import Database
+from dpiped.leveldb import UNSETTLED_KEY, LevelDbDamagedError
 from dpiped.telemetry import Telemetry
-from dpiped.telemetry.events import EventsDropped
+from dpiped.telemetry.events import DataLost, EventsDropped
 
+VERSION = b"1"
 MAX_BYTES = 256 << 20
 MAX_AGE_SECS = 30 * 24 * 3600.0
 EXPIRE_EVERY_SECS = 60.0
@@ -76,13 +79,30 @@ class DeadLetters:
         self._expired_at = 0.0
         self.count = 0
         self.bytes = 0
+        self._unsure = False
+        """A write failed: what it wrote may be there, so everything has to be counted again."""
 
     def open(self) -> None:
-        """Counts what is there; blocking."""
-        for _, value in self._database.scan(b"d\0"):
-            self.count += 1
-            self.bytes += len(value)
+        """Counts what is there; blocking. Raises DpipeError when a newer version wrote it."""
+        version = self._database.get(b"v")
+        if version not in (None, VERSION):
+            raise DpipeError(f"deadletter has layout {version!r}, this dpiped knows {VERSION!r}: start the newer one")
+        self._count()
+        self._database.write([(b"v", VERSION), (UNSETTLED_KEY, None)], sync=True)
+
+    def _count(self) -> None:
+        sizes = [len(value) for _, value in self._database.scan(b"d\0")]
+        self.count, self.bytes = len(sizes), sum(sizes)
         self._measure()
+
+    def _mend(self) -> None:
+        """Damage that was found while it was in use: what can be read is kept, the rest is counted."""
+        before = self.count
+        self._database.mend()
+        self._count()
+        self._database.write([(b"v", VERSION), (UNSETTLED_KEY, None)], sync=True)
+        amount = max(1, before - self.count)
+        self._telemetry.emit(DataLost(place="deadletter", amount=amount, reason="the database was damaged"))
 
     # ---- write -----------------------------------------------------------------------------------------------------
     async def put(self, letters: Sequence[Letter]) -> None:
@@ -115,9 +135,16 @@ class DeadLetters:
         self, put: Sequence[Letter] = (), remove: Iterable[str] = (), more: dict[bytes, bytes | None] | None = None
     ) -> int:
         """All in one synced batch; how many of `remove` were there. Blocking, by one thread only."""
-        items: dict[bytes, bytes | None] = dict(more or {})
-        count = size = gone = 0
         letters: dict[str, Letter | None] = dict.fromkeys(remove) | {letter.cause: letter for letter in put}
+        try:
+            return self._store(letters, more or {})
+        except LevelDbDamagedError:
+            self._mend()
+            return self._store(letters, more or {})
+
+    def _store(self, letters: dict[str, Letter | None], more: dict[bytes, bytes | None]) -> int:
+        items: dict[bytes, bytes | None] = dict(more)
+        count = size = gone = 0
         for cause, letter in letters.items():
             key = b"d\0" + cause.encode()
             old = self._database.get(key)
@@ -133,10 +160,14 @@ class DeadLetters:
                 size += len(value)
             elif old is not None:
                 items[key] = None
+        unsure, self._unsure = self._unsure, True
         if items:
             self._database.write(items.items(), sync=True)
+        self._unsure = False
         self.count += count
         self.bytes += size
+        if unsure:
+            self._count()
         self._bound()
         return gone
 

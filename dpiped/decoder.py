@@ -17,12 +17,13 @@ from dpiped.codecs.base import Codec, DecodeContext, Decoded, Part, Rejected
 from dpiped.codecs.times import TimeSpec
 from dpiped.compression import is_one_frame
 from dpiped.journal.append import Draft
+from dpiped.oversize import take_out_large
 from dpiped.pack import MAX_PACK_BYTES, MAX_PACK_EVENTS, Head, Route
 from dpiped.router import Router
 
 AT_ONCE_BYTES = 4 << 10
 """Data of this size is decoded on the event loop in any case."""
-_SAMPLES, _SAMPLE_BYTES = 4, 1024
+_SAMPLES, _SAMPLE_BYTES = 4, 256
 
 
 class Origin(NamedTuple):
@@ -51,11 +52,18 @@ class Decoder:
     """One for each intake. Safe for any number of concurrent calls."""
 
     def __init__(
-        self, router: Router, time_spec: TimeSpec | None, *, keep_old: bool, count: Callable[[str, int], None]
+        self,
+        router: Router,
+        time_spec: TimeSpec | None,
+        *,
+        keep_old: bool,
+        max_event_bytes: int,
+        count: Callable[[str, int], None],
     ) -> None:
         self._router = router
         self._time_spec = time_spec
         self._keep_old = keep_old
+        self._max_event_bytes = max_event_bytes
         self._count = count
         """Gets what else codecs count, such as ("invalid_utf8", 3); called from any thread."""
 
@@ -95,6 +103,7 @@ class Decoder:
         lines_before: int = 0,
     ) -> Result:
         def result(decoded: Decoded) -> Result:
+            take_out_large(decoded, self._max_event_bytes, context)
             for what, amount in decoded.counts.items():
                 self._count(what, amount)
             keep = stored if decoded.canonical else None

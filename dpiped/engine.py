@@ -8,10 +8,12 @@ windows, drains without a limit of time and stops.
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,22 +30,29 @@ from dpiped.journal.disk import DiskStorage, segment_bytes_for
 from dpiped.journal.journal import Journal
 from dpiped.journal.memory import MemoryStorage
 from dpiped.journal.state import PositionsDatabase, State
-from dpiped.leveldb import LevelDb
+from dpiped.leveldb import LevelDb, LevelDbError
 from dpiped.lock import DataDir
 from dpiped.output_runner import OutputRunner
 from dpiped.pack import CONTROL_IDENT, TICK_IDENT, Head, PackPool
+from dpiped.patience import is_unreadable, patiently, persist
 from dpiped.plugin import StatefulFilter
+from dpiped.project_log import ProjectLogs
+from dpiped.quarantine import Quarantine
 from dpiped.reload import apply_config
 from dpiped.retry import Retrier
 from dpiped.router import Router
 from dpiped.runner import Keep, Runner, Surroundings
 from dpiped.self_report import SelfReport
 from dpiped.telemetry import Telemetry
+from dpiped.telemetry.events import DataLost
+from dpiped.tls import TlsError
 from dpiped.watchdog import Watch, load_hang
 from dpiped.web.admin import AdminServer
 
 DRAIN_POLL_SECS = 0.02
 GIB = 1 << 30
+UNREADABLE_TRIES = 6
+"""So often a database on a disk that fails is tried before it is moved aside."""
 
 
 class Engine:
@@ -61,8 +70,9 @@ class Engine:
         self.started_at = time.time()
         self.pool = PackPool(config.engine.cache_bytes)
         self.router = Router()
-        self.watch = Watch()
-        self._data_dir = DataDir(Path(config.engine.data_dir))
+        self.watch = Watch(config.engine.hang_secs)
+        self._data_dir = DataDir(Path(config.engine.data_dir), self.telemetry)
+        self._quarantine = Quarantine(self._data_dir.path, self.telemetry)
         self.inputs: list[InputRunner] = []
         self.runners: list[Runner[Any]] = []
         self.journal: Journal
@@ -81,11 +91,10 @@ class Engine:
     # ---- life ------------------------------------------------------------------------------------------------------
     async def run(self) -> None:
         """Until `stop` is called or all inputs have ended. Raises LockedError, FatalPluginError, OSError at start."""
-        self._data_dir.lock()
-        self.watch.hung = load_hang(self._data_dir.path)
         async with AsyncExitStack() as opened:
             opened.callback(self._data_dir.unlock)
-            await self._open(opened)
+            if not await self._opened(opened):
+                return
             self.admin = await self._serve()
             opened.push_async_callback(self.admin.close)
             await self._work()
@@ -98,21 +107,38 @@ class Engine:
     def durable(self) -> bool:
         return self.config.journal.type == "disk"
 
+    async def _opened(self, opened: AsyncExitStack) -> bool:
+        """Opens everything, and waits for a disk that is full or fails; False when it is stopped before."""
+        opening = asyncio.create_task(self._open(opened), name="open")
+        stop = asyncio.create_task(self.stopping.wait(), name="stop")
+        try:
+            await asyncio.wait((opening, stop), return_when=asyncio.FIRST_COMPLETED)
+            if not opening.done():
+                return False
+            await opening
+            return True
+        finally:
+            for task in (opening, stop):
+                task.cancel()
+            await asyncio.wait((opening, stop))
+
     async def _open(self, opened: AsyncExitStack) -> None:
         """What `opened` is told is closed in the reverse order, also when something further on fails."""
         folder = self._data_dir.path
-        disk = await asyncio.to_thread(LevelDb, folder / "state")
-        state = State(disk if self.durable else PositionsDatabase(disk))
+        await patiently("data_dir", self._data_dir.lock, self.telemetry)
+        self.watch.hung = load_hang(folder, self._quarantine)
+        disk = await self._open_database("state")
+        state = State(disk if self.durable else PositionsDatabase(disk), self.telemetry)
         opened.push_async_callback(state.close)
-        await asyncio.to_thread(state.open)
+        await patiently("state", state.open, self.telemetry)
         limits = self.config.deadletter
-        database = await asyncio.to_thread(LevelDb, folder / "deadletter")
+        database = await self._open_database("deadletter")
         letters = DeadLetters(database, self.telemetry, limits.max_bytes, limits.keep_secs)
         opened.callback(letters.close)
-        await asyncio.to_thread(letters.open)
+        await patiently("deadletter", letters.open, self.telemetry)
         max_bytes = self.config.journal.max_bytes
         storage: Storage = (
-            DiskStorage(folder / "journal", segment_bytes_for(max_bytes))
+            DiskStorage(folder / "journal", segment_bytes_for(max_bytes), self._quarantine)
             if self.durable
             else MemoryStorage(state.highest)
         )
@@ -127,6 +153,7 @@ class Engine:
         )
         opened.push_async_callback(self.journal.close)
         await self.journal.open(at_least=state.highest)
+        await patiently("state", partial(self._compare_begin, storage, state), self.telemetry)
         self.around = Surroundings(
             self.journal,
             self.router,
@@ -138,6 +165,7 @@ class Engine:
             self.config.engine.tick_secs,
             Keep(self.config.journal.keep_secs, self.config.journal.keep_bytes),
             self.watch,
+            ProjectLogs(self.telemetry),
         )
         self.around.project_logs.use(self.config.projects)
         opened.callback(self.around.project_logs.close)
@@ -147,7 +175,34 @@ class Engine:
         self._build()
         for runner in self.runners:
             await runner.attach()
-        state.is_new = False  # runners that a reload adds are new, whatever was lost before
+        self.janitor = Janitor(self.around, self.runners)
+        await persist("state", self.janitor.forget, self.telemetry)
+        await persist("state", state.complete, self.telemetry)
+
+    def _compare_begin(self, storage: Storage, state: State) -> None:
+        """Segments that are missing before the oldest one cannot be seen in the others. Blocking."""
+        begin = storage.begin()
+        if state.freed is not None and begin > state.freed:
+            reason = f"up to offset {begin} everything is missing; given back was what is below {state.freed}"
+            self.telemetry.emit(DataLost(place="journal", amount=begin - state.freed, reason=reason))
+        state.note_freed(begin)
+        storage.on_free = state.note_freed
+
+    async def _open_database(self, name: str) -> LevelDb:
+        """The LevelDB folder of this name; what cannot be read from it is moved aside, counted."""
+        path = self._data_dir.path / name
+        make = partial(LevelDb, path, quarantine=self._quarantine)
+        try:
+            found = await patiently(name, make, self.telemetry, UNREADABLE_TRIES)
+        except LevelDbError as exc:
+            if not is_unreadable(exc) or not self._quarantine.take(path, f"the disk cannot read it: {exc}"):
+                raise
+            found = await patiently(name, make, self.telemetry)
+            found.mended += 1
+        if found.mended:
+            reason = "the database was damaged: what could be read of it was kept"
+            self.telemetry.emit(DataLost(place=name, amount=max(1, found.dropped), reason=reason))
+        return found
 
     def _min_free_bytes(self, folder: Path) -> int:
         if not self.durable:
@@ -185,14 +240,14 @@ class Engine:
         admin = AdminServer(self)
         try:
             await admin.start()
-        except OSError as exc:
+        except (OSError, TlsError) as exc:
             await admin.close()
-            raise FatalPluginError(f"[engine] admin = {self.config.engine.admin!r}: {exc.strerror or exc}") from exc
+            reason = getattr(exc, "strerror", None) or exc
+            raise FatalPluginError(f"[engine] admin = {self.config.engine.admin!r}: {reason}") from exc
         return admin
 
     async def _work(self) -> None:
         """Runs everything under one TaskGroup, so that no task is left alone."""
-        self.janitor = Janitor(self.around, self.runners)
         async with asyncio.TaskGroup() as group:
             self._group = group
             services = [group.create_task(work(), name=name) for name, work in self._services().items()]
@@ -212,7 +267,10 @@ class Engine:
                 await self._drain(None if batch_mode else self.config.engine.drain_timeout_secs, finish=batch_mode)
             for task in (*services, *self._tasks.values(), stop, ended):
                 task.cancel()
-        await self.janitor.save_positions()
+        try:
+            await self.janitor.save_positions()
+        except LevelDbError as exc:
+            self.telemetry.say("positions of inputs not saved at the stop", detail=str(exc), level=logging.WARNING)
 
     def _services(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
         """What runs beside inputs and runners, by name. A replay has its own idea of it."""
@@ -310,7 +368,13 @@ class Engine:
     async def _finish(self, runner: StatefulFilterRunner) -> None:
         body = b'{"control":"finish"}\n'
         head = Head(ident=CONTROL_IDENT, accepted_ms=self.now_ms(), raw_bytes=len(body), only=runner.name)
-        await self.journal.append("~engine", "control", [Lot([Draft(head, body)])])
+        while True:
+            try:
+                await self.journal.append("~engine", "control", [Lot([Draft(head, body)])])
+            except UnavailableError as exc:  # the disk is full or fails: batch mode waits for it
+                await asyncio.sleep(exc.retry_after_secs)
+            else:
+                return
 
     async def _end_writer(self) -> None:
         self._writer.cancel()

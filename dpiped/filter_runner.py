@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import Iterable
 from typing import Any, cast
@@ -21,8 +22,9 @@ import msgspec
 
 from dpiped.config.schema import FilterOptions
 from dpiped.crashpoint import crash_point
-from dpiped.errors import HangError, UnavailableError
-from dpiped.journal.append import Draft, Lot
+from dpiped.errors import HangError, LostTrackError, UnavailableError
+from dpiped.journal.append import Draft, Kind, Lot
+from dpiped.leveldb import LevelDbDamagedError
 from dpiped.pack import CONTROL_IDENT, MAX_HOPS, TICK_IDENT, Head, Pack, Route
 from dpiped.plugin import Filter, PackDraft, StatefulFilter
 from dpiped.runner import CLOSE_SECS, Runner, one_line
@@ -70,8 +72,9 @@ class FilterRunner(Runner[FilterOptions]):
         try:
             async with asyncio.timeout(CLOSE_SECS):
                 await self.save_cursor()
-        except TimeoutError:
-            self.around.telemetry.say("snapshot not saved at the stop", plugin=self.name)
+        except Exception as exc:  # it must not hide that the task was cancelled
+            text = "snapshot not saved at the stop: some packs will be read again"
+            self.around.telemetry.say(text, plugin=self.name, detail=one_line(exc), level=logging.WARNING)
 
     async def prepare(self) -> None:
         """Before the first pack; stateful filters get their state back here."""
@@ -153,10 +156,14 @@ class FilterRunner(Runner[FilterOptions]):
             )
             return
         crash_point("filter.emitting")
-        lot = Lot([self._draft(head, draft) for draft in drafts])
+        await self._append(Lot([self._draft(head, draft) for draft in drafts]), "filter")
+        crash_point("filter.emitted")
+
+    async def _append(self, lot: Lot, kind: Kind) -> None:
+        """Returns when it is synced; while the disk is full or fails it is tried again."""
         while True:
             try:
-                await self.around.journal.append(self.name, "filter", [lot])
+                await self.around.journal.append(self.name, kind, [lot])
             except UnavailableError as exc:
                 await asyncio.sleep(exc.retry_after_secs)
             else:
@@ -187,7 +194,7 @@ class FilterRunner(Runner[FilterOptions]):
         await self.bury(view, dict.fromkeys(range(view.count), one_line(exc)))
         body = json.dumps({"control": "skip", "offset": pack.head.offset}).encode() + b"\n"
         head = Head(ident=CONTROL_IDENT, accepted_ms=int(time.time() * 1000), raw_bytes=len(body), only=self.name)
-        await self.around.journal.append(self.name, "control", [Lot([Draft(head, body)])])
+        await self._append(Lot([Draft(head, body)]), "control")
         self._skips.add(pack.head.offset)
 
 
@@ -195,6 +202,8 @@ class StatefulFilterRunner(FilterRunner):
     """Also saves what changed in the filter's state, in one batch with the cursor, every snapshot interval."""
 
     _plugin: StatefulFilter[Any]
+    _losses = 0
+    """How often the state had been mended when the snapshot was read."""
 
     def wants(self, route: Route) -> bool:
         return super().wants(route) or (route.ident == TICK_IDENT and not route.only)
@@ -211,6 +220,7 @@ class StatefulFilterRunner(FilterRunner):
         )
 
     async def prepare(self) -> None:
+        self._losses = self.around.state.losses
         fingerprint = self._plugin.fingerprint()
         self._unsaved: dict[bytes, bytes | None] = {}
         if self.saved.fingerprint not in ("", fingerprint):
@@ -219,9 +229,30 @@ class StatefulFilterRunner(FilterRunner):
             )
             await self.around.state.forget_snapshot(self.key)
         else:
-            self._plugin.restore(await asyncio.to_thread(self.around.state.snapshot, self.key))
+            self._plugin.restore(await self._snapshot())
         if self.saved.fingerprint != fingerprint:
             await self.save(msgspec.structs.replace(self.saved, fingerprint=fingerprint))
+
+    async def _take_up(self) -> None:
+        while True:
+            self._losses = self.around.state.losses
+            try:
+                return await super()._take_up()
+            except LostTrackError:  # it was mended in this very moment
+                continue
+
+    async def _snapshot(self) -> list[tuple[bytes, bytes]]:
+        state = self.around.state
+        try:
+            return await asyncio.to_thread(state.snapshot, self.key)
+        except LevelDbDamagedError as exc:
+            await state.mend()
+            raise LostTrackError(f"its snapshot cannot be read: {one_line(exc)}") from exc
+
+    def check_snapshot(self) -> None:
+        """What the database had of it may be gone since: changes alone would be half of a snapshot."""
+        if self.around.state.losses != self._losses:
+            raise LostTrackError("the state was damaged: the filter starts again, empty, at the oldest pack")
 
     @property
     def save_due_secs(self) -> float | None:

@@ -62,6 +62,7 @@ class InputRunner:
             codec_of=self._codec_of,
             time_spec=options.time,
             keep_old=options.keep_old,
+            max_event_bytes=options.max_event_bytes,
             project_logs=around.project_logs,
         )
 
@@ -105,6 +106,10 @@ class InputRunner:
             await close_plugin(plugin, self.name, self.around.telemetry)
             raise
         self._plugin = plugin
+
+    def renew(self) -> bool:
+        """At a reload that leaves its table as it is; see Plugin.renew."""
+        return self._plugin is None or self._plugin.renew()
 
     async def run(self) -> None:
         """Supervises until the input ends or the task is cancelled."""

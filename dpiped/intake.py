@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from itertools import groupby
+from logging import ERROR
 
 import msgspec
 
@@ -27,18 +28,22 @@ from dpiped.errors import CodecError, UnavailableError
 from dpiped.journal.append import Draft, Lot
 from dpiped.journal.journal import Journal
 from dpiped.journal.record import Frame
-from dpiped.pack import MAX_HOPS, Head
+from dpiped.leveldb import LevelDbError
+from dpiped.matcher import OWN_PREFIX
+from dpiped.pack import EVENTS_IDENT, MAX_HOPS, Head
 from dpiped.plugin import Receipt
 from dpiped.project_log import ProjectLogs
 from dpiped.router import Router
 from dpiped.telemetry import Telemetry
 from dpiped.telemetry.events import EventsRejected
+from dpiped.unpacked import Unpacked, UnpackedRequest
 
 SHOWN_ERRORS = 10
 CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 """Characters that no text from outside may bring into a head; lone surrogates cannot even be stored."""
 POSITION_IDENT = "_dpipe.position"
 """Ident of empty packs that only carry an input's position, when all that was read was rejected."""
+DISK_RETRY_SECS = 2.0
 LETTERS_AT_ONCE = 500
 """More dead letters are made in a thread."""
 THREAD_FROM_BYTES = 128 << 10
@@ -77,8 +82,8 @@ class Intake:
         codec_of: Callable[[str], Codec],
         time_spec: TimeSpec | None,
         keep_old: bool,
+        max_event_bytes: int,
         project_logs: ProjectLogs,
-        max_frame_bytes: int = 64 << 20,
     ) -> None:
         self._name = name
         self._journal = journal
@@ -88,9 +93,9 @@ class Intake:
         self._ident = ident
         self._codec = codec
         self._codec_of = codec_of
-        self._decoder = Decoder(router, time_spec, keep_old=keep_old, count=self._note)
+        self._decoder = Decoder(router, time_spec, keep_old=keep_old, max_event_bytes=max_event_bytes, count=self._note)
         self._project_logs = project_logs
-        self._max_frame_bytes = max_frame_bytes
+        self.unpacked = Unpacked()
         metrics = telemetry.metrics
         self._events_in = metrics.events_in.labels(name)
         self._bytes_in = metrics.bytes_in.labels(name)
@@ -122,7 +127,7 @@ class Intake:
         drafts: list[Draft] = []
         async for result in self._decoder.decode(data, codec or self._codec, origin, hosts, stored):
             drafts += result.drafts
-            await self._bury(result.rejected, origin, refused)
+            await self._bury(result.rejected, origin, refused, wait=wait)
         if position is not None:
             drafts = _with_position(drafts, (self._name, position))
         if not drafts:
@@ -132,43 +137,54 @@ class Intake:
 
     async def frames(self, frames: Sequence[Frame]) -> Receipt:
         """See dpiped.plugin.Emit."""
-        lots: list[Lot] = []
         refused = _Refused()
+        with self.unpacked.request() as hold:
+            lots = await self._take_frames(frames, refused, hold)
+            if not lots:
+                return refused.receipt(0)
+            duplicate = await self._append(lots, wait=False)
+            accepted = sum(draft.head.count for lot in lots for draft in lot.drafts)
+            return refused.receipt(accepted, duplicate=duplicate)
+
+    async def _take_frames(self, frames: Sequence[Frame], refused: _Refused, hold: UnpackedRequest) -> list[Lot]:
+        lots: list[Lot] = []
         for (stream, seq, nonce), group in groupby(frames, lambda f: (f.head.stream, f.head.seq, f.head.nonce)):
             batch = BatchId(stream, seq, nonce) if stream else None
             drafts: list[Draft] = []
             for number, frame in enumerate(group):
-                drafts += await self._take_frame(frame, batch, number, refused)
+                drafts += await self._take_frame(frame, batch, number, refused, hold)
             if drafts:
                 lots.append(Lot(drafts, batch))
-        if not lots:
-            return refused.receipt(0)
-        duplicate = await self._append(lots, wait=False)
-        accepted = sum(draft.head.count for lot in lots for draft in lot.drafts)
-        return refused.receipt(accepted, duplicate=duplicate)
+        return lots
 
-    async def _take_frame(self, frame: Frame, batch: BatchId | None, number: int, refused: _Refused) -> list[Draft]:
+    async def _take_frame(
+        self, frame: Frame, batch: BatchId | None, number: int, refused: _Refused, hold: UnpackedRequest
+    ) -> list[Draft]:
         head = frame.head
         project, ident = head.project or self._project, head.ident or self._ident
         if not is_ident(ident) or not is_name(project):
             raise CodecError(f"frame with a project or ident that is not allowed: {project!r} {ident!r}")
+        if ident.partition(".")[0] == OWN_PREFIX and ident != EVENTS_IDENT:
+            raise CodecError(f"frame with ident {ident!r}: idents that begin with {OWN_PREFIX} are the daemon's own")
         if not _is_sound(head):
             raise CodecError("frame with a source, host, stream or nonce that is too long or has control characters")
         codec = head.codec or "json"
         origin = Origin(project, ident, head.source, head.host, batch, head.hops, codec, number)
         if len(frame.body) < THREAD_FROM_BYTES or not head.encoding:
-            body = decompress(head.encoding, frame.body, self._max_frame_bytes)
+            body = decompress(head.encoding, frame.body, hold.room)
         else:
-            body = await asyncio.to_thread(decompress, head.encoding, frame.body, self._max_frame_bytes)
+            body = await asyncio.to_thread(decompress, head.encoding, frame.body, hold.room)
+        if hold.add(len(body)):
+            await asyncio.sleep(0)
         if head.hops > MAX_HOPS:
             reason = f"more than {MAX_HOPS} hops: do daemons send to each other in a circle?"
-            await self._bury([Rejected(0, reason, body)], origin, refused)
+            await self._bury([Rejected(0, reason, body)], origin, refused, wait=False)
             return []
         stored = (head.encoding, frame.body) if head.encoding == "zstd" and not head.codec else None
         drafts: list[Draft] = []
         async for result in self._decoder.decode(body, self._codec_of(codec), origin, None, stored):
             drafts += result.drafts
-            await self._bury(result.rejected, origin, refused)
+            await self._bury(result.rejected, origin, refused, wait=False)
         return drafts
 
     async def again(self, letter: Letter) -> tuple[list[Draft], list[Rejected]]:
@@ -211,14 +227,30 @@ class Intake:
                 self._packs_in.inc(len(drafts))
             return duplicate
 
-    async def _bury(self, rejected: Sequence[Rejected], origin: Origin, refused: _Refused) -> None:
-        """Puts rejected lines into the dead letter, synced."""
+    async def _bury(self, rejected: Sequence[Rejected], origin: Origin, refused: _Refused, *, wait: bool) -> None:
+        """Returns when they are synced; counted and told once, also when the disk refuses them first."""
         if not rejected:
             return
         refused.add(rejected)
-        now = int(time.time() * 1000)
+        letters = await self._letters(rejected, origin)
+        while True:
+            try:
+                await self._deadletters.put(letters)
+            except LevelDbError as exc:
+                text = f"the dead letter cannot be written: {exc}"
+                self._telemetry.say("dead letters cannot be written", plugin=self._name, detail=str(exc), level=ERROR)
+                if not wait:
+                    raise UnavailableError(text, DISK_RETRY_SECS) from exc
+                await asyncio.sleep(DISK_RETRY_SECS * random.uniform(0.5, 1.0))
+            else:
+                break
+        crash_point("deadletter.stored")
         self.rejected += len(rejected)
         self._project_logs.tell(origin.project, origin.ident, origin.source, rejected)
+        self._telemetry.emit(EventsRejected(plugin=self._name, amount=len(rejected), reason=rejected[0].reason))
+
+    async def _letters(self, rejected: Sequence[Rejected], origin: Origin) -> list[Letter]:
+        now = int(time.time() * 1000)
         batch = origin.batch
         frame = f".{origin.frame}" if origin.frame else ""
         cause = f"{batch.stream}/{batch.seq}{frame}" if batch else f"{self._name}/{now:x}{random.getrandbits(32):08x}"
@@ -239,10 +271,7 @@ class Intake:
             )
 
         few = len(rejected) <= LETTERS_AT_ONCE
-        letters = list(map(letter, rejected)) if few else await asyncio.to_thread(lambda: list(map(letter, rejected)))
-        await self._deadletters.put(letters)
-        crash_point("deadletter.stored")
-        self._telemetry.emit(EventsRejected(plugin=self._name, amount=len(rejected), reason=rejected[0].reason))
+        return list(map(letter, rejected)) if few else await asyncio.to_thread(lambda: list(map(letter, rejected)))
 
 
 def _is_sound(head: Head) -> bool:

@@ -7,13 +7,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from dpiped.journal.base import Wanted
 from dpiped.leveldb import LevelDbError
 from dpiped.pack import Route
+from dpiped.telemetry.events import PluginHangs
 
 if TYPE_CHECKING:
     from dpiped.runner import Runner, Surroundings
@@ -23,6 +24,7 @@ IDLE_PACK_SECS = 120.0
 KEPT_SHARE = 0.75
 """So much of the journal's budget at most is used for what everybody has passed."""
 _NEVER_MS = 1 << 62
+FORGET_EVERY_SECS = 3600.0
 
 
 class Janitor:
@@ -33,20 +35,45 @@ class Janitor:
         self._runners = runners
         self._freeing = asyncio.Lock()
         self._reported: set[int] = set()
+        self._hanging: set[str] = set()
+        """Runners that were reported as hanging and still are."""
+        self._passed: dict[str, str] = {}
+        """Positions that all runners have passed, and that are not saved yet."""
+        self._forgot_at = time.monotonic()
 
     async def run(self) -> None:
         while True:
             await asyncio.sleep(PERIOD_SECS)
-            try:
-                await self.free()
-            except OSError as exc:  # the next round tries again
-                self._around.telemetry.say(
-                    "room of the journal cannot be given back", level=logging.ERROR, detail=exc.strerror or str(exc)
-                )
-            await self.save_positions()
-            await self._expire_letters()
+            await self._try("room of the journal cannot be given back", self.free)
+            await self._try("positions of inputs cannot be saved", self.save_positions)
+            await self._try("dead letters cannot be bounded", self._expire_letters)
+            if time.monotonic() - self._forgot_at > FORGET_EVERY_SECS:
+                await self._try("what left the config cannot be forgotten", self.forget)
             self._measure()
             self._report_idle_packs()
+            self._report_hanging()
+            self._around.telemetry.sum_up()
+
+    async def _try(self, text: str, work: Callable[[], Awaitable[None]]) -> None:
+        """What the disk refuses is told, and tried again in the next round."""
+        try:
+            await work()
+        except (OSError, LevelDbError) as exc:
+            detail = (exc.strerror if isinstance(exc, OSError) else None) or str(exc)
+            self._around.telemetry.say(text, level=logging.ERROR, detail=detail)
+
+    async def forget(self) -> None:
+        """Cursors and states of runners that left the config 7 days ago; others that are not in it are noted."""
+        around = self._around
+        async with self._freeing:
+            here = [runner.key for runner in self._runners]
+            for name in await around.state.leave(here, around.journal.next):
+                around.telemetry.say("cursor and state forgotten: it left the config 7 days ago", plugin=name.name)
+        self._forgot_at = time.monotonic()
+
+    async def note_left(self) -> None:
+        """After a change of the runners."""
+        await self._try("what left the config cannot be noted", self.forget)
 
     @asynccontextmanager
     async def paused(self) -> AsyncIterator[None]:
@@ -68,9 +95,10 @@ class Janitor:
             for runner in self._runners
             if not runner.options.disabled
         ]
-        passed = journal.passed_positions(min(cursors, default=journal.next))
-        if passed:
-            await self._around.state.save_positions(passed)
+        self._passed |= journal.passed_positions(min(cursors, default=journal.next))
+        if self._passed:  # kept until they are saved
+            await self._around.state.save_positions(self._passed)
+            self._passed = {}
 
     async def _expire_letters(self) -> None:
         try:
@@ -116,6 +144,13 @@ class Janitor:
                 detail=f"oldest offset {min(packs)}",
             )
         self._reported = offsets
+
+    def _report_hanging(self) -> None:
+        """Once for each call that does not return."""
+        hanging = {runner.name: runner.calling_secs for runner in self._runners if runner.hangs}
+        for name in sorted(hanging.keys() - self._hanging):
+            self._around.telemetry.emit(PluginHangs(plugin=name, secs=round(hanging[name])))
+        self._hanging = set(hanging)
 
 
 def _by_holder(held: Iterable[tuple[Any, str, float]], known: set[int]) -> list[tuple[str, list[int]]]:

@@ -2,54 +2,199 @@
 
 Thread-safe, blocking: call it in a thread. After a failed write the database is closed and opened again, since a torn
 write-ahead log would otherwise lose entries that were synced.
+
+Format 1. Every value is sealed: behind it stands the CRC-32 of key and value, since a repair by LevelDB takes records
+of its log without looking at their checksums (measured). A folder without the key `~format` is of the time before the
+seals, and is sealed when it is opened.
+
+Damage: with a quarantine, a database that cannot be read is repaired, or moved away and begun anew. Both leave it
+`unsettled`, durably, before anything can be read from it: its owner draws the consequences and says `settle`.
 """
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from zlib import crc32
 
 import plyvel
 
 from dpiped.errors import DpipeError
+from dpiped.leveldb_log import hides_records
+from dpiped.quarantine import Quarantine
 
 Items = Iterable[tuple[bytes, bytes | None]]
 """(key, value or None = delete)."""
+FORMAT_KEY, FORMAT = b"~format", b"dpipe 1"
+UNSETTLED_KEY = b"~unsettled"
+SEAL_BYTES = 4
+CHUNK_BYTES = 1 << 20
+_TROUBLE = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EACCES, errno.EROFS))
+_TROUBLE += tuple(os.strerror(code) for code in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EPERM))
+"""Errors of the system: they tell nothing about the data."""
 
 
 class LevelDbError(DpipeError):
-    """The database cannot be opened, read or written."""
+    """The database cannot be opened, read or written now."""
+
+
+class LevelDbDamagedError(LevelDbError):
+    """What is stored is damaged."""
 
 
 class LevelDb:
     """One folder. `cache_bytes` bounds its read cache; its write buffer is small, since values are."""
 
-    def __init__(self, path: Path, write_buffer_bytes: int = 4 << 20) -> None:
+    def __init__(self, path: Path, write_buffer_bytes: int = 4 << 20, quarantine: Quarantine | None = None) -> None:
         self._path = path
         self._write_buffer_bytes = write_buffer_bytes
+        self._quarantine = quarantine
         self._lock = threading.Lock()
         self._closed = False
-        self._db = self._open()
+        self.dropped = 0
+        """Damaged values that were dropped by a repair."""
+        self.mended = 0
+        """How often it was repaired or begun anew since it was opened: what was read before may be gone."""
+        self._db = self._open_sound()
 
-    def _open(self) -> plyvel.DB:
-        self._path.mkdir(parents=True, exist_ok=True)
+    # ---- open and mend ---------------------------------------------------------------------------------------------
+    def _open_sound(self) -> plyvel.DB:
+        """Opens it, whatever state it is in. Raises LevelDbError for what is not damage."""
+        mending = self._path.with_name(self._path.name + ".mending")
+        if self._quarantine is None:
+            return self._open(self._path)
         try:
-            return plyvel.DB(
-                str(self._path),
-                create_if_missing=True,
-                paranoid_checks=True,
-                write_buffer_size=self._write_buffer_bytes,
-                lru_cache_size=4 << 20,
-                max_open_files=64,
-            )
-        except plyvel.Error as exc:
-            raise LevelDbError(f"open {self._path}: {exc}") from exc
+            if mending.exists():  # the process ended while it was being repaired
+                return self._repair(mending)
+            try:
+                return self._open(self._path)
+            except LevelDbDamagedError:
+                self._path.rename(mending)  # so that a half repaired one is never taken for whole
+                return self._repair(mending)
+        except OSError as exc:
+            raise LevelDbError(f"open {self._path}: {exc.strerror or exc}") from exc
 
+    def _repair(self, mending: Path) -> plyvel.DB:
+        self.mended += 1
+        reason = "damaged beyond repair: begun anew"
+        try:
+            plyvel.repair_db(str(mending), paranoid_checks=True)
+            db = self._plain(mending)
+            try:
+                self._drop_damaged(db)
+            finally:
+                db.close()
+            reason = "damaged: repaired, and these parts of it could not be used"
+            if self._quarantine is not None and (mending / "lost").exists():
+                self._quarantine.take(mending / "lost", reason)
+            mending.rename(self._path)
+        except (plyvel.Error, LevelDbDamagedError) as exc:
+            if _is_trouble(exc):
+                raise LevelDbError(f"repair {self._path}: {exc}") from exc
+            if self._quarantine is None or not self._quarantine.take(mending, reason):
+                raise LevelDbError(f"{mending} is damaged beyond repair: move it away") from exc
+            return self._open(self._path)
+        try:
+            return self._open(self._path)
+        except LevelDbDamagedError:
+            if self._quarantine is None or not self._quarantine.take(self._path, "damaged again after its repair"):
+                raise
+            return self._open(self._path)
+
+    def _drop_damaged(self, db: plyvel.DB) -> None:
+        """After a repair: values with a broken seal go, and the mark is set that some may be missing."""
+        if db.get(FORMAT_KEY) != FORMAT:
+            raise LevelDbDamagedError(f"{self._path}: nothing tells its format any more")
+        broken = [key for key, value in db.iterator(verify_checksums=True) if not _is_sound(key, value)]
+        with db.write_batch(transaction=True, sync=True) as batch:
+            batch.put(UNSETTLED_KEY, seal(UNSETTLED_KEY, b"1"))
+            for key in broken:
+                batch.delete(key)
+        self.dropped += len(broken)
+
+    def _plain(self, path: Path) -> plyvel.DB:
+        return plyvel.DB(
+            str(path),
+            create_if_missing=True,
+            paranoid_checks=True,
+            write_buffer_size=self._write_buffer_bytes,
+            lru_cache_size=4 << 20,
+            max_open_files=64,
+        )
+
+    def _open(self, path: Path) -> plyvel.DB:
+        """Opens a folder and reads all of it once, if damage can be dealt with."""
+        db = None
+        try:
+            path.mkdir(parents=True, exist_ok=True, mode=0o750)
+            if not (path / "CURRENT").exists() and any(path.glob("*.ldb")) | any(path.glob("MANIFEST-*")):
+                raise LevelDbDamagedError(f"open {path}: CURRENT is missing")  # else it would be begun anew, silently
+            for log in (*path.glob("*.log"), *path.glob("MANIFEST-*")):
+                if hides_records(log):
+                    raise LevelDbDamagedError(f"open {path}: {log.name} has a damaged record, and sound ones behind it")
+            db = self._plain(path)
+            self._seal_all(db)
+            if self._quarantine is not None:
+                for key, value in db.iterator(verify_checksums=True):
+                    if not _is_sound(key, value):
+                        raise LevelDbDamagedError(f"read {path}: a value with a broken seal")
+            return db
+        except (plyvel.Error, DpipeError) as exc:  # plyvel's IOError is an OSError too
+            if db is not None:
+                db.close()
+            if isinstance(exc, DpipeError):
+                raise
+            raise self._error("open", exc) from exc
+        except OSError as exc:
+            raise LevelDbError(f"open {path}: {exc.strerror or exc}") from exc
+
+    def _seal_all(self, db: plyvel.DB) -> None:
+        """Makes a database of the time before the seals one of today; stopped halfway it goes on the next time."""
+        found = db.get(FORMAT_KEY)
+        if found == FORMAT:
+            return
+        if found is not None:
+            raise DpipeError(f"{self._path} has format {found!r}, this dpipe knows {FORMAT!r}: start the newer one")
+        items: list[tuple[bytes, bytes]] = []
+        size, is_new = 0, True
+        for key, value in db.iterator(verify_checksums=True):
+            is_new = False
+            if not _is_sound(key, value):
+                items.append((key, seal(key, value)))
+                size += len(value)
+            if size >= CHUNK_BYTES:
+                _put(db, items)
+                items, size = [], 0
+        unsettled = [(UNSETTLED_KEY, seal(UNSETTLED_KEY, b"1"))] if is_new else []
+        _put(db, [*items, *unsettled, (FORMAT_KEY, FORMAT)])
+
+    @property
+    def unsettled(self) -> bool:
+        """It is new, or was mended: what is there may be less than what was."""
+        return self.get(UNSETTLED_KEY) is not None
+
+    def settle(self) -> None:
+        """Its owner has drawn the consequences, durably."""
+        self.write([(UNSETTLED_KEY, None)], sync=True)
+
+    def mend(self) -> None:
+        """After LevelDbDamagedError while it was in use. Raises LevelDbError when that cannot be done now."""
+        with self._lock:
+            self._db.close()
+            self._db = self._open_sound()
+
+    def _error(self, what: str, exc: Exception) -> LevelDbError:
+        text = f"{what} {self._path}: {exc}"
+        return LevelDbError(text) if _is_trouble(exc) else LevelDbDamagedError(text)
+
+    # ---- use -------------------------------------------------------------------------------------------------------
     def _reopen(self) -> None:
         """After a failed write the next call, whichever it is, begins with a fresh database. The lock is held."""
         if self._db.closed and not self._closed:
-            self._db = self._open()
+            self._db = self._open_sound()
 
     def get(self, key: bytes) -> bytes | None:
         try:
@@ -57,8 +202,8 @@ class LevelDb:
                 self._reopen()
                 value: bytes | None = self._db.get(key, verify_checksums=True)
         except plyvel.Error as exc:
-            raise LevelDbError(f"read {self._path}: {exc}") from exc
-        return value
+            raise self._error("read", exc) from exc
+        return None if value is None else self._unseal(key, value)
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """(key, value) of all keys with this prefix, in order; the keys come whole."""
@@ -67,8 +212,13 @@ class LevelDb:
                 self._reopen()
                 iterator = self._db.iterator(prefix=prefix, verify_checksums=True)
             with iterator as found:
-                yield from found
+                for key, value in found:
+                    yield key, self._unseal(key, value)
         except plyvel.Error as exc:
+            raise self._error("read", exc) from exc
+        except RuntimeError as exc:  # a write failed meanwhile, and closed it under the iterator
+            if self._closed:
+                raise
             raise LevelDbError(f"read {self._path}: {exc}") from exc
 
     def write(self, items: Items, *, sync: bool) -> None:
@@ -81,11 +231,38 @@ class LevelDb:
                         if value is None:
                             batch.delete(key)
                         else:
-                            batch.put(key, value)
+                            batch.put(key, seal(key, value))
             except plyvel.Error as exc:
                 self._db.close()
-                raise LevelDbError(f"write {self._path}: {exc}") from exc
+                raise self._error("write", exc) from exc
+
+    def _unseal(self, key: bytes, value: bytes) -> bytes:
+        if not _is_sound(key, value):
+            raise LevelDbDamagedError(f"read {self._path}: a value with a broken seal")
+        return value[:-SEAL_BYTES]
 
     def close(self) -> None:
         self._closed = True
         self._db.close()
+
+
+def seal(key: bytes, value: bytes) -> bytes:
+    """The value as it is stored."""
+    return value + crc32(value, crc32(key)).to_bytes(SEAL_BYTES, "little")
+
+
+def _is_sound(key: bytes, stored: bytes) -> bool:
+    if key == FORMAT_KEY:
+        return stored == FORMAT
+    return len(stored) >= SEAL_BYTES and stored == seal(key, stored[:-SEAL_BYTES])
+
+
+def _put(db: plyvel.DB, items: list[tuple[bytes, bytes]]) -> None:
+    with db.write_batch(transaction=True, sync=True) as batch:
+        for key, value in items:
+            batch.put(key, value)
+
+
+def _is_trouble(exc: Exception) -> bool:
+    """Whether the system refused, so that nothing is known about the data. LevelDB gives no error number."""
+    return isinstance(exc, plyvel.IOError) and any(text in str(exc) for text in _TROUBLE)

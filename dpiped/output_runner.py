@@ -149,9 +149,7 @@ class OutputRunner(Runner[OutputOptions]):
         backoff = Backoff(retry.initial_secs, retry.max_secs)
         while True:
             try:
-                crash_point("output.writing")
-                await self._plugin.write(batch)
-                crash_point("output.delivered")
+                await self._write(batch)
             except LostTrackError:
                 raise
             except TemporaryError as exc:
@@ -169,6 +167,15 @@ class OutputRunner(Runner[OutputOptions]):
                 raise
             else:
                 return self._recovered()
+
+    async def _write(self, batch: Batch) -> None:
+        crash_point("output.writing")
+        self.calling_since = time.monotonic()
+        try:
+            await self._plugin.write(batch)
+        finally:
+            self.calling_since = None
+        crash_point("output.delivered")
 
     def _recovered(self) -> None:
         self.status, self.last_error = "running", ""

@@ -40,10 +40,14 @@ EVENTS_IDENT = "_dpipe.events"
 """Ident of what the daemon reports about itself."""
 
 
+HEAD_VERSION = 1
+"""A pack with a higher one was written by a newer dpipe, and is not read."""
+
+
 class Head(msgspec.Struct, array_like=True, gc=False, frozen=True, omit_defaults=False):
     """The head of a pack, version 1; stored and sent as one msgpack array. Fields are only ever added, at the end."""
 
-    version: int = 1
+    version: int = HEAD_VERSION
     epoch: str = ""
     """Random id drawn at each start of the daemon; it begins with the time, so epochs sort. Empty on the wire."""
     offset: int = -1

@@ -143,6 +143,13 @@ class Plugin(Generic[C]):
         """Patterns of idents it may give to packs, beside the one of its table; `**` when they come from outside."""
         return ()
 
+    def renew(self) -> bool:
+        """At a reload that left its table as it was: takes files anew that its config names, such as certificates.
+        Called at any time, also before `open`; must not block. False: it has to be started again. Raises DpipeError
+        when they cannot be used; it goes on with what it has.
+        """
+        return True
+
     def status(self) -> dict[str, object]:
         """What `/admin/stat` shows of this plugin beside what its runner knows: real addresses, open files, .."""
         return {}

@@ -2,18 +2,18 @@
 
 Unchanged inputs keep their sockets, unchanged runners their cursors and plugins. A runner that left the config holds
 nothing any more, but its cursor stays in the state. `[engine]`, `[journal]` and `[deadletter]` take effect at the next
-start.
+start. What is kept takes its certificates again, for new connections, also when no word of the config is another.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from dpiped.config.load import load_daemon_config
 from dpiped.config.schema import DaemonConfig, PluginTable
-from dpiped.errors import ConfigError
+from dpiped.errors import ConfigError, DpipeError
 
 if TYPE_CHECKING:
     from dpiped.engine import Engine
@@ -44,6 +44,7 @@ async def apply_config(engine: Engine, config: DaemonConfig) -> list[str]:
     runners = {
         runner.name: runner for runner in engine.runners if _is_in(runner.table, (*config.filters, *config.outputs))
     }
+    said += [*_renew(inputs), *_renew(runners), *await _renew_admin(engine)]
     said += _differences(engine, config, {*inputs, *runners})
     await _end(engine, inputs, runners)
     engine.config = config
@@ -59,6 +60,36 @@ def _is_in(table: PluginTable[Any], tables: Iterable[PluginTable[Any]]) -> bool:
         == (other.kind, other.options, other.plugin_class, other.config)
         for other in tables
     )
+
+
+class _Renewable(Protocol):
+    def renew(self) -> bool: ...
+
+
+R = TypeVar("R", bound=_Renewable)
+
+
+def _renew(kept: dict[str, R]) -> list[str]:
+    """Those that cannot take their files while they run are no longer kept, so that they start again."""
+    said = []
+    for name, runner in list(kept.items()):
+        try:
+            if not runner.renew():
+                del kept[name]
+        except DpipeError as exc:
+            said.append(f"{name}: the old certificate stays: {exc}")
+    return said
+
+
+async def _renew_admin(engine: Engine) -> list[str]:
+    try:
+        if engine.admin is not None:
+            await engine.admin.renew()
+    except DpipeError as exc:
+        return [f"[engine] admin: the old certificate stays: {exc}"]
+    except OSError as exc:  # it was bound anew, to forget an authority
+        return [f"[engine] admin: is not reached any more, start the daemon again: {exc.strerror or exc}"]
+    return []
 
 
 def _differences(engine: Engine, config: DaemonConfig, kept: set[str]) -> list[str]:
@@ -95,6 +126,7 @@ async def _begin(engine: Engine, inputs: dict[str, InputRunner], runners: dict[s
                 new_runners.append(runner)
             line_up.append(runner)
         engine.runners[:] = line_up
+    await engine.janitor.note_left()
     new_inputs = [engine.build_input(table, config) for table in config.inputs if table.name not in inputs]
     fresh = {source.name: source for source in new_inputs}
     engine.inputs[:] = [inputs.get(table.name) or fresh[table.name] for table in config.inputs]

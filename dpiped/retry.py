@@ -21,6 +21,7 @@ import msgspec
 from dpiped.batch import BatchId
 from dpiped.codecs import build_codec
 from dpiped.codecs.base import Codec, Rejected
+from dpiped.config.schema import MAX_EVENT_BYTES
 from dpiped.deadletter import DeadLetters, Letter, Plan
 from dpiped.errors import BatchConflictError, CodecError, UnavailableError
 from dpiped.intake import Intake
@@ -204,6 +205,7 @@ class Retrier:
             codec_of=_codec_of,
             time_spec=None,
             keep_old=False,
+            max_event_bytes=MAX_EVENT_BYTES,
             project_logs=around.project_logs,
         )
 

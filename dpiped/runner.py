@@ -45,7 +45,7 @@ CLOSE_SECS = 5.0
 """What a plugin gets to flush and close at a stop."""
 
 Options = TypeVar("Options", bound=RunnerOptions)
-Status = Literal["starting", "running", "retrying", "failed", "stopped", "disabled"]
+Status = Literal["starting", "running", "retrying", "hanging", "failed", "stopped", "disabled"]
 
 
 class Keep(NamedTuple):
@@ -109,6 +109,8 @@ class Runner(ABC, Generic[Options]):
         self.where: Predicate | None = compile_where(table.options.where) if table.options.where else None
         self.status: Status = "disabled" if table.options.disabled else "starting"
         self.last_error = ""
+        self.calling_since: float | None = None
+        """When the plugin was called that has not returned yet; monotonic seconds."""
         self.saved = Saved(0)
         self.reader: Reader
         self._tries: dict[int, int] = {}
@@ -138,23 +140,40 @@ class Runner(ABC, Generic[Options]):
     # ---- life ------------------------------------------------------------------------------------------------------
     async def attach(self) -> None:
         """Finds or makes the cursor, synced, and joins the router. Before `run`."""
-        state, journal = self.around.state, self.around.journal
-        saved = state.synced.get(self.key)
-        if saved is None:
-            lost_state = state.is_new and journal.next > 0
-            earliest = lost_state or self.options.start == "earliest"
-            first = journal.storage.first() if earliest else journal.next
-            saved = Saved(first, generation=self.known_generation())
-            await state.save(self.key, saved)
-        self.saved = saved
+        await self._take_up()
         await self._count_taken()
-        self.reader = Reader(journal, self.name, self.wants, saved.cursor)
+        self.reader = Reader(self.around.journal, self.name, self.wants, self.saved.cursor)
         if not self.options.disabled:
             self.around.router.add(self.reader, self.fields())
+
+    async def _take_up(self) -> None:
+        """The cursor that is known; else a new one, at the oldest pack if there was one that was lost."""
+        state, journal = self.around.state, self.around.journal
+        saved = state.synced.get(self.key)
+        if saved is not None and saved.left < 0:
+            self.saved = saved
+        elif saved is not None:
+            self._count_gap(saved)
+            await self.save(saved)
+        else:
+            lost = state.is_lost(self.key) and journal.next > 0
+            if lost:
+                text = "its cursor is not known any more: it begins at the oldest pack"
+                self.around.telemetry.say(text, plugin=self.name, level=logging.WARNING)
+            earliest = lost or self.options.start == "earliest"
+            first = journal.storage.first() if earliest else journal.next
+            await self.save(Saved(first, generation=self.known_generation()))
 
     def known_generation(self) -> int:
         """The generation of a runner without a cursor: what the journal still knows of it, where that matters."""
         return 1
+
+    def _count_gap(self, saved: Saved) -> None:
+        """It had left the config: what was given back meanwhile is gone for it."""
+        gone = self.around.journal.storage.gone(saved.cursor)
+        if gone:
+            reason = f"given back from offset {saved.cursor} on while it was not in the config; it may have wanted them"
+            self.around.telemetry.emit(DataLost(place=self.name, amount=gone, reason=reason))
 
     async def _count_taken(self) -> None:
         """What an operator took from the journal, or skipped, before this runner had read it."""
@@ -169,10 +188,12 @@ class Runner(ABC, Generic[Options]):
             return
         backoff = Backoff(RESTART_INITIAL_SECS, RESTART_MAX_SECS)
         while True:
-            await self.around.journal.settle(self.name)
-            self.reader.rewind(self.saved.cursor)
             started = time.monotonic()
             try:
+                await self.around.journal.settle(self.name)
+                if self.key in self.around.state.lost:
+                    await self._take_up()
+                self.reader.rewind(self.saved.cursor)
                 await self.session()
             except asyncio.CancelledError:
                 self.status = "stopped"
@@ -220,6 +241,11 @@ class Runner(ABC, Generic[Options]):
         )
         return self.table.plugin_class(self.table.config, context)
 
+    def renew(self) -> bool:
+        """At a reload that leaves its table as it is; see Plugin.renew."""
+        plugin: Plugin[Any] | None = getattr(self, "_plugin", None)
+        return plugin is None or plugin.renew()
+
     # ---- work ------------------------------------------------------------------------------------------------------
     def view(self, pack: Pack) -> PackView:
         """The pack as this runner sees it, decoded with what all consumers of its ident read."""
@@ -257,40 +283,55 @@ class Runner(ABC, Generic[Options]):
         return self._tries[offset] >= self.options.error_tries and self.options.on_error != "retry"
 
     async def bury(self, view: PackView, reasons: dict[int, str]) -> None:
-        """Puts events of a pack into the dead letter; `reasons` by index in the view."""
-        head, now = view.head, int(time.time() * 1000)
-        lines, numbers = view.body.splitlines(), list(view.lines)
-        await self.around.deadletters.put(
-            [
-                Letter(
-                    cause=f"{self.name}/{head.epoch}-{head.offset:012x}/{numbers[index]}",
-                    reason=reason,
-                    plugin=self.name,
-                    by_runner=True,
-                    project=head.project,
-                    ident=head.ident,
-                    source=head.source,
-                    host=head.host,
-                    at_ms=now,
-                    raw=lines[index],
-                )
-                for index, reason in reasons.items()
-            ]
-        )
+        """Puts events of a pack into the dead letter; `reasons` by index in the view. Tried until they are on disk."""
+        letters = self._letters(view, reasons)
+        backoff = Backoff(RESTART_INITIAL_SECS, RESTART_MAX_SECS)
+        while True:
+            try:
+                await self.around.deadletters.put(letters)
+            except LevelDbError as exc:
+                await self._pause(exc, backoff)
+            else:
+                break
         reason = next(iter(reasons.values()), "")
         self.around.telemetry.emit(EventsRejected(plugin=self.name, amount=len(reasons), reason=reason))
+
+    def _letters(self, view: PackView, reasons: dict[int, str]) -> list[Letter]:
+        head, now = view.head, int(time.time() * 1000)
+        lines, numbers = view.body.splitlines(), list(view.lines)
+        return [
+            Letter(
+                cause=f"{self.name}/{head.epoch}-{head.offset:012x}/{numbers[index]}",
+                reason=reason,
+                plugin=self.name,
+                by_runner=True,
+                project=head.project,
+                ident=head.ident,
+                source=head.source,
+                host=head.host,
+                at_ms=now,
+                raw=lines[index],
+            )
+            for index, reason in reasons.items()
+        ]
+
+    def check_snapshot(self) -> None:
+        """Before each save; filters with a snapshot override it."""
 
     async def save(self, saved: Saved, changes: Iterable[tuple[bytes, bytes | None]] = ()) -> None:
         """Cursor and what belongs to it; tried until it is on disk."""
         backoff = Backoff(RESTART_INITIAL_SECS, RESTART_MAX_SECS)
         changes = list(changes)
+        status, error = self.status, self.last_error
         while True:
+            self.check_snapshot()
             try:
                 await self.around.state.save(self.key, saved, changes)
             except LevelDbError as exc:
                 await self._pause(exc, backoff)
             else:
                 self.saved = saved
+                self.status, self.last_error = status, error
                 self._saved_at = time.monotonic()
                 return
 
@@ -312,13 +353,25 @@ class Runner(ABC, Generic[Options]):
             return False
         return True
 
+    @property
+    def calling_secs(self) -> float:
+        """For how long the plugin has not returned; 0 when it is not being called."""
+        return 0.0 if self.calling_since is None else time.monotonic() - self.calling_since
+
+    @property
+    def hangs(self) -> bool:
+        return self.calling_secs > self.around.watch.hang_secs
+
     def report(self) -> dict[str, object]:
         """For `/admin/stat` and the dump of USR1."""
+        hung = self.around.watch.hung
         return {
             "name": self.name,
             "kind": self.table.kind,
             "type": self.table.type,
-            "status": self.status,
+            "status": "hanging" if self.hangs else self.status,
+            "calling_secs": round(self.calling_secs, 1),
+            **({"hung_on": hung.offset, "hung_times": hung.times} if hung.runner == self.name else {}),
             "cursor": self.reader.cursor,
             "saved_cursor": self.saved.cursor,
             "generation": self.saved.generation,

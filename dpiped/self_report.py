@@ -8,16 +8,19 @@ stands in its source, so that the output that caused a report does not get it.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 
 import msgspec
 
 from dpiped.errors import UnavailableError
+from dpiped.hidden import blot
 from dpiped.journal.append import Draft, Lot
 from dpiped.journal.journal import Journal
 from dpiped.pack import EVENTS_IDENT, Head
-from dpiped.telemetry.events import Event, Said, Telemetry
+from dpiped.telemetry import Telemetry
+from dpiped.telemetry.events import Event, Said
 
 PERIOD_SECS = 1.0
 MOST_PER_PERIOD = 50
@@ -31,6 +34,7 @@ class SelfReport:
         self._journal = journal
         self._heard: deque[tuple[int, Event]] = deque(maxlen=MOST_PER_PERIOD)
         self._left_out = 0
+        self._telemetry = telemetry
         telemetry.listener = self.hear
 
     def hear(self, event: Event) -> None:
@@ -46,6 +50,8 @@ class SelfReport:
 
     async def flush(self) -> None:
         """Appends what was heard. When the journal takes nothing it is only in the log."""
+        if not self._heard and self._journal.failing:
+            self._telemetry.say("journal is tried again", detail=self._journal.failing, level=logging.WARNING)
         if not self._heard:
             return
         heard, self._heard = list(self._heard), deque(maxlen=MOST_PER_PERIOD)
@@ -80,4 +86,4 @@ def _line(at_ms: int, event: Event, left_out: int) -> bytes:
     said = {"@timestamp": at_ms, "level": "error" if level >= 40 else "warning", "text": text, **event.details()}
     if left_out:
         said["left_out"] = left_out
-    return msgspec.json.encode(said) + b"\n"
+    return blot(msgspec.json.encode(said).decode()).encode() + b"\n"

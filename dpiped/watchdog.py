@@ -3,7 +3,10 @@
 A filter computes on the event loop, so one that hangs stops everything; nothing but a new process helps. Which pack
 was in hand is kept in `data_dir/hang.json`, and a pack that was in hand at three such ends is handled by `on_error`.
 
-    {"version": 1, "runner": "traffic", "offset": 4711, "times": 2}
+    {"version": 2, "runner": "traffic", "offset": 4711, "times": 2, "check": 1936837463}
+
+`check` is the CRC-32 of "RUNNER OFFSET TIMES": a wrong offset or number here would send a good pack to the dead letter.
+What has another version, or a wrong check, goes to the quarantine, and counting begins anew.
 """
 
 from __future__ import annotations
@@ -14,10 +17,15 @@ import sys
 import threading
 import time
 from pathlib import Path
+from zlib import crc32
 
 import msgspec
 
+from dpiped.files import write_synced
+from dpiped.quarantine import Quarantine
+
 EXIT_STATUS = 5
+HANG_VERSION = 2
 MOST_TIMES = 3
 PERIOD_SECS = 0.5
 GRACE_SECS = 5.0
@@ -30,13 +38,20 @@ class Hang(msgspec.Struct):
     runner: str = ""
     offset: int = -1
     times: int = 0
-    version: int = 1
+    version: int = HANG_VERSION
+    check: int = 0
+
+    def checked(self) -> int:
+        """What `check` has to be."""
+        return crc32(f"{self.runner} {self.offset} {self.times}".encode())
 
 
 class Watch:
     """What the event loop is busy with; set by runners, read by the watchdog's thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, hang_secs: float = 60.0) -> None:
+        self.hang_secs = hang_secs
+        """A plugin that does not return for so long hangs."""
         self.busy: tuple[str, int, float] | None = None
         """(runner, offset, since: monotonic seconds)."""
         self.hung = Hang()
@@ -53,12 +68,20 @@ class Watch:
         return (self.hung.runner, self.hung.offset) == (runner, offset) and self.hung.times >= MOST_TIMES
 
 
-def load_hang(folder: Path) -> Hang:
-    """What is kept in the folder; empty if nothing, or nothing readable, is there."""
+def load_hang(folder: Path, quarantine: Quarantine) -> Hang:
+    """What is kept in the folder; empty if nothing, or nothing sound, is there."""
+    file = folder / "hang.json"
     try:
-        return msgspec.json.decode((folder / "hang.json").read_bytes(), type=Hang)
-    except (OSError, msgspec.MsgspecError):
+        found = msgspec.json.decode(file.read_bytes(), type=Hang)
+    except FileNotFoundError:
         return Hang()
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+        quarantine.take(file, f"cannot be read: {exc}")
+        return Hang()
+    if found.version != HANG_VERSION or found.check != found.checked():
+        quarantine.take(file, f"damaged, or of another version than {HANG_VERSION}")
+        return Hang()
+    return found
 
 
 class Watchdog:
@@ -89,12 +112,11 @@ class Watchdog:
     def _end(self, runner: str, offset: int) -> None:
         again = self._watch.hung.runner == runner and self._watch.hung.offset == offset
         hang = Hang(runner, offset, self._watch.hung.times + 1 if again else 1)
-        file = self._folder / "hang.json.tmp"
-        with file.open("wb") as handle:
-            handle.write(msgspec.json.encode(hang))
-            handle.flush()
-            os.fsync(handle.fileno())
-        file.rename(self._folder / "hang.json")
+        hang.check = hang.checked()
+        try:
+            write_synced(self._folder / "hang.json", msgspec.json.encode(hang))
+        except OSError as exc:  # a disk that is full must not keep the process from ending
+            print(f"dpiped: hang.json cannot be written: {exc.strerror}", file=sys.stderr, flush=True)
         print(
             f"dpiped: filter {runner!r} has not returned for {self._hang_secs:.0f} s on offset {offset}: ending, "
             f"time {hang.times} of {MOST_TIMES} before on_error decides",

@@ -17,7 +17,7 @@ from datasketches import hll_sketch, hll_union, tgt_hll_type
 from pydantic import Field
 
 from dpiped.aggregates.base import Aggregate, Column, FieldMetric, present
-from dpiped.aggregates.plain import Truth, stored, storable
+from dpiped.aggregates.plain import Truth, storable, stored
 
 EXACT = 1_000
 """Up to so many distinct values all of them are kept."""

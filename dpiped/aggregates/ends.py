@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 import msgspec
 
 from dpiped.aggregates.base import Aggregate, Column, FieldMetric, present
-from dpiped.aggregates.plain import stored, storable
+from dpiped.aggregates.plain import storable, stored
 
 
 class Smallest(Aggregate):

@@ -32,5 +32,7 @@ _Metric = (
 )
 AnyMetric = Annotated[_Metric, Field(discriminator="op")]
 """`{ op = "topn", field = "uri", n = 10 }`."""
-METRICS: dict[str, type[Metric]] = {get_args(model.model_fields["op"].annotation)[0]: model for model in get_args(_Metric)}
+METRICS: dict[str, type[Metric]] = {
+    get_args(model.model_fields["op"].annotation)[0]: model for model in get_args(_Metric)
+}
 """Op -> its options, in the order of the documentation."""

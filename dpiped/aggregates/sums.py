@@ -17,7 +17,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from dpiped.aggregates.base import Aggregate, Column, FieldMetric, present
-from dpiped.aggregates.plain import stored, storable
+from dpiped.aggregates.plain import storable, stored
 
 _SPLITTER = 134_217_729.0
 """2**27 + 1: halves the digits of a float. Source: T. J. Dekker, A floating-point technique, 1971."""

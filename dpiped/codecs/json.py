@@ -51,7 +51,7 @@ class JsonCodec(Codec):
     light_weight = 15_000
 
     def decode_quickly(self, data: bytes, context: DecodeContext) -> Decoded | None:
-        return _quick(data, context) if context.time is None and data[:1] in (b"{", b" ") else None
+        return _quick(data, context) if context.time is None and data[:1] == b"{" else None
 
     def decode(self, data: bytes, context: DecodeContext) -> Decoded:
         data = data.removeprefix(BOM)

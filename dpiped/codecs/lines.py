@@ -128,7 +128,7 @@ def _may_be_deep(data: bytes, octets: Any, ends: Any) -> bool:
     """False if all lines are too short to be nested deeper than MAX_DEPTH, or none has that many opening brackets,
     counted in blocks, brackets in texts included.
     """
-    longest = int(np.diff(ends, prepend=-1).max())
+    longest = max(int((ends[1:] - ends[:-1]).max(initial=0)), int(ends[0]) + 1)
     arrays = int(np.count_nonzero(octets == ARRAY)) if b"[" in data else 0
     if longest < OBJECT_BYTES * MAX_DEPTH - (OBJECT_BYTES - ARRAY_BYTES) * min(arrays, MAX_DEPTH):
         return False

@@ -5,7 +5,6 @@ Logs repeat themselves, so every parser here remembers what it has read lately, 
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -116,7 +115,7 @@ def read_time(value: object) -> int | None:
     """Milliseconds of what an event brings as `@timestamp`: a number (see MILLISECONDS_FROM) or RFC 3339; else None."""
     if isinstance(value, str):
         return parse_rfc3339(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LAST_MS:  # nor NaN
         return None
     ms = int(value) if value >= MILLISECONDS_FROM else round(value * 1000)
     return ms if ms <= LAST_MS else None

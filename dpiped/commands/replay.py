@@ -43,7 +43,7 @@ def replay_command(arguments: argparse.Namespace) -> int:
         raise ConfigError([f"{arguments.config}: there is no [[filter]] and no [[output]] to replay into"])
     if arguments.work_dir is not None and arguments.work_dir.resolve() == data_dir.resolve():
         raise ConfigError(["dpiped: --work-dir is the data_dir that is replayed: name another folder"])
-    start_logging(arguments, config)
+    start_logging(arguments)
     from dpiped.journal.playback import open_playback  # here, so that the other commands start fast
 
     names = [table.name for table in (*config.filters, *config.outputs)]

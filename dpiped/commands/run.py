@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from dpiped import __version__
-from dpiped.config.fields import secrets_of
 from dpiped.config.load import load_daemon_config
 from dpiped.config.schema import DaemonConfig
 from dpiped.errors import ConfigError
@@ -30,20 +29,19 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
 def run_command(arguments: argparse.Namespace) -> int:
     """Runs until a signal ends it, or until all inputs have ended and everything is delivered."""
     config = load_daemon_config(arguments.config)
-    start_logging(arguments, config)
+    start_logging(arguments)
     from dpiped.daemon import run_daemon  # here, so that the other commands start fast
 
     return run_daemon(config, arguments.config)
 
 
-def start_logging(arguments: argparse.Namespace, config: DaemonConfig) -> None:
-    """As the arguments say; no secret of the config is ever written."""
-    formatter = setup_logging(
+def start_logging(arguments: argparse.Namespace) -> None:
+    """As the arguments say."""
+    setup_logging(
         getattr(arguments, "log_level", "info"),
         getattr(arguments, "log_format", "text"),
         tracebacks=bool(getattr(arguments, "verbose", False)),
     )
-    formatter.hide(secrets_of((config.engine, config.projects, [table.config for table in config.tables])))
 
 
 def check_command(arguments: argparse.Namespace) -> int:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import ssl
 from pathlib import Path
 
-from dpiped.admin_client import AdminClient
+from dpiped.admin_client import AdminClient, trusting
 from dpiped.config.base import split_listen
+from dpiped.config.doors import admin_tokens
 from dpiped.config.load import load_daemon_config
 from dpiped.config.schema import DaemonConfig
 from dpiped.errors import ConfigError, DpipeError
@@ -23,6 +25,9 @@ def add_target(parser: argparse.ArgumentParser, *, admin: bool = True) -> None:
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="its data_dir; by default as the config says")
     if admin:
         parser.add_argument("--admin", metavar="URL", help="its admin API; by default as the config says")
+        parser.add_argument("--ca", metavar="FILE", help="whom to believe over https; by default its own certificate")
+        parser.add_argument("--cert", metavar="FILE", default="", help="client certificate, if it is asked for")
+        parser.add_argument("--key", metavar="FILE", default="", help="its key; by default in the same file")
         parser.add_argument("--token", default="", help=f"admin token; by default the config's, or ${TOKEN_VARIABLE}")
 
 
@@ -36,6 +41,8 @@ class Target:
             self._data_dir = Path(self.config.engine.data_dir)
         self._admin: str | None = getattr(arguments, "admin", None)
         self._token: str = getattr(arguments, "token", "")
+        self._ca: str | None = getattr(arguments, "ca", None)
+        self._client: tuple[str, str] = (getattr(arguments, "cert", ""), getattr(arguments, "key", ""))
         if self._data_dir is None and not (admin_will_do and self._admin):
             also = ", or a running daemon by --admin URL" if admin_will_do else ""
             raise ConfigError([f"dpiped: name a config by -c FILE, or a data_dir by --data-dir DIR{also}"])
@@ -51,13 +58,18 @@ class Target:
         nobody knows its address.
         """
         if self._admin:
-            return AdminClient(self._admin, self._find_token())
+            return AdminClient(self._admin, self._find_token(), self._tls())
         if not is_running(self.data_dir):
             return None
         if self.config is None or split_listen(self.config.engine.admin)[1] == 0:
             raise DpipeError(f"a daemon runs on {self.data_dir}: name its config by -c FILE, or its --admin URL")
-        return AdminClient(self.config.engine.admin, self._find_token())
+        return AdminClient(self.config.engine.admin, self._find_token(), self._tls())
+
+    def _tls(self) -> ssl.SSLContext | None:
+        tls = self.config.engine.admin_tls if self.config is not None else None
+        ca = self._ca or (tls.cert if tls is not None else "")
+        return trusting(ca, *self._client) if ca else None
 
     def _find_token(self) -> str:
-        token = self.config.engine.admin_token if self.config is not None else None
-        return self._token or (token.get_secret_value() if token else "") or os.environ.get(TOKEN_VARIABLE, "")
+        known = admin_tokens(self.config.engine) if self.config is not None else []
+        return self._token or next(iter(known), "") or os.environ.get(TOKEN_VARIABLE, "")

@@ -9,11 +9,11 @@ import ipaddress
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, HttpUrl, SecretStr
 
 _UNITS = {"": 1, "b": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "tb": 1000**4}
 _UNITS |= {"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
+_SIZE = re.compile(r"\s*(\d{1,18}(?:\.\d{1,18})?)\s*([a-z]*)\s*", re.IGNORECASE)
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 _IDENT = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 MAX_IDENT_LENGTH = 200
@@ -75,6 +75,19 @@ def _check_listen(value: str) -> str:
     return value
 
 
+def _check_token(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if not text or not text.isprintable() or any(character.isspace() for character in text):
+        raise ValueError("expected a token without blanks, and not an empty one")
+    return value
+
+
+def _check_url(value: HttpUrl) -> HttpUrl:
+    if value.username or value.password:
+        raise ValueError("no credentials belong into a URL, for URLs are shown: use the keys for them")
+    return value
+
+
 Bytes = Annotated[int, BeforeValidator(_parse_size), Field(ge=0)]
 """A size in bytes, also "64MiB"."""
 Secs = Annotated[float, Field(ge=0)]
@@ -83,6 +96,10 @@ Name = Annotated[str, AfterValidator(_check_name)]
 """Name of a project or plugin."""
 Ident = Annotated[str, AfterValidator(_check_ident)]
 """A routing label."""
+Token = Annotated[SecretStr, AfterValidator(_check_token)]
+"""A bearer token that opens something. An empty one would open it for everybody."""
+Url = Annotated[HttpUrl, AfterValidator(_check_url)]
+"""Where to send; without user and password in it."""
 Listen = Annotated[str, AfterValidator(_check_listen)]
 """HOST:PORT to bind; port 0 takes a free one."""
 

@@ -6,9 +6,9 @@ Problems are noted in the Source; what is allowed but probably a mistake is retu
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
-from dpiped.config.base import is_loopback, split_listen
+from dpiped.config.base import split_listen
+from dpiped.config.doors import bad_certificates, door_warnings, listen_of, open_doors
 from dpiped.config.graph import emitted_idents, find_cycle, given_idents
 from dpiped.config.schema import (
     WINDOW_KEYS,
@@ -62,7 +62,7 @@ class _Linter:
                 self.report(table, "", text)
         self.shared()
         self.addresses()
-        self.tokens()
+        self.doors()
         if not self.source.problems and (cycle := find_cycle(config)):
             way = " -> ".join(f'"{table.name}"' for table in (*cycle, cycle[0]))
             text = f"packs go round in a circle: {way}; change the `match` or `ident` of one of them"
@@ -113,12 +113,9 @@ class _Linter:
 
     def addresses(self) -> None:
         admin = self.config.engine.admin
-        if not is_loopback(split_listen(admin)[0]) and self.config.engine.admin_token is None:
-            text = f'[engine]: key "admin" = "{admin}" is open to other machines: set admin_token, or use 127.0.0.1'
-            self.source.report(("engine", "admin"), text)
         taken = [(admin, "tcp", "[engine] admin")]
         for table in self.config.tables:
-            listen = _listen(table)
+            listen = listen_of(table)
             if listen is None:
                 continue
             protocol = "udp" if getattr(table.config, "transport", "tcp") == "udp" else "tcp"
@@ -127,19 +124,12 @@ class _Linter:
                     self.report(table, "listen", f'key "listen" = "{listen}": {name} listens there already')
             taken.append((listen, protocol, label(table)))
 
-    def tokens(self) -> None:
-        for table in self.config.inputs:
-            listen = _listen(table)
-            if listen is None or not hasattr(table.config, "tokens") or is_loopback(split_listen(listen)[0]):
-                continue
-            if not table.config.tokens and not all(project.tokens for project in self.config.projects):
-                text = f'key "listen" = "{listen}" is open to other machines: set tokens, or use 127.0.0.1'
-                self.report(table, "listen", text)
-
-
-def _listen(table: Table) -> str | None:
-    listen: Any = getattr(table.config, "listen", None)
-    return listen if isinstance(listen, str) and listen.rpartition(":")[2].isdigit() else None
+    def doors(self) -> None:
+        for table, key, text in (*open_doors(self.config), *bad_certificates(self.config)):
+            if table is None:
+                self.source.report(("engine", key), f"[engine]: {text}")
+            else:
+                self.report(table, key, text)
 
 
 def _clash(one: str, other: str) -> bool:
@@ -157,6 +147,9 @@ def _warnings(config: DaemonConfig) -> Iterable[str]:
         wanted = any(matcher.can_match(ident) for ident in given + own)
         if not wanted and not any(matcher.can_match(ident, from_input=False) for ident in emitted):
             yield f"{table.place}: {label(table)}: nothing can ever match {', '.join(table.options.match)}"
+    for finding in door_warnings(config):
+        where = f"{finding.table.place}: {label(finding.table)}" if finding.table is not None else "[engine]"
+        yield f"{where}: {finding.text}"
     for kind in ("input", "output"):
         if not any(table.kind == kind for table in config.tables):
             yield f"there is no [[{kind}]]"

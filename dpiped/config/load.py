@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 from pydantic import BaseModel
 
 from dpiped import registry
+from dpiped.config.fields import secrets_of
 from dpiped.config.lint import lint
 from dpiped.config.schema import (
     DEFAULT_PROJECT,
@@ -30,6 +31,7 @@ from dpiped.config.schema import (
 )
 from dpiped.config.source import Source, read_source
 from dpiped.config.validate import did_you_mean, nearest, validate
+from dpiped.hidden import hide
 from dpiped.plugin import Plugin
 
 M = TypeVar("M", bound=BaseModel)
@@ -62,6 +64,7 @@ def load_daemon_config(path: Path, environ: Mapping[str, str] = os.environ) -> D
         cast("tuple[PluginTable[OutputOptions], ...]", tuple(tables["output"])),
         deadletter=_single(source, "deadletter", DeadLetterConfig),
     )
+    hide(secrets_of((engine, projects, [table.config for table in config.tables])))
     warnings = lint(config, source)
     source.raise_problems()
     return replace(config, warnings=warnings)
@@ -147,7 +150,7 @@ def _correct_type(source: Source, path: tuple[str, int], label: str, table: dict
         return {key: value for key, value in table.items() if key != "type"}
     types = {type_name for kind, type_name in registry.all_types() if kind == path[0]}
     for key, value in table.items():
-        if nearest(key, ["type"]) and value in types:
+        if isinstance(value, str) and value in types and nearest(key, ["type"]):
             source.report((*path, key), f'{label}: key "{key}" is not known; did you mean "type"?')
             return {("type" if name == key else name): inner for name, inner in table.items()}
     source.report(path, f'{label}: key "type" is missing: which plugin; known are {", ".join(sorted(types))}')

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field
 
 from dpiped.codecs import CodecSpec, TimeConfig
-from dpiped.config.base import Bytes, ConfigModel, Ident, Listen, Name, PluginConfig, Secs
+from dpiped.config.base import Bytes, ConfigModel, Ident, Listen, Name, PluginConfig, Secs, Token
 from dpiped.expressions import check_where
 from dpiped.matcher import Pattern, PatternError
+from dpiped.tls import SERVER_EXAMPLE, ServerTls
 
 if TYPE_CHECKING:
     from dpiped.config.locate import Place
@@ -44,13 +45,23 @@ Where = Annotated[str, AfterValidator(check_where)]
 """A condition on events, see docs/where.md."""
 
 
+MAX_EVENT_BYTES = 8 * MIB
+"""Of one event, where an input says nothing else."""
+
+
 class EngineConfig(ConfigModel):
     """`[engine]`: the daemon as a whole."""
 
     admin: Listen = "127.0.0.1:9876"
-    """Address of the admin API, the dashboard and /metrics; one that is not loopback needs `admin_token`."""
-    admin_token: SecretStr | None = Field(default=None, examples=["${env:DPIPE_ADMIN_TOKEN}"])
-    """Bearer token of calls that change something; write it as `${env:NAME}`."""
+    """Address of the admin API, the dashboard and /metrics; one that is not loopback needs a token or `client_ca`."""
+    admin_token: Token | None = Field(default=None, examples=["${env:DPIPE_ADMIN_TOKEN}"])
+    """Bearer token of calls that change something, and of all calls if `admin` is not loopback; write it as
+    `${env:NAME}`.
+    """
+    admin_tokens: tuple[Token, ...] = ()
+    """More of them, so that they can be changed one by one."""
+    admin_tls: ServerTls | None = Field(default=None, examples=[SERVER_EXAMPLE])
+    """Certificate of the admin API; with it, only https is spoken."""
     data_dir: str = "var/dpiped"
     """Folder of journal, state and dead letters; one daemon a folder."""
     cache_bytes: Annotated[Bytes, Field(gt=0)] = 64 * MIB
@@ -100,7 +111,7 @@ class ProjectConfig(ConfigModel):
     """Whether its rejected events are written to the log."""
     logfile: str | None = Field(default=None, examples=["var/log/rs.log"])
     """A log file of its own; by default the daemon's."""
-    tokens: tuple[SecretStr, ...] = ()
+    tokens: tuple[Token, ...] = ()
     """Tokens that may send events to this project, and to no other; write them as `${env:NAME}`."""
 
 
@@ -128,6 +139,8 @@ class InputOptions(TableOptions):
     """Where the time of an event stands, as `{ field = "ts", format = "unix" }`; by default `@timestamp`, else now."""
     keep_old: bool = False
     """Events more than 60 days from now keep their time (als); archives need it."""
+    max_event_bytes: Annotated[Bytes, Field(ge=1024)] = MAX_EVENT_BYTES
+    """Larger events are rejected: they go to the dead letter."""
 
 
 class RunnerOptions(TableOptions):

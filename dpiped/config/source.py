@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from dpiped.config.locate import Path as KeyPath
 from dpiped.config.locate import Place, locate
 from dpiped.errors import ConfigError
+from dpiped.hidden import hide
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{([a-z]+):([^}]*)\}")
 _POSITION = re.compile(r" \(at line (\d+), column (\d+)\)$")
@@ -187,11 +188,14 @@ def _replace(source: Source, path: KeyPath, text: str, folder: Path, environ: Ma
             return "${"
         source.hidden.add(path)
         try:
-            return _resolve(match[1], match[2], folder, environ)
+            value = _resolve(match[1], match[2], folder, environ)
         except LookupError as exc:
             source.broken.add(path)
             source.report(path, f"{_named(source, path)}: {match[0]}: {exc.args[0]}")
             return ""
+        if match[1] == "file" or "://" in text:  # what a key holds that is no secret by itself, a URL may show
+            hide([value])
+        return value
 
     return _REFERENCE.sub(one, text)
 
@@ -223,7 +227,7 @@ def _resolve(scheme: str, name: str, folder: Path, environ: Mapping[str, str]) -
         raise LookupError(f"the environment variable {name} is not set")
     if scheme != "file":
         raise LookupError("expected ${env:NAME} or ${file:PATH}; write $${ for a plain ${")
-    file = folder / name
+    file = folder / name.replace("\0", "\ufffd")
     try:
         if file.stat().st_size > MAX_FILE_BYTES:
             raise LookupError(f"the file {file} is larger than {MAX_FILE_BYTES} bytes")

@@ -16,6 +16,7 @@ from dpiped.config.explain import choices, expectation
 from dpiped.config.fields import holds_secret, keys_of, kinds_at, value_at
 from dpiped.config.locate import Path
 from dpiped.config.source import Source
+from dpiped.hidden import blot
 
 M = TypeVar("M", bound=BaseModel)
 UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
@@ -88,8 +89,11 @@ class _Checker:
         """Reports an unknown key and gives its value to the key that was meant, or takes it out."""
         *around, key = path
         parent = value_at(table, tuple(around))
+        if path in self.spelt:  # told already; what stands under the key that was meant does not fit there
+            del parent[key]
+            return
         known = [name for kind in kinds_at(self.model, tuple(around), table) for name in keys_of(kind)]
-        near = nearest(str(key), known)
+        near = nearest(str(key), [name for name in known if name != key])
         text = f'key "{_dotted(path)}" is not known'
         if near:
             text += f'; did you mean "{near}"?'
@@ -190,14 +194,14 @@ def _dotted(path: Path) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, dict):
         return "a table"
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    text = blot(json.dumps(value, ensure_ascii=False, default=str))
     return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _without(text: str, value: Any) -> str:
     """A validator may have put the value into its message."""
     for leaf in _leaves(value):
-        if leaf:
+        if leaf.strip():
             text = text.replace(leaf, HIDDEN)
     return text
 

@@ -50,6 +50,10 @@ class Storage(ABC):
     on_damage: Callable[[str], None] = staticmethod(lambda text: None)
     """Told once of each stored pack that turns out to be damaged when it is read; in any thread."""
 
+    on_free: Callable[[int], None] = staticmethod(lambda end: None)
+    """Told before everything below an offset is given back for ever; in a thread, may block. When it raises, nothing is
+    given back."""
+
     @abstractmethod
     def open(self) -> Recovered:
         """Makes the storage ready, repairing what a crash left."""
@@ -66,6 +70,10 @@ class Storage(ABC):
     def first(self) -> int:
         """The oldest offset that is still there; `next` when empty."""
 
+    def begin(self) -> int:
+        """The oldest offset of which anything is known: that it is there, or that it was dropped; `next` when empty."""
+        return self.first()
+
     @abstractmethod
     def read(self, offset: int, wanted: Callable[[Route], bool], most_bytes: int) -> tuple[list[Frame], int]:
         """Wanted frames from `offset` on, in order, at least one if there is any; and the offset to go on from."""
@@ -73,6 +81,10 @@ class Storage(ABC):
     @abstractmethod
     def free(self, wanted: Wanted, below: int) -> int:
         """Gives back room of packs below `below` that nobody wants; the bytes that became free."""
+
+    @abstractmethod
+    def gone(self, offset: int) -> int:
+        """How many offsets from `offset` on are not there any more, for whatever reason."""
 
     @abstractmethod
     def backlog(self, offset: int, wanted: Callable[[Route], bool]) -> list[Backlog]:

@@ -6,7 +6,7 @@ else replaced by a stub that names what it held, so that a gap which is a loss c
 
 from __future__ import annotations
 
-import mmap
+import errno
 import os
 import threading
 from array import array
@@ -14,21 +14,16 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO
 
 from dpiped.crashpoint import crash_point
+from dpiped.files import sync_folder
 from dpiped.journal.base import Backlog, Recovered, Storage, Wanted, learn
+from dpiped.journal.file_view import FileView
 from dpiped.journal.record import OVERHEAD_BYTES, Dropped, Frame, Marks
-from dpiped.journal.segment import (
-    SUFFIX,
-    Segment,
-    group_pieces,
-    read_frame,
-    scan,
-    whole_groups,
-    write_all,
-)
+from dpiped.journal.recovery import Recovery
+from dpiped.journal.segment import SUFFIX, Segment, group_pieces, read_frame, scan, write_all
 from dpiped.pack import Route
+from dpiped.quarantine import Quarantine
 
 SEGMENT_BYTES = 64 << 20
 INDEXED_SEGMENTS = 4
@@ -36,6 +31,10 @@ INDEXED_SEGMENTS = 4
 SMALLEST_SEGMENT_BYTES = 256 << 10
 SEGMENTS_OF_BUDGET = 8
 """A small budget gets smaller segments, so that freeing one makes room."""
+STRICT_TRIES = 5
+"""So often a last group that the disk cannot read is left for a better moment; then it counts as damaged."""
+_NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
+"""These pass: nothing is counted as lost for them."""
 REWRITE_BELOW = 0.25
 """A closed segment of which less than this share is wanted is rewritten."""
 
@@ -50,8 +49,9 @@ class DiskStorage(Storage):
 
     durable = True
 
-    def __init__(self, folder: Path, segment_bytes: int = SEGMENT_BYTES) -> None:
+    def __init__(self, folder: Path, segment_bytes: int = SEGMENT_BYTES, quarantine: Quarantine | None = None) -> None:
         self._folder = folder
+        self._quarantine = quarantine
         self._segment_bytes = segment_bytes
         self._segments: list[Segment] = []
         self._indexed: list[Segment] = []
@@ -60,58 +60,47 @@ class DiskStorage(Storage):
         """Places of packs that were found damaged, so that each is counted once."""
         self._lock = threading.Lock()
         self._fd = -1
+        self._opened = 0
+        """How often it was tried to open it."""
         self._good = 0
         """Size of the last file up to the last whole group."""
 
     # ---- open ----------------------------------------------------------------------------------------------------
     def open(self) -> Recovered:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o750)
-        for left in self._folder.glob("*.tmp"):
-            left.unlink()
-        paths = sorted(self._folder.glob("*" + SUFFIX))
-        if paths:
-            self._mend(paths[-1])
-        self._sync_folder()
-        self._segments = [scan(path) for path in paths]
-        marks = self._recover_marks()
-        self.next = max([marks.next, *(segment.end for segment in self._segments)])
+        self._opened += 1
+        found = Recovery(self._folder, self._quarantine, lenient=self._opened > STRICT_TRIES)
+        found.run()
+        sync_folder(self._folder)
+        self._segments = found.segments
+        marks = self._recover_marks(found.tail.marks)
+        self.next = max([marks.next, found.tail.next, *(segment.end for segment in self._segments)])
         self.used_bytes = sum(segment.size for segment in self._segments)
-        if paths:
-            self._open_last(paths[-1])
+        if self._segments:
+            self._open_last(self._segments[-1].path)
         damage = [f"{segment.path.name}: {text}" for segment in self._segments for text in segment.damage]
-        lost = self._count_lost()
+        lost = self._count_lost() + found.tail.packs
         for segment in self._segments[:-1]:
             segment.forget_positions()
-        return Recovered(marks, lost, damage)
+        return Recovered(marks, lost, [*found.damage, *damage])
 
-    def _mend(self, path: Path) -> None:
-        """Cuts the torn tail, and writes the last whole group once more, for a sync that failed before is not made up
-        for.
-        """
-        good, begin = whole_groups(path)
-        fd = os.open(path, os.O_RDWR)
-        try:
-            os.ftruncate(fd, good)
-            os.pwrite(fd, os.pread(fd, good - begin, begin), begin)
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-
-    def _recover_marks(self) -> Marks:
+    def _recover_marks(self, cut_off: Marks | None) -> Marks:
+        """`cut_off`: sound ones that stood in a damaged group; they tell only what is before them."""
         last = max((n for n, segment in enumerate(self._segments) if segment.marks is not None), default=0)
         marks = Marks(0, {}, {}, {})
         for segment in self._segments[last:]:
             if segment.marks is not None:
                 marks = segment.marks
             self._learn_heads(segment, marks)
-        return marks
+        return cut_off if cut_off is not None and cut_off.next >= marks.next else marks
 
     def _learn_heads(self, segment: Segment, marks: Marks) -> None:
-        if not segment.size:
-            return
-        with segment.path.open("rb") as file, mmap.mmap(file.fileno(), segment.size, access=mmap.ACCESS_READ) as data:
+        with FileView(segment.path) as data:
             for at in segment.positions:
-                frame = read_frame(data, at)
+                try:
+                    frame = read_frame(data, at)
+                except OSError:
+                    continue  # it is told, and counted, when somebody wants it
                 if frame is not None:
                     learn(marks, frame.head)
 
@@ -123,13 +112,6 @@ class DiskStorage(Storage):
     def _open_last(self, path: Path) -> None:
         self._fd = os.open(path, os.O_RDWR | os.O_APPEND)
         self._good = self._segments[-1].size
-
-    def _sync_folder(self) -> None:
-        fd = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
 
     # ---- append --------------------------------------------------------------------------------------------------
     def append(self, frames: Sequence[Frame], marks: Callable[[], Marks]) -> None:
@@ -161,10 +143,12 @@ class DiskStorage(Storage):
 
     def _roll(self, offset: int) -> None:
         path = self._folder / f"{offset:020d}{SUFFIX}"
+        if path.exists() and path.stat().st_size:  # foreign, and it could not be moved to the quarantine
+            path.rename(path.with_suffix(".foreign"))
         fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o640)
         crash_point("journal.rolled")
         try:
-            self._sync_folder()
+            sync_folder(self._folder)
         except OSError:
             os.close(fd)
             raise
@@ -193,6 +177,10 @@ class DiskStorage(Storage):
                 self.next,
             )
 
+    def begin(self) -> int:
+        with self._lock:
+            return next((segment.first for segment in self._segments if segment.first >= 0), self.next)
+
     def read(self, offset: int, wanted: Callable[[Route], bool], most_bytes: int) -> tuple[list[Frame], int]:
         frames: list[Frame] = []
         size = 0
@@ -216,23 +204,30 @@ class DiskStorage(Storage):
             return known[at] if at < len(known) else None
 
     def _read_segment(
-        self, segment: Segment, offset: int, wanted: Callable[[Route], bool], most_bytes: int
+        self,
+        segment: Segment,
+        offset: int,
+        wanted: Callable[[Route], bool],
+        most_bytes: int,
+        *,
+        strict: bool = False,
     ) -> tuple[list[Frame], int]:
+        """`strict`: what the disk cannot read raises OSError; else it is counted and passed over."""
         try:
             opened = self._open_indexed(segment)
-        except FileNotFoundError:
-            self._say_damaged(segment.path, -1, offset)
+        except OSError as exc:
+            if exc.errno in _NO_DESCRIPTORS or strict:
+                raise
+            self._say_damaged(segment.path, -1, f"packs from {offset} on cannot be read: {exc.strerror}")
             return [], segment.end
         if opened is None:
             return [], offset  # freed, rewritten or forgotten meanwhile: the caller looks again
-        file, size, end, offsets, positions = opened
+        data, end, offsets, positions = opened
         frames, taken = [], 0
-        with file, mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as data:
+        with data:
             index = bisect_left(offsets, offset)
             while index < len(positions) and offsets[index] < end:
-                frame = read_frame(data, positions[index])
-                if frame is None:
-                    self._say_damaged(segment.path, positions[index], offsets[index])
+                frame = self._read_frame(data, positions[index], offsets[index], strict=strict)
                 index += 1
                 if frame is not None and wanted(Route.of(frame.head)):
                     frames.append(frame)
@@ -241,8 +236,21 @@ class DiskStorage(Storage):
                         return frames, frame.head.offset + 1
         return frames, end
 
-    def _open_indexed(self, segment: Segment) -> tuple[BinaryIO, int, int, array[int], array[int]] | None:
-        """(file, size, end, offsets, positions) that belong together; None when the file is no longer this one."""
+    def _read_frame(self, data: FileView, at: int, offset: int, *, strict: bool) -> Frame | None:
+        try:
+            frame = read_frame(data, at)
+        except OSError as exc:
+            if strict:
+                raise
+            self._say_damaged(data.path, at, f"pack {offset} at byte {at} cannot be read: {exc.strerror}")
+            return None
+        if frame is not None and frame.head.offset == offset:
+            return frame
+        self._say_damaged(data.path, at, f"pack {offset} at byte {at} is damaged")
+        return None
+
+    def _open_indexed(self, segment: Segment) -> tuple[FileView, int, array[int], array[int]] | None:
+        """(file, end, offsets, positions) that belong together; None when the file is no longer this one."""
         indexed = len(segment.offsets) > 0
         found = Segment(segment.path) if indexed else _scan_if_there(segment.path)
         with self._lock:
@@ -250,17 +258,17 @@ class DiskStorage(Storage):
                 return None
             if not segment.offsets:  # else another reader was faster
                 if not found.offsets:
-                    raise FileNotFoundError(segment.path)
+                    raise FileNotFoundError(errno.ENOENT, "nothing is left of the file", str(segment.path))
                 segment.offsets, segment.positions = found.offsets, found.positions
                 self._indexed = [one for one in self._indexed if one is not segment] + [segment]
                 if len(self._indexed) > INDEXED_SEGMENTS:
                     self._indexed.pop(0).forget_positions()
-            return segment.path.open("rb"), segment.size, segment.end, segment.offsets, segment.positions
+            return FileView(segment.path), segment.end, segment.offsets, segment.positions
 
-    def _say_damaged(self, path: Path, at: int, offset: int) -> None:
+    def _say_damaged(self, path: Path, at: int, text: str) -> None:
         if (path, at) not in self._damaged:
             self._damaged.add((path, at))
-            self.on_damage(f"{path.name}: pack {offset} at byte {at} is damaged")
+            self.on_damage(f"{path.name}: {text}")
 
     # ---- free ----------------------------------------------------------------------------------------------------
     def free(self, wanted: Wanted, below: int) -> int:
@@ -268,10 +276,25 @@ class DiskStorage(Storage):
         with self._lock:
             last = max((n for n, segment in enumerate(self._segments) if segment.shares), default=0)
             closed = [segment for segment in self._segments[:last] if segment.end <= below]
+        failed: OSError | None = None
         for segment in closed:
-            self._free_segment(segment, wanted)
+            try:
+                self._free_segment(segment, wanted)
+            except OSError as exc:  # one that fails must not hold the room of the others
+                failed = failed or exc
         self._measure_idle(wanted)
+        if failed is not None:
+            raise failed
         return before - self.used_bytes
+
+    def gone(self, offset: int) -> int:
+        with self._lock:
+            known = [segment for segment in self._segments if segment.end > offset]
+            ranges = [pair for segment in known for pair in segment.dropped]
+            ends = [max(offset, segment.end) for segment in known]
+            starts = [segment.first for segment in known]
+        ranges += [(end, start) for end, start in zip([offset, *ends], [*starts, self.next], strict=True)]
+        return sum(max(0, high - max(low, offset)) for low, high in ranges)
 
     def _measure_idle(self, wanted: Wanted) -> None:
         with self._lock:
@@ -282,9 +305,10 @@ class DiskStorage(Storage):
     def _free_segment(self, segment: Segment, wanted: Wanted) -> None:
         kept = sum(share.size for route, share in segment.shares.items() if wanted(route, share.first, share.last))
         if kept == 0 and segment is self._segments[0]:
+            self.on_free(segment.end)
             crash_point("journal.freeing")
             with self._lock:
-                segment.path.unlink()
+                segment.path.unlink(missing_ok=True)
                 self._segments.remove(segment)
                 self.used_bytes -= segment.size
         elif kept < segment.size * REWRITE_BELOW and (kept or segment.shares):
@@ -296,7 +320,7 @@ class DiskStorage(Storage):
         at = segment.first
         while at < segment.end:
             some, at = self._read_segment(
-                segment, at, lambda route: wanted(route, segment.first, segment.end - 1), segment.size
+                segment, at, lambda route: wanted(route, segment.first, segment.end - 1), segment.size, strict=True
             )
             frames += [frame for frame in some if wanted(Route.of(frame.head), frame.head.offset, frame.head.offset)]
         gone = _gaps([frame.head.offset for frame in frames], segment.first, segment.end)
@@ -317,7 +341,7 @@ class DiskStorage(Storage):
             self.used_bytes += fresh.size - segment.size
             self._segments[self._segments.index(segment)] = fresh
         crash_point("journal.rewritten")
-        self._sync_folder()
+        sync_folder(self._folder)
 
     def backlog(self, offset: int, wanted: Callable[[Route], bool]) -> list[Backlog]:
         found = []

@@ -15,8 +15,10 @@ from pathlib import Path
 import msgspec
 
 from dpiped.errors import DpipeError
+from dpiped.journal.file_view import BytesView
 from dpiped.journal.record import COMMIT, DROPPED, PACK, PREFIX_BYTES, Dropped, Frame, decode_head
-from dpiped.journal.segment import SUFFIX, Place, is_whole, places, read_frame, whole_groups_in
+from dpiped.journal.segment import SUFFIX, Place, is_whole, places, read_frame
+from dpiped.journal.tail import tail_of
 from dpiped.pack import Head, Route
 
 
@@ -79,7 +81,7 @@ def read_segment(path: Path, *, last: bool) -> tuple[bytes, int] | None:
         data = path.read_bytes()
     except FileNotFoundError:
         return None
-    return data, whole_groups_in(data)[0] if last else len(data)
+    return data, tail_of(BytesView(path, data)).last.end if last else len(data)
 
 
 def look(path: Path, *, last: bool, check: bool = False) -> Found | None:
@@ -89,19 +91,20 @@ def look(path: Path, *, last: bool, check: bool = False) -> Found | None:
     read = read_segment(path, last=last)
     if read is None:
         return None
-    data, good = read
-    found = Found(path, size=len(data), unfinished=len(data) - good)
-    if last and any(place.kind == COMMIT for place in places(data[good:], [])):
-        found.damage.append(f"bytes {good} to {len(data)}: the last group is not whole; the next start cuts it off")
-    for place in places(data[:good], found.damage):
+    whole, good = read
+    found = Found(path, size=len(whole), unfinished=len(whole) - good)
+    if last and any(place.kind == COMMIT for place in places(BytesView(path, whole[good:]), [])):
+        found.damage.append(f"bytes {good} to {len(whole)}: the last group is not whole; the next start cuts it off")
+    data = BytesView(path, whole[:good])
+    for place in places(data, found.damage):
         _note(found, data, place, check=check)
     return found
 
 
-def _note(found: Found, data: bytes, place: Place, *, check: bool) -> None:
+def _note(found: Found, data: BytesView, place: Place, *, check: bool) -> None:
     try:
         expected = found.end if found.end >= 0 else int(found.path.stem)
-        packed = data[place.at + PREFIX_BYTES : place.at + PREFIX_BYTES + place.head_length]
+        packed = data.read(place.at + PREFIX_BYTES, place.head_length)
         head = decode_head(packed) if place.kind == PACK else None
         if (check or (head is not None and head.offset != expected)) and not is_whole(data, place):
             what = f"pack {head.offset}" if head is not None else "record"
@@ -160,12 +163,10 @@ def frames(data_dir: Path, take: Callable[[Head], bool], on_damage: Callable[[st
     for path in paths:
         read = read_segment(path, last=path is paths[-1])
         if read is not None:
-            yield from frames_in(read[0][: read[1]], path.name, take, on_damage)
+            yield from frames_in(BytesView(path, read[0][: read[1]]), take, on_damage)
 
 
-def frames_in(
-    data: bytes, name: str, take: Callable[[Head], bool], on_damage: Callable[[str], None]
-) -> Iterator[Frame]:
+def frames_in(data: BytesView, take: Callable[[Head], bool], on_damage: Callable[[str], None]) -> Iterator[Frame]:
     """The same of one segment's bytes; a head is only believed, and shown to `take`, if its record is whole."""
     damage: list[str] = []
     for place in places(data, damage):
@@ -177,6 +178,6 @@ def frames_in(
         elif take(frame.head):
             yield frame
         while damage:
-            on_damage(f"{name}: {damage.pop(0)}")
+            on_damage(f"{data.path.name}: {damage.pop(0)}")
     for text in damage:
-        on_damage(f"{name}: {text}")
+        on_damage(f"{data.path.name}: {text}")

@@ -23,6 +23,7 @@ from dpiped.journal.reader import Reader
 from dpiped.journal.record import Frame, Marks
 from dpiped.journal.window import Window
 from dpiped.pack import CACHE_HOLDER, PackPool, Route, encode_body
+from dpiped.patience import patiently
 from dpiped.telemetry import Telemetry
 from dpiped.telemetry.events import DataLost, JournalFailed
 
@@ -87,9 +88,8 @@ class Journal:
     # ---- life ----------------------------------------------------------------------------------------------------
     async def open(self, at_least: int = 0) -> Recovered:
         """Opens the storage; the next offset is at least `at_least`, what cursors and saved boundaries know."""
-        loop = asyncio.get_running_loop()
         self.storage.on_damage = self._count_damage
-        found = await loop.run_in_executor(self._writer, self.storage.open)
+        found = await patiently("journal", self.storage.open, self._telemetry)
         self.marks = found.marks
         self.storage.next = max(self.storage.next, at_least)
         self.window = Window(self.pool, self.storage.next)
@@ -224,11 +224,17 @@ class Journal:
         now = time.monotonic()
         if now - self._disk_checked > 1.0:
             self._disk_checked = now
-            free = self.storage.free_disk_bytes()
+            free = self._free_disk_bytes()
             self._disk_low = free is not None and free < self._min_free_bytes
         if self._disk_low:
             return UnavailableError("the disk of data_dir has less than min_free_bytes left", RETRY_AFTER_SECS)
         return None
+
+    def _free_disk_bytes(self) -> int | None:
+        try:
+            return self.storage.free_disk_bytes()
+        except OSError:
+            return None  # nobody knows; the write tells
 
     async def _write(self, drafts: Sequence[Draft]) -> UnavailableError | None:
         loop = asyncio.get_running_loop()

@@ -62,6 +62,11 @@ class MemoryStorage(Storage):
             self._frames, self.used_bytes = kept, size
         return freed
 
+    def gone(self, offset: int) -> int:
+        with self._lock:
+            there = sum(frame.head.offset >= offset for frame in self._frames)
+        return max(0, self.next - offset - there)
+
     def backlog(self, offset: int, wanted: Callable[[Route], bool]) -> list[Backlog]:
         with self._lock:
             return [

@@ -21,9 +21,11 @@ import msgspec
 from dpiped.errors import DpipeError
 from dpiped.journal.append import Draft
 from dpiped.journal.bound import Bound
+from dpiped.journal.file_view import BytesView
 from dpiped.journal.inspect import frames_in, segment_paths
 from dpiped.journal.record import DROPPED, PACK, PREFIX_BYTES, Dropped
-from dpiped.journal.segment import places, read_frame, whole_groups_in
+from dpiped.journal.segment import places, read_frame
+from dpiped.journal.tail import tail_of
 from dpiped.pack import CONTROL_IDENT, Head, decode_body
 
 POSITION_IDENT = "_dpipe.position"
@@ -57,13 +59,13 @@ class Playback:
         for name, file in self.files:
             data = file.read()
             if name == self.files[-1][0]:
-                self._last_bytes = whole_groups_in(data)[0]
+                self._last_bytes = tail_of(BytesView(Path(name), data)).last.end
                 data = data[: self._last_bytes]
-            self._survey(data)
+            self._survey(BytesView(Path(name), data))
 
-    def _survey(self, data: bytes) -> None:
+    def _survey(self, data: BytesView) -> None:
         for place in places(data, []):
-            packed = data[place.at + PREFIX_BYTES : place.at + PREFIX_BYTES + place.head_length]
+            packed = data.read(place.at + PREFIX_BYTES, place.head_length)
             try:
                 if place.kind == PACK and CONTROL_IDENT.encode() in packed:
                     self._note_skip(data, place.at)
@@ -81,10 +83,10 @@ class Playback:
         for name, file in self.files:
             file.seek(0)
             data = file.read(self._last_bytes if name == self.files[-1][0] else -1)
-            for head, body in frames_in(data, name, takes, self.damage.append):
+            for head, body in frames_in(BytesView(Path(name), data), takes, self.damage.append):
                 yield [*self._skips_before(head), Draft(_as_new(head), None, body)]
 
-    def _note_skip(self, data: bytes, at: int) -> None:
+    def _note_skip(self, data: BytesView, at: int) -> None:
         frame = read_frame(data, at)
         if frame is None or frame.head.ident != CONTROL_IDENT or frame.head.only not in self.runners:
             return

@@ -10,6 +10,7 @@
       16+h     b  body, only of packs: as `encoding` of the head says
     16+h+b     4  CRC-32 of head and body
 
+Whatever a later version changes, the first 16 bytes stay as they are, so that this one knows what it cannot read.
 On the wire (`application/x-dpipe`) only P records appear, one after the other with nothing between them; consecutive
 ones with the same stream, seq and nonce are one batch, taken whole or not at all.
 """
@@ -18,7 +19,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from mmap import mmap
 from typing import NamedTuple
 from zlib import crc32
 
@@ -81,6 +81,10 @@ class FrameError(DpipeError):
     """These bytes are not a record."""
 
 
+class NewerFormatError(DpipeError):
+    """A file was written by a newer dpipe: it is not touched."""
+
+
 def encode_record(kind: bytes, head: msgspec.Struct, body: bytes = b"") -> tuple[bytes, bytes, bytes]:
     """(prefix and head, body, checksum): three pieces, so that the body is not copied."""
     packed = _encoder.encode(head)
@@ -97,7 +101,7 @@ def encode_frame(frame: Frame) -> bytes:
     return b"".join(encode_record(PACK, frame.head, frame.body))
 
 
-def parse_prefix(data: bytes | memoryview | mmap, at: int = 0) -> tuple[bytes, int, int] | None:
+def parse_prefix(data: bytes | memoryview, at: int = 0) -> tuple[bytes, int, int] | None:
     """(kind, length of head, length of body) of the record at `at`; None if there is no good prefix."""
     if len(data) - at < PREFIX_BYTES:
         return None
@@ -105,6 +109,13 @@ def parse_prefix(data: bytes | memoryview | mmap, at: int = 0) -> tuple[bytes, i
     if magic != MAGIC or _CRC.unpack_from(data, at + 12)[0] != crc32(data[at : at + 12]):
         return None
     return kind, head_length, body_length
+
+
+def newer_version(prefix: bytes) -> int | None:
+    """The version of a sound prefix that is of a later one; None for everything else."""
+    if len(prefix) < PREFIX_BYTES or prefix[:2] != MAGIC[:2] or prefix[2] <= MAGIC[2]:
+        return None
+    return prefix[2] if _CRC.unpack_from(prefix, 12)[0] == crc32(prefix[:12]) else None
 
 
 def check_record(record: bytes | memoryview, head_length: int, body_length: int) -> bool:
@@ -115,7 +126,10 @@ def check_record(record: bytes | memoryview, head_length: int, body_length: int)
 
 def decode_head(data: bytes | memoryview) -> Head:
     """Raises msgspec.DecodeError or ValidationError."""
-    return _heads.decode(data)
+    try:
+        return _heads.decode(data)
+    except (UnicodeDecodeError, RecursionError) as exc:  # a text that is none, or fields of another version too deep
+        raise msgspec.DecodeError(str(exc)) from exc
 
 
 def iter_frames(data: bytes) -> Iterator[Frame]:

@@ -7,7 +7,6 @@ a rewritten segment holds one group: M P.. D C
 
 from __future__ import annotations
 
-import mmap
 import os
 from array import array
 from bisect import bisect_left
@@ -19,6 +18,7 @@ from zlib import crc32
 
 import msgspec
 
+from dpiped.journal.file_view import FileView
 from dpiped.journal.record import (
     COMMIT,
     DROPPED,
@@ -31,12 +31,14 @@ from dpiped.journal.record import (
     Dropped,
     Frame,
     Marks,
+    NewerFormatError,
     check_record,
     decode_head,
     encode_record,
+    newer_version,
     parse_prefix,
 )
-from dpiped.pack import Head, Route
+from dpiped.pack import HEAD_VERSION, Head, Route
 
 SUFFIX = ".seg"
 _IOV_MAX = 512
@@ -117,125 +119,102 @@ class Segment:
         return bisect_left(self.offsets, offset)
 
 
-Data = mmap.mmap | bytes
-"""The bytes of a file."""
+def places(data: FileView, damage: list[str], at: int = 0) -> Iterator[Place]:
+    """All records from `at` on that have a good prefix and fit; what is damaged is passed over and said.
 
-
-def places(data: Data, damage: list[str]) -> Iterator[Place]:
-    """All records that have a good prefix and fit; what is damaged is passed over and said."""
-    at, size = 0, len(data)
-    while at < size:
-        prefix = parse_prefix(data, at)
-        if prefix is not None:
-            place = Place(prefix[0], at, prefix[1], prefix[2])
-            if place.end <= size:
-                yield place
-                at = place.end
-                continue
+    Raises NewerFormatError.
+    """
+    while at < data.size:
+        place = place_at(data, at)
+        if place is not None:
+            yield place
+            at = place.end
+            continue
         found = data.find(MAGIC, at + 1)
-        damage.append(f"bytes {at} to {size if found < 0 else found}")
+        damage.append(f"bytes {at} to {data.size if found < 0 else found}")
         if found < 0:
             return
         at = found
 
 
+def place_at(data: FileView, at: int) -> Place | None:
+    """The record that begins at `at`; None if there is no good prefix, or the file ends before the record does."""
+    try:
+        prefix = data.read(at, PREFIX_BYTES)
+    except OSError:
+        return None
+    found = parse_prefix(prefix)
+    if found is None:
+        version = newer_version(prefix)
+        if version is not None:
+            raise NewerFormatError(
+                f"{data.path} is written in version {version} of the format, this dpipe knows {MAGIC[2]}: start the "
+                "newer one"
+            )
+        return None
+    place = Place(found[0], at, found[1], found[2])
+    return place if place.end <= data.size else None
+
+
 def scan(path: Path) -> Segment:
-    """Reads all heads of a file, without checking bodies: those are checked when they are read."""
-    with path.open("rb") as file:  # its size is asked of the open file: another may take its name meanwhile
-        segment = Segment(path, size=os.fstat(file.fileno()).st_size)
-        if segment.size == 0:
-            return segment
-        with mmap.mmap(file.fileno(), segment.size, access=mmap.ACCESS_READ) as data:
-            for place in places(data, segment.damage):
-                _note(segment, place, data)
+    """Reads all heads of a file, without checking bodies: those are checked when they are read.
+
+    Raises NewerFormatError, and OSError when it cannot be opened.
+    """
+    with FileView(path) as data:  # its size is asked of the open file: another may take its name meanwhile
+        segment = Segment(path, size=data.size)
+        for place in places(data, segment.damage):
+            _note(segment, place, data)
     return segment
 
 
-def _note(segment: Segment, place: Place, data: mmap.mmap) -> None:
-    head = data[place.at + PREFIX_BYTES : place.at + PREFIX_BYTES + place.head_length]
+def _note(segment: Segment, place: Place, data: FileView) -> None:
     try:
+        head = data.read(place.at + PREFIX_BYTES, place.head_length)
         if place.kind == PACK:
-            found = decode_head(head)
-            expected = segment.end if segment.end >= 0 else int(segment.path.stem)
-            if found.offset != expected and not is_whole(data, place):  # a flipped bit must not shift what follows
-                segment.damage.append(f"record at byte {place.at}: wrong checksum")
-                return
-            segment.add(found, place.at, place.end - place.at)
+            _note_pack(segment, place, decode_head(head), data)
+        elif place.kind in (MARKS, DROPPED) and not is_whole(data, place):
+            segment.damage.append(f"record at byte {place.at}: wrong checksum")
         elif place.kind == MARKS:
             segment.marks = msgspec.msgpack.decode(head, type=Marks)
         elif place.kind == DROPPED:
             segment.add_dropped(msgspec.msgpack.decode(head, type=Dropped).ranges)
     except msgspec.DecodeError as exc:
         segment.damage.append(f"head at byte {place.at}: {exc}")
+    except OSError as exc:
+        segment.damage.append(f"head at byte {place.at}: {exc.strerror}")
 
 
-def is_whole(data: Data, place: Place) -> bool:
-    """Whether the checksum of the record is right."""
-    return check_record(data[place.at : place.end], place.head_length, place.body_length)
-
-
-def whole_groups(path: Path) -> tuple[int, int]:
-    """(end of the last whole group, its begin) of a file that was written to when the daemon ended; (0, 0) if none."""
-    size = path.stat().st_size
-    if size == 0:
-        return 0, 0
-    with path.open("rb") as file, mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as data:
-        return whole_groups_in(data)
-
-
-def whole_groups_in(data: Data) -> tuple[int, int]:
-    """The same of bytes that were read already."""
-    good = begin = last = 0
-    crcs: list[bytes] = []
-    for place in places(data, []):
-        if place.kind != COMMIT:
-            crcs.append(data[place.end - 4 : place.end])
-            continue
-        if _commits(data, place, crcs, place.at - begin):
-            good, last = place.end, begin
-        begin, crcs = place.end, []
-    if good and not _intact(data, last, good):
-        return _last_intact(data, last)
-    return good, last
-
-
-def _commits(data: Data, place: Place, crcs: list[bytes], size: int) -> bool:
-    if not check_record(data[place.at : place.end], place.head_length, 0):
-        return False
-    commit = msgspec.msgpack.decode(data[place.at + PREFIX_BYTES : place.end - 4], type=Commit)
-    return (commit.records, commit.size, commit.crc) == (len(crcs), size, crc32(b"".join(crcs)))
-
-
-def _intact(data: Data, begin: int, end: int) -> bool:
-    """Whether every record from begin to end has a right checksum."""
-    at = begin
-    while at < end:
-        prefix = parse_prefix(data, at)
-        if prefix is None:
-            return False
-        place = Place(prefix[0], at, prefix[1], prefix[2])
+def _note_pack(segment: Segment, place: Place, head: Head, data: FileView) -> None:
+    """A flipped bit must not shift what follows, nor hide a pack behind a route that nobody wants."""
+    usual = head.offset == segment.end and Route.of(head) in segment.shares and head.version == HEAD_VERSION
+    if not usual:
         if not is_whole(data, place):
-            return False
-        at = place.end
-    return True
+            segment.damage.append(f"record at byte {place.at}: wrong checksum")
+            return
+        if head.version > HEAD_VERSION:
+            raise NewerFormatError(
+                f"{data.path} has packs of version {head.version}, this dpipe knows {HEAD_VERSION}: start the newer one"
+            )
+        if head.offset < segment.end:
+            segment.damage.append(f"record at byte {place.at}: pack {head.offset} stands there a second time")
+            return
+    segment.add(head, place.at, place.end - place.at)
 
 
-def _last_intact(data: Data, end: int) -> tuple[int, int]:
-    """The last group before `end`; only the last of all can be torn, so this one is whole."""
-    begin = last = 0
-    for place in places(data[:end], []):
-        if place.kind == COMMIT:
-            begin, last = last, place.end
-    return last, begin
+def is_whole(data: FileView, place: Place) -> bool:
+    """Whether the checksum of a record is right. Raises OSError."""
+    record = data.read(place.at, place.end - place.at)
+    return len(record) == place.end - place.at and check_record(record, place.head_length, place.body_length)
 
 
-def read_frame(data: Data, at: int) -> Frame | None:
-    """The pack at a position; None if it is damaged."""
-    prefix = parse_prefix(data, at)
+def read_frame(data: FileView, at: int) -> Frame | None:
+    """The pack at a position; None if it is damaged. Raises OSError when the disk cannot read it."""
+    prefix = parse_prefix(data.read(at, PREFIX_BYTES))
     if prefix is None or prefix[0] != PACK:
         return None
     place = Place(PACK, at, prefix[1], prefix[2])
-    record = data[at : place.end]
+    record = data.read(at, place.end - at)
     if len(record) < place.end - at or not check_record(record, place.head_length, place.body_length):
         return None
     body_at = PREFIX_BYTES + place.head_length

@@ -9,13 +9,17 @@
 
 Every batch is synced; what many runners want to save is gathered into one batch. So a cursor that `synced` tells is on
 disk.
+
+What is damaged costs the runners it belongs to their cursors or snapshots, and nobody else. `lost` names them, and
+`incomplete` says that others may be missing: whoever has no cursor then begins at the oldest pack, not at the newest.
+The database keeps the mark `~unsettled` until all of them have new cursors, so that a crash in between changes nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple, Protocol
@@ -24,9 +28,13 @@ import msgspec
 
 from dpiped.crashpoint import crash_point
 from dpiped.errors import DpipeError
-from dpiped.leveldb import Items
+from dpiped.leveldb import UNSETTLED_KEY, Items, LevelDbDamagedError
+from dpiped.telemetry import Telemetry
+from dpiped.telemetry.events import DataLost
 
 VERSION = b"1"
+FORGET_MS = 7 * 24 * 3600 * 1000
+"""So long cursor and state of a runner that left the config are kept."""
 
 
 class RunnerKey(NamedTuple):
@@ -53,9 +61,11 @@ class Saved(msgspec.Struct, array_like=True, gc=False, frozen=True):
     batch: tuple[int, int] | None = None
     """Boundaries [first, end) of the stable batch that is or was being written."""
     seen_ms: int = 0
-    """When a config last had this runner."""
+    """When a config last had this runner, as far as was noted."""
     batch_epoch: str = ""
     """Epoch of the first pack of `batch`: with the boundaries it names the batch for ever."""
+    left: int = -1
+    """The next offset when the config was first without this runner; -1 while it has it."""
 
 
 class Loss(msgspec.Struct, array_like=True, gc=False, frozen=True):
@@ -81,6 +91,7 @@ class Database(Protocol):
     def get(self, key: bytes) -> bytes | None: ...
     def scan(self, prefix: bytes) -> Iterable[tuple[bytes, bytes]]: ...
     def write(self, items: Items, *, sync: bool) -> None: ...
+    def mend(self) -> None: ...
     def close(self) -> None: ...
 
 
@@ -103,6 +114,9 @@ class MemoryDatabase:
             else:
                 self._items[key] = value
 
+    def mend(self) -> None:
+        """It cannot be damaged."""
+
     def close(self) -> None:
         self._items.clear()
 
@@ -124,6 +138,9 @@ class PositionsDatabase(MemoryDatabase):
             self._disk.write(places, sync=sync)
         super().write([item for item in items if not item[0].startswith(b"p\0")], sync=sync)
 
+    def mend(self) -> None:
+        self._disk.mend()
+
     def close(self) -> None:
         super().close()
         self._disk.close()
@@ -132,25 +149,79 @@ class PositionsDatabase(MemoryDatabase):
 class State:
     """Used on the event loop; its writes happen in one thread, gathered."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, telemetry: Telemetry | None = None) -> None:
         self._database = database
+        self._telemetry = telemetry or Telemetry()
         self._thread = ThreadPoolExecutor(1, "state")
         self._queue: list[tuple[list[tuple[bytes, bytes | None]], asyncio.Future[None]]] = []
         self._flushing: asyncio.Task[None] | None = None
         self.synced: dict[RunnerKey, Saved] = {}
         """What is on disk of each runner."""
-        self.is_new = False
-        """Nothing was there at `open`: a first start, or the state was lost."""
+        self.incomplete = False
+        """Nothing was there at `open`, or not everything: a first start, or state was lost."""
+        self.lost: set[RunnerKey] = set()
+        """Runners whose cursor or snapshot is known to be lost: they begin at the oldest pack."""
+        self.freed: int | None = None
+        """Below it the journal was given back; None when nobody knows."""
+        self.losses = 0
+        """How often the database was mended while it was in use; whoever keeps a snapshot looks at it."""
 
     def open(self) -> None:
-        """Reads all cursors; blocking. Syncs once: what is found may not have been synced by the daemon before."""
+        """Reads all cursors; blocking. Syncs once: what is found may not have been synced by the daemon before.
+
+        Raises DpipeError when a newer version wrote it.
+        """
         version = self._database.get(b"v")
         if version not in (None, VERSION):
             raise DpipeError(f"state has layout {version!r}, this dpiped knows {VERSION!r}: start the newer one")
-        self.is_new = version is None
-        self._database.write([(b"v", VERSION)], sync=True)
-        for key, value in self._database.scan(b"c\0"):
-            self.synced[cursor_key(key)] = msgspec.msgpack.decode(value, type=Saved)
+        mended = version is not None and self._database.get(UNSETTLED_KEY) is not None
+        self.incomplete = version is None or mended
+        unsettled: list[tuple[bytes, bytes | None]] = [(UNSETTLED_KEY, b"1")] if self.incomplete else []
+        self._database.write([(b"v", VERSION), *unsettled], sync=True)
+        freed = self._database.get(b"f")
+        self.freed = None if freed is None else int(freed)
+        for key, value in list(self._database.scan(b"c\0")):
+            self._read_cursor(key, value, mended=mended)
+
+    def _read_cursor(self, key: bytes, value: bytes, *, mended: bool) -> None:
+        runner = _runner_of(key)
+        saved = _decode_saved(value)
+        if runner is None or saved is None:
+            self._tell_lost(runner, f"cursor {key!r} is damaged")
+        elif mended and runner.kind == "filter":  # parts of its snapshot may be gone, or older than the cursor
+            self._tell_lost(runner, f"the state of filter {runner.name!r} may not be whole: it starts empty")
+        else:
+            self.synced[runner] = saved
+            return
+        gone = [key] if runner is None else self._keys(runner)
+        self._database.write([(key, None) for key in gone], sync=True)
+
+    def _tell_lost(self, runner: RunnerKey | None, reason: str) -> None:
+        if runner is None:
+            self.incomplete = True
+            self._database.write([(UNSETTLED_KEY, b"1")], sync=True)
+        else:
+            self.lost.add(runner)
+        self._telemetry.emit(DataLost(place="state", amount=1, reason=reason))
+
+    def _keys(self, runner: RunnerKey) -> list[bytes]:
+        return [runner.key(b"c"), *(key for key, _ in self._database.scan(runner.key(b"s") + b"\0"))]
+
+    def is_lost(self, runner: RunnerKey) -> bool:
+        """Whether a runner without a cursor had one: then it begins at the oldest pack."""
+        return self.incomplete or runner in self.lost
+
+    def note_freed(self, end: int) -> None:
+        """Before the journal gives back what is below; blocking. Raises LevelDbError."""
+        if self.freed is None or end > self.freed:
+            self._database.write([(b"f", b"%d" % end)], sync=True)
+            self.freed = end
+
+    async def complete(self) -> None:
+        """All runners of the config have cursors: those that come from now on are new, whatever was lost before."""
+        if self.incomplete:
+            await self._write([(UNSETTLED_KEY, None)])
+            self.incomplete = False
 
     @property
     def highest(self) -> int:
@@ -160,7 +231,7 @@ class State:
         )
 
     def snapshot(self, runner: RunnerKey) -> list[tuple[bytes, bytes]]:
-        """All items of a stateful filter's state."""
+        """All items of a stateful filter's state; blocking. Raises LevelDbError; when it is damaged, call `mend`."""
         prefix = runner.key(b"s") + b"\0"
         return [(key[len(prefix) :], value) for key, value in self._database.scan(prefix)]
 
@@ -176,11 +247,26 @@ class State:
     async def save(self, runner: RunnerKey, saved: Saved, changes: Iterable[tuple[bytes, bytes | None]] = ()) -> None:
         """Cursor and what belongs to it, in one synced batch. Raises LevelDbError: save the same again."""
         prefix = runner.key(b"s") + b"\0"
-        saved = msgspec.structs.replace(saved, seen_ms=int(time.time() * 1000))
+        saved = msgspec.structs.replace(saved, seen_ms=int(time.time() * 1000), left=-1)
         items: list[tuple[bytes, bytes | None]] = [(prefix + key, value) for key, value in changes]
         items.append((runner.key(b"c"), msgspec.msgpack.encode(saved)))
         await self._write(items)
         self.synced[runner] = saved
+        self.lost.discard(runner)
+
+    async def leave(self, here: Collection[RunnerKey], next_offset: int) -> list[RunnerKey]:
+        """Notes which runners the config does not have; those that left 7 days ago are forgotten, and returned."""
+        now = int(time.time() * 1000)
+        away = {runner: saved for runner, saved in self.synced.items() if runner not in here}
+        for runner, saved in away.items():
+            if saved.left < 0:
+                noted = msgspec.structs.replace(saved, left=next_offset, seen_ms=now)
+                await self._write([(runner.key(b"c"), msgspec.msgpack.encode(noted))])
+                self.synced[runner] = noted
+        old = [runner for runner, saved in away.items() if saved.left >= 0 and saved.seen_ms < now - FORGET_MS]
+        for runner in old:
+            await self.forget(runner)
+        return old
 
     async def take_losses(self, runner: RunnerKey) -> list[Loss]:
         """What an operator took away before the runner had read it; told once. Blocks for one key."""
@@ -192,13 +278,38 @@ class State:
 
     async def forget(self, runner: RunnerKey) -> None:
         """Removes all that is known of a runner."""
-        keys = [runner.key(b"c"), runner.key(b"l"), *(key for key, _ in self._database.scan(runner.key(b"s") + b"\0"))]
+        keys = await asyncio.to_thread(self._keys, runner)
         await self._write([(key, None) for key in keys])
         self.synced.pop(runner, None)
 
     async def forget_snapshot(self, runner: RunnerKey) -> None:
         """Sets a stateful filter's state aside; its cursor stays."""
-        await self._write([(key, None) for key, _ in self._database.scan(runner.key(b"s") + b"\0")])
+        keys = (await asyncio.to_thread(self._keys, runner))[1:]
+        await self._write([(key, None) for key in keys])
+
+    async def mend(self) -> None:
+        """After LevelDbDamagedError: the database is repaired or begun anew, and gets the cursors that are known.
+
+        Snapshots may be gone, so filters are `lost`. Raises LevelDbError when that cannot be done now.
+        """
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._mend)
+
+    def _mend(self) -> None:
+        self._database.mend()
+        self.losses += 1
+        items: list[tuple[bytes, bytes | None]] = [(b"v", VERSION)]
+        if self.freed is not None:
+            items.append((b"f", b"%d" % self.freed))
+        for runner, saved in list(self.synced.items()):
+            if runner.kind == "filter":
+                items += [(key, None) for key in self._keys(runner)]
+                del self.synced[runner]
+                self._tell_lost(runner, f"the state of filter {runner.name!r} may not be whole: it starts empty")
+            else:
+                items.append((runner.key(b"c"), msgspec.msgpack.encode(saved)))
+        self._database.write(items, sync=True)
+        if not self.incomplete and not self.lost:
+            self._database.write([(UNSETTLED_KEY, None)], sync=True)
 
     async def _write(self, items: list[tuple[bytes, bytes | None]]) -> None:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -216,7 +327,7 @@ class State:
             error: Exception | None = None
             crash_point("state.writing")
             try:
-                await loop.run_in_executor(self._thread, partial(self._database.write, batch, sync=True))
+                await loop.run_in_executor(self._thread, partial(self._put, batch))
             except Exception as exc:  # whatever it is, those who wait have to know
                 error = exc
             crash_point("state.written")
@@ -228,8 +339,31 @@ class State:
                 else:
                     done.set_exception(error)
 
+    def _put(self, batch: list[tuple[bytes, bytes | None]]) -> None:
+        try:
+            self._database.write(batch, sync=True)
+        except LevelDbDamagedError:
+            self._mend()
+            raise
+
     async def close(self) -> None:
         if self._flushing is not None:
             await self._flushing
         self._thread.shutdown()
         self._database.close()
+
+
+def _runner_of(key: bytes) -> RunnerKey | None:
+    """The runner of a cursor's key; None when it was not written by `RunnerKey.key`."""
+    try:
+        parts = key.decode().split("\0")[1:]
+    except UnicodeDecodeError:
+        return None
+    return RunnerKey(*parts) if len(parts) == 3 else None
+
+
+def _decode_saved(value: bytes) -> Saved | None:
+    try:
+        return msgspec.msgpack.decode(value, type=Saved)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None

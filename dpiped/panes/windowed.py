@@ -203,9 +203,7 @@ class WindowedFilter(StatefulFilter[C]):
         """The groups of a window that got events since."""
         return {key for pane in self._panes_of(span) for key, at in pane.touched.items() if at > since}
 
-    def _groups(
-        self, span: tuple[int, int], only: set[Key] | None = None
-    ) -> Iterator[tuple[Key, Sequence[Aggregate]]]:
+    def _groups(self, span: tuple[int, int], only: set[Key] | None = None) -> Iterator[tuple[Key, Sequence[Aggregate]]]:
         """(group, its aggregates) of a window, in the order in which groups came; at most `max_groups` and one of the
         rest.
         """
@@ -252,7 +250,9 @@ class WindowedFilter(StatefulFilter[C]):
         return PackDraft(lines, count, span[1], span[1], project=project, host="", source="")
 
     # ---- questions -------------------------------------------------------------------------------------------------
-    def answers(self, window: Literal["current", "last", "all"] = "all", group: str | None = None) -> list[dict[str, Any]]:
+    def answers(
+        self, window: Literal["current", "last", "all"] = "all", group: str | None = None
+    ) -> list[dict[str, Any]]:
         """Answers with their error bounds (`_errors`; what is not named is exact), of the windows that are still open
         (`_early`), of the last closed one, or of these and all that are kept; oldest first. `group`: only of the group
         with these values, joined by commas. Changes nothing.

@@ -11,6 +11,7 @@ from dpiped.config.base import Bytes, ConfigModel, Listen, Secs, split_listen
 from dpiped.sources.syslog import ListenOptions
 from dpiped.sources.tail_files import FollowOptions
 from dpiped.sources.tail_shape import compile_start
+from dpiped.tls import SERVER_EXAMPLE, ServerTls
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -99,19 +100,15 @@ class SyslogOptions(ConfigModel):
     """A connection that is silent for so long is closed."""
     receive_buffer_bytes: Annotated[Bytes, Field(ge=4096)] = 8 << 20
     """Buffer of the kernel for datagrams; what does not fit is lost, and counted."""
-    certificate: str = Field(default="", examples=["/etc/dpipe/server.pem"])
-    """PEM file of the server's certificate, for tls."""
-    key: str = Field(default="", examples=["/etc/dpipe/server.key"])
-    """PEM file of its key; empty: it is in the certificate's file."""
-    client_ca: str = Field(default="", examples=["/etc/dpipe/clients.pem"])
-    """PEM file of the authority whose client certificates are asked for; empty: none are."""
+    tls: ServerTls | None = Field(default=None, examples=[SERVER_EXAMPLE])
+    """Certificate of transport "tls"."""
 
     @model_validator(mode="after")
     def _check_place(self) -> Self:
         if self.transport in ("unix", "unixgram") and not self.path:
             raise ValueError(f'transport "{self.transport}" needs path = "/run/NAME.sock"')
-        if self.transport == "tls" and not self.certificate:
-            raise ValueError('transport "tls" needs certificate = FILE')
+        if (self.transport == "tls") != (self.tls is not None):
+            raise ValueError('transport "tls" needs tls = { cert = FILE }, and no other transport can have it')
         return self
 
     def listen_options(self) -> ListenOptions:
@@ -127,7 +124,5 @@ class SyslogOptions(ConfigModel):
             max_connections=self.max_connections,
             idle_secs=self.idle_secs,
             receive_buffer_bytes=self.receive_buffer_bytes,
-            certificate=self.certificate,
-            key=self.key,
-            client_ca=self.client_ca,
+            tls=self.tls,
         )

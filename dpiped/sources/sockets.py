@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import stat
 from pathlib import Path
 
 SO_RXQ_OVFL = 40
+CLOSE_SECS = 1.0
+
+
+async def until_closed(server: asyncio.Server) -> None:
+    """After `close`: waits for the connections to end, but not for long, for a TLS handshake may never do."""
+    try:
+        async with asyncio.timeout(CLOSE_SECS):
+            await server.wait_closed()
+    except TimeoutError:
+        return  # it is cut off by its own limit of time
 
 
 def bind_udp(host: str, port: int) -> socket.socket:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -18,9 +17,9 @@ from pathlib import Path
 from typing import Literal, cast
 
 from dpiped.codecs.framing import FrameSplitter
-from dpiped.errors import DpipeError
 from dpiped.sources.gatherer import Block, Gatherer
-from dpiped.sources.sockets import bind_udp, bind_unix, raise_receive_buffer, udp_drops
+from dpiped.sources.sockets import bind_udp, bind_unix, raise_receive_buffer, udp_drops, until_closed
+from dpiped.tls import HANDSHAKE_SECS, ServerTls, Tls
 
 Transport = Literal["tcp", "tls", "udp", "unix", "unixgram"]
 DATAGRAMS_AT_ONCE = 256
@@ -44,10 +43,8 @@ class ListenOptions:
     receive_buffer_bytes: int = 8 << 20
     block_bytes: int = 1 << 20
     gather_secs: float = 0.005
-    certificate: str = ""
-    key: str = ""
-    client_ca: str = ""
-    """With it, clients must show a certificate that this authority signed."""
+    tls: ServerTls | None = None
+    """Of transport "tls"."""
 
 
 class SyslogListener:
@@ -68,6 +65,7 @@ class SyslogListener:
         self._say = say
         self._gatherer = Gatherer(options.block_bytes, 4 * options.block_bytes)
         self._server: asyncio.Server | None = None
+        self._tls: Tls | None = None
         self._socket: socket.socket | None = None
         self._peers: set[_Peer] = set()
         self._paused: set[_Peer] = set()
@@ -77,7 +75,7 @@ class SyslogListener:
         self._buffer = bytearray(max(options.max_frame_bytes, 64 << 10) + 1)
 
     async def open(self) -> None:
-        """Binds. Raises OSError or DpipeError (certificates)."""
+        """Binds. Raises OSError, or TlsError when the certificate cannot be used."""
         options = self.options
         if options.transport in ("udp", "unixgram"):
             self._open_datagrams()
@@ -86,9 +84,15 @@ class SyslogListener:
             self._server = await asyncio.get_running_loop().create_unix_server(lambda: _Peer(self), sock=sock)
             self.address = options.path
         else:
-            context = self._tls() if options.transport == "tls" else None
+            self._tls = Tls(options.tls) if options.tls is not None else None
             self._server = await asyncio.get_running_loop().create_server(
-                lambda: _Peer(self), options.host, options.port, ssl=context, backlog=1024, reuse_address=True
+                lambda: _Peer(self),
+                options.host,
+                options.port,
+                ssl=self._tls.context if self._tls is not None else None,
+                ssl_handshake_timeout=HANDSHAKE_SECS if self._tls is not None else None,
+                backlog=1024,
+                reuse_address=True,
             )
             name = self._server.sockets[0].getsockname()
             self.address = f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
@@ -112,18 +116,9 @@ class SyslogListener:
             )
         self._read_datagrams(on=True)
 
-    def _tls(self) -> ssl.SSLContext:
-        options = self.options
-        try:
-            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-            context.load_cert_chain(options.certificate, options.key or None)
-            if options.client_ca:
-                context.load_verify_locations(options.client_ca)
-                context.verify_mode = ssl.CERT_REQUIRED
-        except (OSError, ssl.SSLError) as exc:
-            names = f"certificate {options.certificate!r} or key {options.key!r}"
-            raise DpipeError(f"{names} cannot be used: {exc}") from exc
-        return context
+    def renew(self) -> bool:
+        """Takes the files of TLS again; see Tls.renew. Raises TlsError."""
+        return self._tls is None or self._tls.renew()
 
     async def take(self) -> Block:
         """The next block. Waits for as long as nothing comes."""
@@ -155,7 +150,7 @@ class SyslogListener:
         for peer in list(self._peers):
             peer.shut()
         if self._server is not None:
-            await self._server.wait_closed()
+            await until_closed(self._server)
             self._server = None
         if self._socket is not None:
             self._socket.close()

@@ -114,7 +114,7 @@ class Positions:
         try:
             raw = zlib.decompress(b64decode(text[1:])) if text.startswith("z") else text.encode()
             stored = msgspec.json.decode(raw, type=_Stored)
-        except (ValueError, zlib.error) as exc:
+        except (ValueError, RecursionError, zlib.error) as exc:
             raise DpipeError(f"position of files cannot be read: {exc}") from exc
         if stored.version != 1:
             raise DpipeError(f"position of files has version {stored.version}: written by a newer dpipe")

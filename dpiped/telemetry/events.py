@@ -1,19 +1,15 @@
-"""One type for each happening; emitting it writes the log line and counts the metric together.
+"""One type for each happening; emitting it writes the log line and counts the metric together (telemetry.py).
 
-Levels as in `logging`. What is emitted at warning or above is also handed to `listener` (the engine appends it to the
-journal as packs of ident `_dpipe.events`).
+Levels as in `logging`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import ClassVar
 
 from dpiped.telemetry.metrics import Metrics
-
-log = logging.getLogger("dpipe")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +98,22 @@ class DeliveryRetried(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DataLost(Event):
+class PluginHangs(Event):
+    """A store has not answered for long. Only its own runner waits; others go on."""
+
+    level = logging.WARNING
+    message = "plugin does not return"
+    plugin: str
+    secs: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss(Event):
+    """Base of what stays in `Telemetry.losses`, and so in `/readyz`, until the process ends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataLost(Loss):
     """Stored data that cannot be read any more, or room that was freed below a cursor."""
 
     level = logging.ERROR
@@ -116,6 +127,21 @@ class DataLost(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantined(Loss):
+    """A damaged or foreign file or folder was moved aside."""
+
+    level = logging.ERROR
+    message = "damaged data moved to quarantine"
+    place: str
+    what: str
+    kept_as: str
+    reason: str
+
+    def count(self, metrics: Metrics) -> None:
+        metrics.quarantined.labels(self.place).inc()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JournalFailed(Event):
     """A group could not be written; senders get 503 until it works again."""
 
@@ -125,24 +151,3 @@ class JournalFailed(Event):
 
     def count(self, metrics: Metrics) -> None:
         metrics.failures.labels("journal").inc()
-
-
-class Telemetry:
-    """Where events go. One for each daemon or collector; thread-safe."""
-
-    def __init__(self) -> None:
-        self.metrics = Metrics()
-        self.listener: Callable[[Event], None] | None = None
-
-    def emit(self, event: Event) -> None:
-        """Logs and counts."""
-        event.count(self.metrics)
-        level = event.severity if isinstance(event, Said) else event.level
-        text = event.text if isinstance(event, Said) else event.message
-        log.log(level, text, extra={"details": event.details()})
-        if level >= logging.WARNING and self.listener is not None:
-            self.listener(event)
-
-    def say(self, text: str, *, plugin: str = "", detail: str = "", level: int = logging.INFO) -> None:
-        """Short for `emit(Said(..))`."""
-        self.emit(Said(text=text, plugin=plugin, detail=detail, severity=level))

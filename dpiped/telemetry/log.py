@@ -3,7 +3,8 @@
     2026-11-22T01:02:03.123Z INFO listening plugin=collectors detail="127.0.0.1:9800"
     {"time":"2026-11-22T01:02:03.123Z","level":"info","text":"listening","plugin":"collectors",..}
 
-Line breaks inside a text are escaped, so a record never becomes two lines. What was handed to `hide` is never written.
+Control characters inside a text are escaped, so a record never becomes two lines and never steers a terminal. What
+`dpiped.hidden` knows is never written.
 """
 
 from __future__ import annotations
@@ -13,20 +14,20 @@ import os
 import re
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
 import msgspec
 
+from dpiped.hidden import blot
+
 LogFormat = Literal["text", "json"]
 LEVELS = ("debug", "info", "warning", "error")
-HIDDEN = "***"
-SHORTEST_SECRET = 4
-"""Shorter ones would blot out half of the log, and protect nothing."""
 _COLORS = {logging.DEBUG: "\x1b[2m", logging.WARNING: "\x1b[33m", logging.ERROR: "\x1b[31m"}
-_PLAIN = re.compile(r"[^\s\"'=\\\x00-\x1f\x7f]+")
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
+UNSAFE = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
+"""Characters that end a line, steer a terminal or turn the direction of what follows, for a class of a pattern."""
+_PLAIN = re.compile(rf"[^\s\"'=\\{UNSAFE}]+")
+_UNSAFE = re.compile(rf"[{UNSAFE}]")
 
 
 class LineFormatter(logging.Formatter, ABC):
@@ -35,18 +36,9 @@ class LineFormatter(logging.Formatter, ABC):
     def __init__(self, *, tracebacks: bool = False) -> None:
         super().__init__()
         self.tracebacks = tracebacks
-        self._secrets: list[str] = []
-
-    def hide(self, secrets: Iterable[str]) -> None:
-        """From now on these are shown as ***."""
-        known = {*self._secrets, *(secret for secret in secrets if len(secret) >= SHORTEST_SECRET)}
-        self._secrets = sorted(known, key=len, reverse=True)
 
     def format(self, record: logging.LogRecord) -> str:
-        line = self.line(record, self._details(record))
-        for secret in self._secrets:
-            line = line.replace(secret, HIDDEN)
-        return line
+        return blot(self.line(record, self._details(record)))
 
     @abstractmethod
     def line(self, record: logging.LogRecord, details: dict[str, Any]) -> str:
@@ -84,9 +76,10 @@ class JsonFormatter(LineFormatter):
 
     def line(self, record: logging.LogRecord, details: dict[str, Any]) -> str:
         own = {"time": _time(record), "level": record.levelname.lower(), "text": record.getMessage()}
-        return msgspec.json.encode(
+        line = msgspec.json.encode(
             own | {name: value for name, value in details.items() if name not in own}, enc_hook=str
         ).decode()
+        return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", line)
 
 
 def setup_logging(

@@ -33,7 +33,15 @@ class Metrics:
         )
         self.failures = Counter("dpipe_plugin_failures", "Exceptions that left a plugin", ["plugin"], registry=registry)
         self.retries = Counter("dpipe_delivery_retries", "Batches sent again", ["plugin"], registry=registry)
-        self.lost = Counter("dpipe_lost_packs", "Packs that can no longer be read", ["place"], registry=registry)
+        self.lost = Counter(
+            "dpipe_lost_packs",
+            "What was stored and can no longer be read: packs, in `state` cursors and snapshots, dead letters",
+            ["place"],
+            registry=registry,
+        )
+        self.quarantined = Counter(
+            "dpipe_quarantined_files", "Damaged or foreign files and folders moved aside", ["place"], registry=registry
+        )
         self.duplicates = Counter("dpipe_duplicate_batches", "Batches that came again", ["plugin"], registry=registry)
         self.unavailable = Counter(
             "dpipe_unavailable_answers",

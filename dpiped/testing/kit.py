@@ -19,12 +19,14 @@ WAIT_SECS = 20.0
 
 
 @asynccontextmanager
-async def running(toml: str, folder: Path, *, name: str = "dpiped") -> AsyncIterator[Engine]:
+async def running(
+    toml: str, folder: Path, *, name: str = "dpiped", admin: str = "127.0.0.1:0", engine_keys: str = ""
+) -> AsyncIterator[Engine]:
     """The engine of a config, started; it is stopped and drained at the end. `[engine]` is made here: do not write
-    it.
+    it, `engine_keys` are more lines of it.
     """
     file = folder / f"{name}.toml"
-    head = f'[engine]\nadmin = "127.0.0.1:0"\ndata_dir = "{folder / name}"\ndrain_timeout_secs = 2\n'
+    head = f'[engine]\nadmin = "{admin}"\ndata_dir = "{folder / name}"\ndrain_timeout_secs = 2\n{engine_keys}\n'
     file.write_text(head + toml, encoding="utf-8")
     engine = Engine(load_daemon_config(file), config_path=file)
     task = asyncio.create_task(engine.run(), name="engine under test")

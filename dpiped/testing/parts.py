@@ -72,6 +72,7 @@ class Parts:
     async def start(self, *runners: Runner[Any]) -> None:
         for runner in runners:
             await runner.attach()
+        await self.state.complete()
         for runner in runners:
             self.runners[runner] = asyncio.create_task(runner.run(), name=f"runner {runner.name}")
 
@@ -95,7 +96,7 @@ async def parts(
     """Journal and state on disk in `folder`, opened and at the end closed. `state`: another database for the state."""
     telemetry, router, pool = Telemetry(), Router(), PackPool(cache_bytes)
     async with AsyncExitStack() as opened:
-        found = State(state or LevelDb(folder / "state"))
+        found = State(state or LevelDb(folder / "state"), telemetry)
         opened.push_async_callback(found.close)
         found.open()
         letters = DeadLetters(LevelDb(folder / "deadletter"), telemetry)

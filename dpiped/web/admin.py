@@ -5,30 +5,38 @@
     /admin/deadletters                                 the same, see deadletters.py
     GET  /metrics /healthz /readyz
 
-It listens on loopback unless a token is set (checked before the start).
+It listens on loopback unless there is a token or `client_ca` (checked before the start). On another address all but the
+probes need the token. No answer shows a secret, whatever the answer is made of.
 """
 
 from __future__ import annotations
 
-import hmac
+import asyncio
 import os
 import platform
 import sys
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import msgspec
 import psutil
 from aiohttp import web
 
 from dpiped import __version__
-from dpiped.config.base import split_listen
+from dpiped.config.base import is_loopback, split_listen
+from dpiped.config.doors import admin_tokens
 from dpiped.config.draw import draw_mermaid
 from dpiped.errors import ConfigError
+from dpiped.hidden import blot
 from dpiped.registry import all_types
 from dpiped.reload import reload_file
 from dpiped.web.deadletters import PRIVATE, deadletter_uris
+from dpiped.web.listener import HttpListener
+from dpiped.web.refused import Refused
+from dpiped.web.strangers import stranger_logger
+from dpiped.web.tokens import shows_one_of
 
 if TYPE_CHECKING:
     from dpiped.engine import Engine
@@ -37,9 +45,18 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _MAX_BODY_BYTES = 64 << 10
 
 
+MAX_CONNECTIONS = 256
+IDLE_SECS = 75.0
+SHUTDOWN_SECS = 5.0
+BODY_SECS = 10.0
+"""Time in which a body has to arrive."""
+PROBES = ("/healthz", "/readyz")
+"""Open to everybody who reaches the address."""
+
+
 def _json(data: object, status: int = 200) -> web.Response:
-    body = msgspec.json.format(msgspec.json.encode(data), indent=2) + b"\n"
-    return web.Response(status=status, body=body, content_type="application/json")
+    text = msgspec.json.format(msgspec.json.encode(data), indent=2).decode()
+    return web.Response(status=status, text=blot(text) + "\n", content_type="application/json")
 
 
 class AdminServer:
@@ -47,9 +64,10 @@ class AdminServer:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self.address = ""
-        token = engine.config.engine.admin_token
-        self._token = token.get_secret_value().encode() if token is not None else None
+        config = engine.config.engine
+        self._is_open = not is_loopback(split_listen(config.admin)[0])
+        """Whether other machines reach it."""
+        self._tokens = [token.encode() for token in admin_tokens(config)]
         app = web.Application(client_max_size=_MAX_BODY_BYTES, middlewares=[self._guard])
         self._uris = {
             "/admin/ping": ("GET", self._ping),
@@ -67,31 +85,82 @@ class AdminServer:
         }
         for path, (method, handler) in self._uris.items():
             app.router.add_route(method, path, handler)
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            logger=stranger_logger(self._note),
+            handle_signals=False,
+            auto_decompress=False,
+            shutdown_timeout=SHUTDOWN_SECS,
+            keepalive_timeout=IDLE_SECS,
+        )
+        self._listener = HttpListener(
+            runner,
+            config.admin,
+            config.admin_tls,
+            max_connections=MAX_CONNECTIONS,
+            idle_secs=IDLE_SECS,
+            note=self._note,
+        )
+        self._sweeping: asyncio.Task[None] | None = None
+
+    def _note(self, what: str) -> None:
+        self._engine.telemetry.metrics.noted.labels("admin", what).inc()
+
+    @property
+    def address(self) -> str:
+        """The real one; empty before `start`."""
+        return self._listener.address
 
     async def start(self) -> None:
-        """Raises OSError when the address cannot be bound."""
-        host, port = split_listen(self._engine.config.engine.admin)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, host, port).start()
-        bound = self._runner.addresses[0]
-        self.address = f"{bound[0]}:{bound[1]}"
+        """Raises OSError when the address cannot be bound, TlsError when the certificate cannot be used."""
+        await self._listener.open()
+        self._sweeping = asyncio.create_task(self._listener.sweep(), name="admin sweep")
+
+    async def renew(self) -> None:
+        """At each reload: takes the files of TLS again. Raises TlsError, and goes on with what it has."""
+        if not self._listener.renew():
+            await self._listener.bind_again()
 
     async def close(self) -> None:
-        await self._runner.cleanup()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            await asyncio.wait((self._sweeping,))
+        await self._listener.close()
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Asks for the token where something is changed or events are shown, and answers errors as JSON."""
-        is_open = request.method in ("GET", "HEAD") and request.path not in PRIVATE
-        if not is_open and self._token is not None:
-            given = request.headers.get("Authorization", "").removeprefix("Bearer ").encode("utf-8", "surrogateescape")
-            if not hmac.compare_digest(given, self._token):
+        """Asks for the token, keeps web pages out, and answers errors as JSON."""
+        with self._listener.answering(request):
+            changes = request.method not in ("GET", "HEAD")
+            private = changes or request.path in PRIVATE or (self._is_open and request.path not in PROBES)
+            if private and not self._is_allowed(request):
                 return _json({"error": "a valid admin token is needed"}, 401)
+            if changes and not self._tokens and self._is_of_a_page(request):
+                return _json({"error": "requests of web pages change nothing here"}, 403)
+            try:
+                await _read_body(request)
+                return await handler(request)
+            except Refused as exc:
+                return _json({"error": exc.reason}, exc.status)
+            except web.HTTPException as exc:
+                return _json({"error": exc.reason, "uris": "/admin/uris lists all paths"}, exc.status)
+
+    def _is_allowed(self, request: web.Request) -> bool:
+        return not self._tokens or shows_one_of(request, self._tokens)
+
+    def _is_of_a_page(self, request: web.Request) -> bool:
+        """Whether a browser sends it for a page from elsewhere: browsers reach loopback addresses, too, and any name
+        can be made to mean one.
+        """
+        origin = request.headers.get("Origin")
+        if origin is None:
+            return False
         try:
-            return await handler(request)
-        except web.HTTPException as exc:
-            return _json({"error": exc.reason, "uris": "/admin/uris lists all paths"}, exc.status)
+            name = urlsplit(f"//{request.host}").hostname or ""
+            return urlsplit(origin).netloc != request.host or not (self._is_open or is_loopback(name))
+        except ValueError:  # no browser writes such a header
+            return True
 
     # ---- read ------------------------------------------------------------------------------------------------------
     async def _ping(self, request: web.Request) -> web.Response:
@@ -120,6 +189,7 @@ class AdminServer:
                     "failing": journal.failing,
                 },
                 "deadletters": {"count": engine.around.deadletters.count, "bytes": engine.around.deadletters.bytes},
+                "losses": list(engine.telemetry.losses),
                 "plugins": engine.report(),
             }
         )
@@ -148,11 +218,11 @@ class AdminServer:
         return _json([{"method": method, "path": path} for path, (method, _) in self._uris.items()])
 
     async def _graph(self, request: web.Request) -> web.Response:
-        return web.Response(text=draw_mermaid(self._engine.config), content_type="text/plain")
+        return web.Response(text=blot(draw_mermaid(self._engine.config)), content_type="text/plain")
 
     async def _metrics(self, request: web.Request) -> web.Response:
         return web.Response(
-            body=self._engine.telemetry.metrics.text(),
+            body=blot(self._engine.telemetry.metrics.text().decode()).encode(),
             headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
         )
 
@@ -160,7 +230,7 @@ class AdminServer:
         return _json({"ok": True})
 
     async def _readyz(self, request: web.Request) -> web.Response:
-        """200 when inputs are taken; the reasons otherwise."""
+        """200 when inputs are taken; the reasons otherwise. What was lost is told, and keeps nobody from sending."""
         engine = self._engine
         problems = [f"{line['name']}: {line['last_error']}" for line in engine.report() if line["status"] == "failed"]
         if not engine.started.is_set():
@@ -171,7 +241,11 @@ class AdminServer:
             problems.append(f"journal: {engine.journal.failing}")
         if engine.journal.full:
             problems.append("journal: full")
-        return _json({"ready": not problems, "problems": problems}, 503 if problems else 200)
+        losses = list(engine.telemetry.losses)
+        answer: dict[str, object] = {"ready": not problems, "problems": problems, "losses": losses}
+        if self._is_open and not self._is_allowed(request):
+            del answer["problems"], answer["losses"]  # they name plugins, hosts and paths
+        return _json(answer, 503 if problems else 200)
 
     # ---- change ----------------------------------------------------------------------------------------------------
     async def _reload(self, request: web.Request) -> web.Response:
@@ -183,6 +257,17 @@ class AdminServer:
     async def _shutdown(self, request: web.Request) -> web.Response:
         self._engine.stop()
         return _json({"stopping": True})
+
+
+async def _read_body(request: web.Request) -> None:
+    """Before any handler, so that none has to think of it; the body stays with the request. Raises Refused."""
+    try:
+        async with asyncio.timeout(BODY_SECS):
+            await request.read()
+    except TimeoutError as exc:
+        raise Refused(408, "the request took too long to arrive") from exc
+    except (web.RequestPayloadError, ConnectionError) as exc:
+        raise Refused(400, "the body broke off") from exc
 
 
 def _first_line(cls: type) -> str:

@@ -31,7 +31,9 @@ class AggregateConfig(WindowConfig):
     @model_validator(mode="after")
     def _check_panes(self) -> AggregateConfig:
         if self.panes and (self.emit_every_secs is not None or self.id or self.errors):
-            raise ValueError("panes: emit_every_secs, id and errors belong into the merge filter that makes the answers")
+            raise ValueError(
+                "panes: emit_every_secs, id and errors belong into the merge filter that makes the answers"
+            )
         return self
 
 

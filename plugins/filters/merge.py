@@ -52,7 +52,9 @@ class MergeFilter(WindowedFilter[MergeConfig]):
             self.context.telemetry.emit(dropped)
         ahead = sum(start > horizon for start in starts)
         drafts = self.count_out(pack, stamps, ahead, late)
-        self.saw(max((at for at, start in zip(stamps, starts, strict=True) if start <= horizon), default=None), head.offset)
+        self.saw(
+            max((at for at, start in zip(stamps, starts, strict=True) if start <= horizon), default=None), head.offset
+        )
         return [*drafts, *self.close()] if drafts else self.close()
 
     def _join(self, start: int, key: Any, text: Any, pack: PackView) -> bool:

@@ -2,7 +2,7 @@
 
 Delivery: plain syslog has no acknowledgement, so what was in a socket or being gathered at a kill is lost; what was
 taken is durable before more is read. TCP senders wait while the journal takes nothing; datagrams are dropped by the
-kernel then, and counted.
+kernel then, and counted. Syslog knows no tokens: whoever reaches the address can send, unless `tls` has a `client_ca`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 
 from dpiped.api import (
-    DpipeError,
     Emit,
     FatalPluginError,
     Input,
@@ -19,6 +18,7 @@ from dpiped.api import (
     SyslogListener,
     SyslogOptions,
     TemporaryError,
+    TlsError,
     register,
 )
 
@@ -37,7 +37,7 @@ class SyslogInput(Input[SyslogConfig]):
         self._listener = SyslogListener(self.config.listen_options(), lambda text: telemetry.say(text, plugin=name))
         try:
             await self._listener.open()
-        except DpipeError as exc:
+        except TlsError as exc:
             raise FatalPluginError(str(exc)) from exc
         except OSError as exc:
             kind = TemporaryError if exc.errno != errno.EACCES else FatalPluginError
@@ -52,6 +52,9 @@ class SyslogInput(Input[SyslogConfig]):
             else:
                 await emit(block.data, hosts=block.hosts)
             self._noted.tell(self._listener.counts)
+
+    def renew(self) -> bool:
+        return not hasattr(self, "_listener") or self._listener.renew()
 
     async def close(self) -> None:
         if hasattr(self, "_listener"):

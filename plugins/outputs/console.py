@@ -1,12 +1,14 @@
 """Output `console`: prints events to the terminal.
 
-Delivery: at least once. What was printed before a crash and after the last saved cursor is printed again.
+Delivery: at least once. What was printed before a crash and after the last saved cursor is printed again. Control
+characters of an event are escaped, so that no log line can steer the terminal it is shown on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 from typing import Any
 
@@ -15,7 +17,12 @@ import msgspec
 from dpiped.api import Batch, Output, PluginConfig, TemporaryError, register
 
 _TIME, _KEY, _OFF = "\x1b[36m", "\x1b[2m", "\x1b[0m"
-_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), 127, *range(128, 160))}
+_TURNING = (*range(0x2028, 0x202F), *range(0x2066, 0x206A))
+"""Line ends of Unicode, and what turns the direction of the text behind it."""
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
+_CONTROL |= {code: f"\\u{code:04x}" for code in _TURNING}
+_IN_JSON = re.compile(rb"\x7f|\xc2[\x80-\x9f]|\xe2\x80[\xa8-\xae]|\xe2\x81[\xa6-\xa9]")
+"""Those that may stand in JSON as they are, in UTF-8."""
 
 
 class ConsoleConfig(PluginConfig):
@@ -43,8 +50,9 @@ class ConsoleOutput(Output[ConsoleConfig]):
         except OSError as exc:
             raise TemporaryError("print to standard output") from exc
 
-    @staticmethod
-    def _print(data: bytes) -> None:
+    def _print(self, data: bytes) -> None:
+        if not self._color:  # else it was done field by field
+            data = _IN_JSON.sub(lambda match: b"\\u%04x" % ord(match[0].decode()), data)
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
 

@@ -12,12 +12,13 @@ from typing import Annotated
 
 import aiohttp
 import msgspec
-from pydantic import Field, HttpUrl, SecretStr
+from pydantic import Field, SecretStr
 
 from dpiped.api import (
     CONTENT_TYPE,
     LANE,
     Batch,
+    ClientTls,
     EventsDropped,
     Frame,
     Output,
@@ -26,19 +27,25 @@ from dpiped.api import (
     RejectedError,
     Secs,
     TemporaryError,
+    Tls,
+    Url,
     bearer,
+    client_tls,
     encode_body,
     encode_frame,
     register,
     retry_after,
+    text_of,
 )
 
 
 class DpipeConfig(PluginConfig):
-    endpoints: tuple[HttpUrl, ...] = Field(min_length=1, examples=[["http://127.0.0.1:9800"]])
+    endpoints: tuple[Url, ...] = Field(min_length=1, examples=[["http://127.0.0.1:9800"]])
     """Http inputs of other daemons, in order of preference."""
     token: SecretStr | None = None
     """Bearer token; write it as `${env:NAME}`."""
+    tls: ClientTls = ClientTls()
+    """For https endpoints: which authorities are trusted, which certificate is shown."""
     timeout_secs: Annotated[float, Field(gt=0)] = 30.0
     """Time for one request, connecting included."""
     failover_after_secs: Secs = 300.0
@@ -55,7 +62,9 @@ class DpipeOutput(Output[DpipeConfig]):
         self._doubt_since: float | None = time.monotonic()  # a batch may have been on its way when the daemon ended
         timeout = aiohttp.ClientTimeout(total=self.config.timeout_secs)
         headers = {"Content-Type": CONTENT_TYPE, **bearer(self.config.token)}
-        self._session = aiohttp.ClientSession(timeout=timeout, headers=headers)
+        self._tls = await client_tls(self.config.tls, self._urls)
+        connector = aiohttp.TCPConnector(ssl=self._tls.context if self._tls is not None else True)
+        self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, headers=headers)
 
     async def write(self, batch: Batch) -> None:
         frames = [encode_frame(self._frame(view)) for view in batch.views]
@@ -85,8 +94,8 @@ class DpipeOutput(Output[DpipeConfig]):
         """All frames in one request; in halves when that is too large for the other side."""
         url = self._urls[self._at]
         try:
-            async with self._session.post(url, data=b"".join(frames)) as answer:
-                text = await answer.text()
+            async with self._session.post(url, data=b"".join(frames), allow_redirects=False) as answer:
+                text = await text_of(answer)
         except aiohttp.ClientConnectorError as exc:  # nothing was sent
             self._next_endpoint()
             raise TemporaryError(f"connect to {url}") from exc
@@ -122,6 +131,10 @@ class DpipeOutput(Output[DpipeConfig]):
 
     def status(self) -> dict[str, object]:
         return {"endpoint": self._urls[self._at], "in_doubt": self._doubt_since is not None}
+
+    def renew(self) -> bool:
+        tls: Tls | None = getattr(self, "_tls", None)
+        return tls is None or tls.renew()
 
     async def close(self) -> None:
         if hasattr(self, "_session"):

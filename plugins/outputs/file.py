@@ -154,11 +154,11 @@ class FileOutput(Output[FileConfig]):
     # ---- write -----------------------------------------------------------------------------------------------------
     async def write(self, batch: Batch) -> None:
         jobs: dict[str, list[bytes]] = {}
-        for view, body in zip(batch.views, batch.bodies, strict=True):
-            for path, piece in self._route(view, body):
-                jobs.setdefault(path, []).append(piece)
-        paths, most = list(jobs), self.config.max_open_files
         try:
+            for view, body in zip(batch.views, batch.bodies, strict=True):
+                for path, piece in self._route(view, body):
+                    jobs.setdefault(path, []).append(piece)
+            paths, most = list(jobs), self.config.max_open_files
             for at in range(0, len(paths), most):
                 await self._write_some({path: jobs[path] for path in paths[at : at + most]}, begun=at > 0)
         except OSError as exc:

@@ -10,24 +10,29 @@ from typing import Annotated, Literal
 
 import aiohttp
 import zstandard
-from pydantic import Field, HttpUrl, SecretStr
+from pydantic import Field, SecretStr
 
 from dpiped.api import (
     RETRY_LATER,
     Batch,
+    ClientTls,
     Output,
     PluginConfig,
     RejectedError,
     TemporaryError,
+    Tls,
+    Url,
     bearer,
+    client_tls,
     gzip_bytes,
     register,
     retry_after,
+    text_of,
 )
 
 
 class HttpOutputConfig(PluginConfig):
-    url: HttpUrl = Field(examples=["http://127.0.0.1:8080/events"])
+    url: Url = Field(examples=["http://127.0.0.1:8080/events"])
     """Where batches are sent."""
     method: Literal["POST", "PUT"] = "POST"
     """Method of the requests."""
@@ -43,6 +48,8 @@ class HttpOutputConfig(PluginConfig):
     """Its password; write it as `${env:NAME}`."""
     headers: dict[str, SecretStr] = Field(default_factory=dict)
     """More headers; their values are kept secret."""
+    tls: ClientTls = ClientTls()
+    """For https: which authorities are trusted, which certificate is shown."""
     timeout_secs: Annotated[float, Field(gt=0)] = 30.0
     """Time for one request, connecting included."""
 
@@ -64,8 +71,12 @@ class HttpOutput(Output[HttpOutputConfig]):
         headers |= {name: value.get_secret_value() for name, value in config.headers.items()}
         password = config.password.get_secret_value() if config.password else ""
         auth = aiohttp.BasicAuth(config.user, password) if config.user else None
+        self._tls = await client_tls(config.tls, [str(config.url)])
         self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=config.timeout_secs), headers=headers, auth=auth
+            connector=aiohttp.TCPConnector(ssl=self._tls.context if self._tls is not None else True),
+            timeout=aiohttp.ClientTimeout(total=config.timeout_secs),
+            headers=headers,
+            auth=auth,
         )
 
     async def write(self, batch: Batch) -> None:
@@ -74,7 +85,7 @@ class HttpOutput(Output[HttpOutputConfig]):
         while parts:
             first, body = parts.pop()
             status, detail = await self._send(body)
-            if status < 400:
+            if status < 300:
                 continue
             count = body.count(b"\n")
             if status == 413 and count > 1:
@@ -87,16 +98,20 @@ class HttpOutput(Output[HttpOutputConfig]):
 
     async def _send(self, body: bytes) -> tuple[int, str]:
         """(status, text) of an answer that will be the same next time."""
-        url = str(self.config.url)
+        url, shown = str(self.config.url), str(self.config.url).partition("?")[0]  # a query may hold a key
         try:
-            async with self._session.request(self.config.method, url, data=self._encode(body)) as answer:
-                detail = await answer.text(errors="replace")
+            async with self._session.request(
+                self.config.method, url, data=self._encode(body), allow_redirects=False
+            ) as answer:
+                detail = await text_of(answer)
         except (aiohttp.ClientError, TimeoutError) as exc:
-            raise TemporaryError(f"send to {url}") from exc
+            raise TemporaryError(f"send to {shown}") from exc
         if answer.status >= 500 or answer.status in RETRY_LATER:
-            raise TemporaryError(f"{url} answered {answer.status}", retry_after(answer.headers))
+            raise TemporaryError(f"{shown} answered {answer.status}", retry_after(answer.headers))
         if answer.status in (401, 403):
-            raise TemporaryError(f"{url} answered {answer.status}: check the credentials")
+            raise TemporaryError(f"{shown} answered {answer.status}: check the credentials")
+        if 300 <= answer.status < 400:  # to follow would send events and credentials who knows where
+            raise TemporaryError(f"{shown} answered {answer.status}: it has moved, set url to its new place")
         return answer.status, detail
 
     def _encode(self, body: bytes) -> bytes:
@@ -105,6 +120,10 @@ class HttpOutput(Output[HttpOutputConfig]):
         if self.config.compression == "gzip":
             return gzip_bytes(body)
         return zstandard.ZstdCompressor(level=3).compress(body) if self.config.compression == "zstd" else body
+
+    def renew(self) -> bool:
+        tls: Tls | None = getattr(self, "_tls", None)
+        return tls is None or tls.renew()
 
     async def close(self) -> None:
         if hasattr(self, "_session"):

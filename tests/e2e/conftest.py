@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -69,6 +70,10 @@ class Program:
             self.kill()
             raise AssertionError(f"{self.name} does not end:\n{self.text()[-3000:]}") from None
 
+    def signal(self, number: int) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
     @property
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
@@ -85,14 +90,22 @@ class Program:
 class Daemon(Program):
     """`dpiped run` with a folder, an http input at `ingest` and the admin API."""
 
-    def __init__(self, folder: Path, tables: str, name: str = "dpiped", journal: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        tables: str,
+        name: str = "dpiped",
+        journal: str = "",
+        project: str = "",
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         self.admin, self.ingest = free_port(), free_port()
         self.folder = folder
         file = folder / f"{name}.toml"
         head = f'[engine]\nadmin = "127.0.0.1:{self.admin}"\ndata_dir = "{folder / name}"\ndrain_timeout_secs = 3\n'
         http = f'[[input]]\ntype = "http"\nlisten = "127.0.0.1:{self.ingest}"\nkeep_old = true\n'
-        file.write_text(head + journal + '[[project]]\nname = "rs"\n' + http + tables, encoding="utf-8")
-        super().__init__(folder, name, [sys.executable, "-m", "dpiped", "run", "-c", str(file)])
+        file.write_text(head + journal + '[[project]]\nname = "rs"\n' + project + http + tables, encoding="utf-8")
+        super().__init__(folder, name, [sys.executable, "-m", "dpiped", "run", "-c", str(file)], environ)
 
     @property
     def url(self) -> str:
@@ -120,7 +133,13 @@ class Collector(Program):
     """`dpipe-collector run` that sends to endpoints."""
 
     def __init__(
-        self, folder: Path, endpoints: list[str], tables: str, options: str = "", name: str = "collector"
+        self,
+        folder: Path,
+        endpoints: list[str],
+        tables: str,
+        options: str = "",
+        name: str = "collector",
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         file = folder / f"{name}.toml"
         file.write_text(
@@ -128,7 +147,7 @@ class Collector(Program):
             f"{options}{tables}",
             encoding="utf-8",
         )
-        super().__init__(folder, name, [sys.executable, "-m", "collector", "run", "-c", str(file)])
+        super().__init__(folder, name, [sys.executable, "-m", "collector", "run", "-c", str(file)], environ)
 
 
 @pytest.fixture
@@ -143,3 +162,39 @@ def programs() -> Iterator[list[Program]]:
 def events_in(folder: Path, pattern: str = "*.ndjson") -> list[dict[str, Any]]:
     """All events in the files of a folder, without a last line that is being written."""
     return [json.loads(line) for file in sorted(folder.glob(pattern)) for line in file.read_bytes().split(b"\n")[:-1]]
+
+
+class Tools:
+    """What tests of plain commands need."""
+
+    free_port = staticmethod(free_port)
+    wait_until = staticmethod(wait_until)
+
+    def __init__(self, programs: list[Program]) -> None:
+        self._programs = programs
+
+    def start(self, folder: Path, name: str, command: list[str], environ: Mapping[str, str] | None = None) -> Program:
+        program = Program(folder, name, command, environ)
+        self._programs.append(program)
+        program.start()
+        return program
+
+    @staticmethod
+    def answer_of(url: str) -> str:
+        """What is answered, whatever its status; empty when nobody does."""
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return str(answer.read().decode())
+        except urllib.error.HTTPError as exc:
+            return str(exc.read().decode())
+        except OSError:
+            return ""
+
+    @classmethod
+    def answers(cls, url: str) -> bool:
+        return bool(cls.answer_of(url))
+
+
+@pytest.fixture
+def e2e(programs: list[Program]) -> Tools:
+    return Tools(programs)

@@ -211,4 +211,4 @@ def test_a_page_does_what_it_says(page: Path, reader: Reader) -> None:
 def test_the_pages_that_have_to_run_do() -> None:
     names = {str(page.relative_to(ROOT)) for page in RUNNABLE}
     clients = {f"docs/clients/{name}.md" for name in ("curl", "logger", "rsyslog", "syslog-ng")}
-    assert {"README.md", "docs/config.md", "docs/http.md", "docs/operations.md", *clients} <= names
+    assert {"README.md", "docs/config.md", "docs/http.md", "docs/operations.md", "docs/security.md", *clients} <= names

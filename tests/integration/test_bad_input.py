@@ -233,6 +233,23 @@ async def test_a_line_of_100_megabytes_is_too_large(tmp_path: Path, chunked: boo
         assert engine.inputs[0].report()["in_flight_bytes"] == 0
 
 
+@pytest.mark.parametrize("compressed", [False, True])
+async def test_events_above_max_event_bytes_are_in_the_dead_letter(tmp_path: Path, compressed: bool) -> None:
+    large = b'{"@timestamp":1700000000000,"a":"' + b"x" * 2000 + b'"}\n'
+    body = GOOD + large + b"no json\n" + GOOD + large
+    async with daemon(tmp_path, 'max_event_bytes = "1KiB"') as engine:
+        headers = {"Content-Encoding": "zstd"} if compressed else {}
+        data = zstandard.ZstdCompressor().compress(body) if compressed else body
+        status, answer = await post(engine, "rs/app", data, headers=headers)
+        assert (status, answer["accepted"], [error["line"] for error in answer["errors"]]) == (200, 2, [2, 3, 5])
+        assert "max_event_bytes" in answer["errors"][0]["reason"]
+        letters = sorted((letter.reason, letter.raw) for letter in engine.around.deadletters.scan())
+        assert letters[-1][1] == large[:-1]
+        assert engine.around.deadletters.count == 3
+        assert (await post(engine, "rs/app", large))[0] == 422
+        await until(lambda: len(events_in(tmp_path / "out/rs/app.ndjson")) == 2)
+
+
 async def test_too_much_in_flight_is_refused(tmp_path: Path) -> None:
     """Bodies that are still arriving count."""
     host_port = ""
@@ -276,6 +293,8 @@ BAD_NAMES = (
     b"-%00",
     b"a%2fb",
     b"a;b",
+    b"_dpipe.tick",
+    b"_dpipe.events",
 )
 
 
@@ -389,6 +408,7 @@ BAD_FRAMES = {
     "encoding": frame(encoding="lz4"),
     "not-zstd": frame(encoding="zstd"),
     "codec": frame(codec="nope"),
+    "own-ident": frame(ident="_dpipe.tick"),
     "huge-seq": frame(stream="s", seq=1 << 63),
     "body-is-no-json": frame(body=b"garbage\n"),
     "hops": frame(hops=50),
@@ -449,6 +469,21 @@ async def test_slow_clients_are_cut_off(tmp_path: Path) -> None:
         assert engine.journal.next == 0
 
 
+async def test_a_head_that_comes_drop_by_drop_is_cut_off(tmp_path: Path) -> None:
+    """Every drop is activity, and none is a request."""
+    async with daemon(tmp_path, "idle_secs = 0.4") as engine:
+        host, port = address_of(engine, "http").split(":")
+        for start in (b"", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"):
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(start + b"POST /ingest/rs/app HTTP/1.1\r\n")
+            ended = asyncio.create_task(reader.read())
+            async with asyncio.timeout(10):
+                while not ended.done():
+                    writer.write(b"X: y\r\n")
+                    await asyncio.wait((ended,), timeout=0.05)
+            writer.close()
+
+
 async def test_a_thousand_idle_connections(tmp_path: Path) -> None:
     async with daemon(tmp_path) as engine:
         host, port = address_of(engine, "http").split(":")
@@ -493,6 +528,37 @@ async def test_what_is_no_http_gets_400_or_a_closed_door(tmp_path: Path, data: b
     async with daemon(tmp_path) as engine:
         assert (await raw(engine, data))[0] in (0, 400)
         assert engine.journal.next == 0
+
+
+BROKEN = [
+    b"GET / HTTP/9.9\r\n\r\n",
+    b"POST /ingest/rs/app HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+    b"POST /ingest/rs/app HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    b"POST /admin/reload HTTP/1.1\r\nHost: [\r\nOrigin: http://[\r\nContent-Length: 0\r\n\r\n",
+    b"POST /admin/reload HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc",
+    b"\xff /\xff HTTP/1.1\r\n\xff: \xff\r\n\r\n",
+]
+
+
+async def test_strangers_cannot_fill_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What is no HTTP is counted; a traceback for each would let anybody fill the disk."""
+    async with daemon(tmp_path) as engine:
+        assert engine.admin is not None
+        for address in (address_of(engine, "http"), engine.admin.address):
+            host, port = address.split(":")
+            for data in BROKEN:
+                reader, writer = await asyncio.open_connection(host, int(port))
+                writer.write(data)
+                async with asyncio.timeout(10):
+                    assert b" 500 " not in await reader.readline(), data
+                writer.close()
+            _, writer = await asyncio.open_connection(host, int(port))
+            writer.write(b"POST /ingest/rs/app HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{")
+            await writer.drain()
+            writer.transport.abort()
+        noted = engine.telemetry.metrics.noted
+        assert min(noted.labels(name, "bad_request")._value.get() for name in ("http", "admin")) >= 3
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("aiohttp")] == []
 
 
 async def test_tokens_with_odd_bytes(tmp_path: Path) -> None:

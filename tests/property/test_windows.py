@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpiped.pack import Head, Pack
+from dpiped.panes import OTHER
 from dpiped.plugin import PackDraft, PluginContext
 from dpiped.projection import Projection
 from dpiped.telemetry import Telemetry
 from dpiped.view import PackView
 from dpiped.windows import WindowPolicy
-from dpiped.panes import OTHER
 from plugins.filters.aggregate import AggregateConfig, AggregateFilter
 
 GROUPS = (None, True, False, 1, 0, 2, -1, 1.5, "", "a", "1", "true", [1], 10**30, {"x": 1}, "käse")

@@ -59,7 +59,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     module = ModuleType("dpiped.daemon")
     module.run_daemon = run_daemon  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "dpiped.daemon", module)
-    monkeypatch.setattr("dpiped.commands.run.setup_logging", lambda *args, **kwargs: SimpleNamespace(hide=set))
+    monkeypatch.setattr("dpiped.commands.run.setup_logging", lambda *args, **kwargs: None)
     return told
 
 
@@ -191,3 +191,15 @@ def test_a_reader_that_goes_away_is_no_traceback() -> None:
             [sys.executable, "-m", "dpiped", "version"], stdout=closed, stderr=subprocess.PIPE, check=False
         )
     assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.parametrize("verbose", [True, False])
+def test_no_error_shows_a_secret_with_or_without_a_traceback(
+    config: Path, engine: SimpleNamespace, capsys: pytest.CaptureFixture[str], verbose: bool
+) -> None:
+    engine.error = DpipeError("the store refused geheim5 of http://me:hush@store")
+    assert main(["run", "-c", str(config), *(["-v"] if verbose else [])]) == 1
+    told = "".join(capsys.readouterr())
+    assert ("Traceback" in told) is verbose
+    assert "the store refused *** of http://***@store" in told
+    assert not {"geheim5", "hush"} & set(told.replace("@", " ").replace(":", " ").split())

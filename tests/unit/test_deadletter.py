@@ -9,7 +9,7 @@ import pytest
 
 from dpiped.deadletter import DeadLetters, Letter
 from dpiped.journal.state import MemoryDatabase
-from dpiped.leveldb import LevelDb
+from dpiped.leveldb import Items, LevelDb, LevelDbError
 from dpiped.telemetry import Telemetry
 
 NOW = int(time.time() * 1000)
@@ -71,4 +71,24 @@ async def test_nothing_to_put_writes_nothing(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(database, "write", None)
     letters = DeadLetters(database, Telemetry())
     await letters.put([])
+    letters.close()
+
+
+async def test_a_write_that_fails_after_it_was_stored_is_counted_once(tmp_path: Path) -> None:
+    database = LevelDb(tmp_path)
+    letters = DeadLetters(database, Telemetry())
+    letters.open()
+    real, failures = database.write, [LevelDbError("synced, but nobody knows")]
+
+    def write(items: Items, *, sync: bool) -> None:
+        real(items, sync=sync)
+        if failures:
+            raise failures.pop()
+
+    database.write = write  # type: ignore[method-assign]
+    with pytest.raises(LevelDbError):
+        await letters.put([letter("a")])
+    await letters.put([letter("a")])
+    assert letters.count == 1
+    assert letters.bytes > 0
     letters.close()

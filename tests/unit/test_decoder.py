@@ -18,7 +18,11 @@ ORIGIN = Origin("rs", "app", "", "")
 
 async def decoded(data: bytes, codec: Codec) -> tuple[list[Draft], list[Rejected], int, Counter[str]]:
     counts: Counter[str] = Counter()
-    decoder = Decoder(Router(), None, keep_old=False, count=lambda what, n: counts.update({what: n}))
+
+    def count(what: str, amount: int) -> None:
+        counts[what] += amount
+
+    decoder = Decoder(Router(), None, keep_old=False, max_event_bytes=8 << 20, count=count)
     drafts, rejected, pieces = [], [], 0
     async for result in decoder.decode(data, codec, ORIGIN):
         drafts += result.drafts
@@ -73,3 +77,9 @@ def test_weight_grows_with_lines_and_objects() -> None:
     assert weight_of(b"x" * size) == 0
     assert weight_of(b"") == 0
     assert weight_of(b"{}\n" * (AT_ONCE_BYTES // 6)) > 0
+
+
+@pytest.mark.parametrize("data", [b" \n", b"\n\n", b"", b"\xef\xbb\xbf\n", b" " * 20_000])
+async def test_blank_data_is_nothing(data: bytes) -> None:
+    drafts, rejected, _, _ = await decoded(data, build_codec("json"))
+    assert (drafts, rejected) == ([], [])

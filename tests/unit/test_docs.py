@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import trustme
 
 from collector import cli as collector_cli
 from collector.config import load as load_collector_config
@@ -70,7 +71,10 @@ def text_of(*names: str) -> str:
 
 # ---- blocks --------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("block", all_blocks("toml"), ids=ident)
-def test_a_config_is_what_the_page_says(block: Block, tmp_path: Path) -> None:
+def test_a_config_is_what_the_page_says(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if '"tls/' in block.text:  # made by a command of the page
+        monkeypatch.chdir(tmp_path)
+        write_certificates(tmp_path / "tls")
     file = tmp_path / "shown.toml"
     file.write_text((FRAGMENT_OF if "fragment" in block.words else "") + block.text, encoding="utf-8")
     load: Any = load_collector_config if "[collector]" in block.text else load_daemon_config
@@ -104,6 +108,16 @@ def test_what_is_not_run_has_a_reason(block: Block) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=page_ident)
 def test_every_block_is_of_a_known_kind(page: Path) -> None:
     assert {block.language for block in blocks(page)} <= {"toml", "python", "conf", "console", "sh", "text", "mermaid"}
+
+
+def write_certificates(folder: Path) -> None:
+    folder.mkdir()
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    for name in ("server", "client"):
+        issued = authority.issue_cert("localhost")
+        issued.cert_chain_pems[0].write_to_path(str(folder / f"{name}.pem"))
+        issued.private_key_pem.write_to_path(str(folder / f"{name}.key"))
 
 
 # ---- links ---------------------------------------------------------------------------------------------------------
@@ -168,14 +182,16 @@ def test_signals_are_what_the_page_says() -> None:
 
 
 def test_every_admin_path_is_documented() -> None:
-    engine: Any = SimpleNamespace(config=SimpleNamespace(engine=SimpleNamespace(admin_token=None)))
+    engine: Any = SimpleNamespace(config=SimpleNamespace(engine=EngineConfig()))
     uris = AdminServer(engine)._uris
     named = set(re.findall(r"^\| `(\w+ /[\w/]+)`", text_of("docs/operations.md"), re.MULTILINE))
     assert named == {f"{method} {path}" for path, (method, _) in uris.items()}
 
 
 def test_every_status_of_the_http_input_is_documented() -> None:
-    source = text_of("plugins/inputs/http.py")
+    source = text_of(
+        "plugins/inputs/http.py", *(f"dpiped/web/{name}.py" for name in ("bodies", "places", "refused", "tokens"))
+    )
     given = set(re.findall(r"Refused\((4\d\d|503)", source)) | {"200", "422"}
     named = set(re.findall(r"\d{3}", " ".join(re.findall(r"^\| ([\d, ]+) \|", text_of("docs/http.md"), re.MULTILINE))))
     assert given == named

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from dpiped.hidden import hide
 from dpiped.telemetry import Telemetry
 from dpiped.telemetry.events import EventsDropped
-from dpiped.telemetry.log import LineFormatter, setup_logging
+from dpiped.telemetry.log import setup_logging
 
 
 class Terminal(io.StringIO):
@@ -58,11 +59,23 @@ def test_json(stream: io.StringIO) -> None:
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_secrets_are_hidden(stream: io.StringIO, log_format: str) -> None:
-    formatter: LineFormatter = setup_logging(log_format=log_format, stream=stream)  # type: ignore[arg-type]
-    formatter.hide({"geheim5", "x"})
+    setup_logging(log_format=log_format, stream=stream)  # type: ignore[arg-type]
+    hide({"geheim5", "x"})
     Telemetry().say("refused by http://u:geheim5@host", detail="token geheim5 x")
     assert "geheim5" not in stream.getvalue()
     assert stream.getvalue().count("***") == 2
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_no_text_steers_the_terminal(stream: io.StringIO, log_format: str) -> None:
+    """Log lines quote what strangers sent."""
+    setup_logging(log_format=log_format, stream=stream)  # type: ignore[arg-type]
+    evil = "a\x1b[2J\x07\x9b31m\x7f\u202egnp\r\nERROR forged\u2028\x85"
+    Telemetry().say(evil, plugin=evil, detail="\x9b31m")
+    line = stream.getvalue().removesuffix("\n")
+    assert not any(ord(char) < 32 or 126 < ord(char) < 160 or char in "\u2028\u2029\u202e" for char in line)
+    if log_format == "json":
+        assert json.loads(line)["text"] == evil
 
 
 def test_levels(stream: io.StringIO) -> None:

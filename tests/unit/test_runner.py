@@ -240,6 +240,7 @@ async def test_a_restarted_daemon_goes_on_where_it_was(tmp_path: Path) -> None:
 async def test_latest_starts_behind_what_is_there(tmp_path: Path) -> None:
     plugin = store()
     async with parts(tmp_path) as world:
+        await world.start()
         await world.append(event(0))
     async with parts(tmp_path) as world:
         runner = world.output(plugin, start="latest")
@@ -431,3 +432,18 @@ async def test_a_stable_batch_that_always_fails_is_given_up_whole(tmp_path: Path
         assert world.around.deadletters.count == 3
         await world.append(event(3))
         await until(lambda: plugin.taken == [[3]])
+
+
+async def test_a_store_that_does_not_answer_is_shown_as_hanging(tmp_path: Path) -> None:
+    plugin = store()
+    plugin.gate.clear()
+    async with parts(tmp_path) as world:
+        runner, other = world.output(plugin), world.output(store(), name="other")
+        world.around.watch.hang_secs = 0.05
+        await world.append(b'{"@timestamp":1}\n')
+        await world.start(runner, other)
+        await until(lambda: runner.report()["status"] == "hanging")
+        assert other.reader.cursor == 1
+        plugin.gate.set()
+        await until(lambda: runner.reader.cursor == 1)
+        assert (runner.report()["status"], runner.report()["calling_secs"]) == ("running", 0.0)

@@ -55,7 +55,11 @@ async def test_what_waits_goes_in_one_batch() -> None:
     assert state.synced == {}
     database.go.set()
     await asyncio.gather(first, *more)
-    assert database.batches == [1, 1, 6]  # the version, the first, the gathered three with their items
+    assert database.batches == [
+        2,
+        1,
+        6,
+    ]  # the version and the mark of a new one, the first, the gathered three with their items
     assert (state.synced[A].cursor, state.synced[B].cursor) == (4, 3)
     await state.close()
 
@@ -77,14 +81,15 @@ async def test_all_who_wait_learn_of_a_failure_and_the_next_write_works(error: E
 
 async def test_everything_is_there_after_a_reopening(tmp_path: Path) -> None:
     state = opened(LevelDb(tmp_path))
-    assert state.is_new
+    assert state.incomplete
     saved = Saved(7, 2, "print", b"plug", (7, 9), 0, "epoch")
     await state.save(A, saved, [(b"x", b"1"), (b"y", b"2")])
     await state.save(A, saved, [(b"x", None), (b"z", b"3")])
     await state.save(B, Saved(11))
+    await state.complete()
     await state.close()
     again = opened(LevelDb(tmp_path))
-    assert not again.is_new
+    assert not again.incomplete
     found = again.synced[A]
     assert (found.cursor, found.generation, found.fingerprint, found.plugin, found.batch, found.batch_epoch) == (
         7,

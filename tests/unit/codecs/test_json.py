@@ -232,3 +232,11 @@ def test_no_bad_line_passes_after_very_many() -> None:
     answer = decode(b"\n".join([b"xyz"] * MOST_EXPLAINED + tail))
     assert [each.raw for each in answer.rejected[MOST_EXPLAINED:]] == tail[:-1]
     assert events(answer) == [{"@timestamp": NOW, "a": 1}]
+
+
+@pytest.mark.parametrize("number", [b"9" * 400, b"-" + b"9" * 400, b"1e308", b"253402300800000"])
+def test_a_number_beyond_all_times_is_no_time(number: bytes) -> None:
+    """Python's int has no end, its float has one."""
+    context = DecodeContext(NOW, Projection.of([]))
+    found = build_codec("json").decode(b'{"@timestamp":%b,"a":1}\n\n{"a":2}x\n' % number, context)
+    assert [part.body for part in found.parts] == [b'{"@timestamp":%d,"a":1}\n' % NOW]

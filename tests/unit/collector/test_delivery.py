@@ -230,7 +230,7 @@ async def test_checkpoint_is_readable_and_versioned(kit):
     async with kit.Sink() as sink:
         await run_until(kit.build(kit.folder, sink.url), sink.until(lambda: bool(sink.lines)))
     stored = json.loads((kit.folder / "data" / "checkpoint.json").read_text())
-    assert stored["version"] == 1
+    assert stored["version"] == 2
     assert stored["streams"][0]["batch"] is None
     assert (kit.folder / "data" / "VERSION").exists()
 

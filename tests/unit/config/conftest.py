@@ -11,19 +11,24 @@ from pydantic import Field, SecretStr
 
 from dpiped import registry
 from dpiped.batch import Batch
-from dpiped.config.base import ConfigModel, Listen, PluginConfig, Secs
+from dpiped.config.base import ConfigModel, Listen, PluginConfig, Secs, Token
 from dpiped.config.load import load_daemon_config
 from dpiped.config.schema import DaemonConfig
 from dpiped.errors import ConfigError
 from dpiped.plugin import Emit, Filter, Input, Output, PackDraft, StatefulFilter
+from dpiped.tls import ServerTls
 from dpiped.view import PackView
 
 
 class WellConfig(PluginConfig):
     listen: Listen = Field(default="127.0.0.1:0", examples=["127.0.0.1:9800"])
     """Where it listens."""
-    tokens: tuple[SecretStr, ...] = ()
+    tokens: tuple[Token, ...] = ()
     """Who may send."""
+
+
+class GateConfig(WellConfig):
+    tls: ServerTls | None = None
 
 
 class StoreConfig(PluginConfig):
@@ -66,6 +71,13 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         @classmethod
         def idents(cls, config: WellConfig) -> Iterable[str]:
             return ()
+
+    @registry.register("gate")
+    class Gate(Input[GateConfig]):
+        """Input `gate`: for tests."""
+
+        async def run(self, emit: Emit) -> None:
+            """Ends at once."""
 
     @registry.register("store")
     class Store(Output[StoreConfig]):

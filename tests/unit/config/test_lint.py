@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.pki import Pki
+
 if TYPE_CHECKING:
     from conftest import Files
 
+GATE = '[[input]]\ntype = "gate"\n'
 WELL = '[[input]]\ntype = "well"\n'
 
 
@@ -80,12 +84,43 @@ def test_open_doors(files: Files) -> None:
     text = '[engine]\nadmin = "0.0.0.0:1"\n' + WELL + 'listen = "0.0.0.0:2"\n'
     ending = "is open to other machines: set"
     assert files.problems(text) == [
-        f'2: [engine]: key "admin" = "0.0.0.0:1" {ending} admin_token, or use 127.0.0.1',
-        f'5: [[input]] "well" (well): key "listen" = "0.0.0.0:2" {ending} tokens, or use 127.0.0.1',
+        f'2: [engine]: key "admin" = "0.0.0.0:1" {ending} admin_token, or client_ca in admin_tls, or use 127.0.0.1',
+        '5: [[input]] "well" (well): key "listen" = "0.0.0.0:2" '
+        f"{ending} tokens, or client_ca in tls, or use 127.0.0.1",
     ]
     assert files.load(text.replace("[[input]]", 'admin_token = "t"\n[[input]]') + 'tokens = ["t"]\n')
     projects = '[[project]]\nname = "a"\ntokens = ["t"]\n'
     assert files.load(text.replace("[[input]]", 'admin_token = "t"\n[[input]]') + projects)
+
+
+@pytest.mark.parametrize("token", ["", " ", "a b", "a\\n", "\\u0000x"])
+def test_a_token_that_would_open_the_door_for_everybody(files: Files, token: str) -> None:
+    problem = files.problems(WELL + f'tokens = ["{token}"]\n')[0]
+    assert problem.endswith('key "tokens[0]" = ***: expected a token without blanks, and not an empty one')
+    assert "not an empty one" in files.problems(WELL + 'tokens = ["${env:T}"]\n', T="")[0]
+
+
+def test_an_address_with_client_ca_needs_no_token(files: Files, tmp_path: Path) -> None:
+    pki = Pki(tmp_path)
+    tls = f'{{ cert = "{pki.issue("s")}", client_ca = "{pki.ca}" }}'
+    Path(pki.folder, "s.pem").chmod(0o600)
+    text = f'[engine]\nadmin = "0.0.0.0:1"\nadmin_tls = {tls}\n{GATE}listen = "0.0.0.0:2"\ntls = {tls}\n{store("a")}'
+    assert files.load(text).warnings == ()
+    without = text.replace(f', client_ca = "{pki.ca}"', "")
+    assert [problem.partition(" is open")[1] for problem in files.problems(without)] == [" is open"] * 2
+    Path(pki.ca).write_text("nonsense")
+    assert [problem.partition(": key")[2].partition(":")[0] for problem in files.problems(text)] == [
+        ' "admin_tls"',
+        ' "tls"',
+    ]
+
+
+def test_what_travels_in_clear_text_is_warned_of(files: Files) -> None:
+    text = f'[engine]\nadmin = "0.0.0.0:1"\nadmin_token = "t"\n{GATE}listen = "0.0.0.0:2"\ntokens = ["t"]\n{store("a")}'
+    assert [warning.partition(" travel")[2] for warning in files.load(text).warnings] == [
+        " in clear text: set admin_tls",
+        " in clear text: set tls",
+    ]
 
 
 def test_a_filter_that_feeds_itself(files: Files) -> None:

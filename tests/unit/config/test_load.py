@@ -192,3 +192,10 @@ def test_a_misspelt_key_far_down_keeps_its_line(files: Files) -> None:
         '7: [[filter]] (sum): key "metrics.a.op" = 5: expected text in quotes',
         '7: [[filter]] (sum): key "metrics.a.opp" is not known; did you mean "op"?',
     ]
+
+
+@pytest.mark.parametrize("codec", ['{ typehits = { op = "count" } }', "{ type = { op = 1 } }", "{ typ = [1] }"])
+def test_a_table_under_a_misspelt_key_ends_the_search_for_what_was_meant(files: Files, codec: str) -> None:
+    """Its value does not fit the key that was meant, so that one is not known either."""
+    problems = files.problems(GOOD.replace('type = "well"', f'type = "well"\ncodec = {codec}'))
+    assert any("codec" in problem for problem in problems)

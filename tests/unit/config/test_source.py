@@ -9,6 +9,7 @@ import pytest
 
 from dpiped.config.source import Source, read_source
 from dpiped.errors import ConfigError
+from dpiped.hidden import blot
 
 
 def problems(path: Path) -> list[str]:
@@ -106,3 +107,20 @@ def test_references_to_what_is_not_there(tmp_path: Path) -> None:
         '6: [engine]: key "c": ${evn:X}: expected ${env:NAME} or ${file:PATH}; write $${ for a plain ${',
     ]
     assert source.is_broken(("input", 0, "a"))
+
+
+def test_what_comes_from_a_file_or_into_a_url_is_hidden_everywhere(tmp_path: Path) -> None:
+    """The model of such a key may know of no secret."""
+    (tmp_path / "key").write_text("of-a-file\n")
+    text = '[a]\nx = "${file:key}"\ny = "http://h/?key=${env:KEY}"\nz = "${env:PLACE}"\n'
+    source_of(tmp_path, text, KEY="of-a-url", PLACE="of-a-place")
+    assert blot("of-a-file of-a-url of-a-place") == "*** *** of-a-place"
+
+
+def test_errors_of_a_file_tell_nothing_of_its_content(tmp_path: Path) -> None:
+    (tmp_path / "bin").write_bytes(b"s3cret\xff")
+    (tmp_path / "long").write_bytes(b"s3cret" * 200_000)
+    source = source_of(tmp_path, '[a]\nx = ["${file:bin}", "${file:long}", "${file:none}", "${file:.}"]\n')
+    told = [problem.text for problem in source.problems]
+    assert len(told) == 4
+    assert not any("s3cret" in text for text in told)

@@ -122,7 +122,7 @@ async def test_syslog_says_why_it_cannot_listen(tmp_path):
         with pytest.raises(TemporaryError, match=r"127\.0\.0\.1"):
             await plugin.open()
         await plugin.close()
-    config = SyslogConfig(transport="tls", listen="127.0.0.1:0", certificate=str(tmp_path / "none.pem"))
+    config = SyslogConfig(transport="tls", listen="127.0.0.1:0", tls={"cert": str(tmp_path / "none.pem")})
     plugin = SyslogInput(config, context())
     with pytest.raises(FatalPluginError, match=r"none\.pem"):
         await plugin.open()

@@ -13,6 +13,7 @@ import trustme
 from dpiped.sources.gatherer import Gatherer
 from dpiped.sources.lines import LineCutter, read_lines
 from dpiped.sources.syslog import ListenOptions, SyslogListener
+from dpiped.tls import ServerTls
 
 
 def test_lines_are_cut_after_newlines_whatever_the_reads():
@@ -126,12 +127,24 @@ async def test_socket_file_of_a_dead_process_is_replaced_and_a_live_one_is_not(l
 async def test_tls(listen, tmp_path):
     authority = trustme.CA()
     authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "server.pem"))
-    listener = await listen(transport="tls", certificate=str(tmp_path / "server.pem"))
+    listener = await listen(transport="tls", tls=ServerTls(cert=str(tmp_path / "server.pem")))
     context = ssl.create_default_context()
     authority.configure_trust(context)
     _, writer = await asyncio.open_connection("127.0.0.1", port_of(listener), ssl=context, server_hostname="localhost")
     writer.write(b"<1>secret\n")
     assert (await take(listener, 1))[0] == [b"<1>secret"]
+    writer.close()
+
+
+async def test_a_handshake_under_way_does_not_hold_the_close(listen, tmp_path):
+    authority = trustme.CA()
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "server.pem"))
+    listener = await listen(transport="tls", tls=ServerTls(cert=str(tmp_path / "server.pem")))
+    _, writer = await asyncio.open_connection("127.0.0.1", port_of(listener))
+    writer.write(b"\x16\x03")
+    await writer.drain()
+    async with asyncio.timeout(5):
+        await listener.close()
     writer.close()
 
 
@@ -175,3 +188,43 @@ async def test_long_frames_are_cut_and_counted(listen):
     assert [len(frame) for frame in frames] == [500, 7]
     assert listener.counts["frame_cut"] == 1
     writer.close()
+
+
+async def test_datagrams_that_the_kernel_drops_are_counted(listen):
+    listener = await listen(transport="udp", receive_buffer_bytes=4096, block_bytes=1000)
+    sent = 400
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for number in range(sent):
+            sender.sendto(b"%06d" % number + b"x" * 200, ("127.0.0.1", port_of(listener)))
+    taken = 0
+    async with asyncio.timeout(10):
+        while taken + listener.counts["kernel_dropped"] < sent:
+            try:
+                async with asyncio.timeout(0.1):
+                    taken += len((await listener.take()).hosts)
+            except TimeoutError:
+                listener._count_kernel_drops()
+    assert taken > 0
+    assert listener.counts["kernel_dropped"] == sent - taken > 0
+
+
+async def test_silent_peers_are_closed_and_counted_and_busy_ones_are_not(listen, monkeypatch):
+    monkeypatch.setattr("dpiped.sources.syslog.SWEEP_SECS", 0.02)
+    listener = await listen(transport="tcp", idle_secs=1.0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port_of(listener))
+    _, busy = await asyncio.open_connection("127.0.0.1", port_of(listener))
+    writer.write(b"<1>a line\n")
+    await take(listener, 1)
+    async with asyncio.timeout(10):
+        while not reader.at_eof():
+            busy.write(b"<1>busy\n")
+            await take(listener, 1)
+            try:
+                async with asyncio.timeout(0.05):
+                    assert await reader.read(1) == b""
+            except TimeoutError:
+                pass
+    assert listener.counts["idle_closed"] == 1
+    assert listener.connections == 1
+    writer.close()
+    busy.close()

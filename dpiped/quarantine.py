@@ -1,0 +1,70 @@
+"""Quarantine: what is damaged or foreign in a data_dir is moved to its `quarantine/`, with the date, never deleted.
+
+    quarantine/20261122T010203Z-journal-00000000000000000300.seg
+
+Nothing here raises OSError: what cannot be moved is said and left, and whoever asked goes on without it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+from dpiped.files import sync_folder
+from dpiped.telemetry import Telemetry
+from dpiped.telemetry.events import Quarantined
+
+
+class Quarantine:
+    """The folder of one data_dir. Blocking; thread-safe."""
+
+    def __init__(self, data_dir: Path, telemetry: Telemetry) -> None:
+        self._data_dir = data_dir
+        self._folder = data_dir / "quarantine"
+        self._telemetry = telemetry
+
+    def take(self, path: Path, reason: str) -> bool:
+        """Moves a file or folder away, and reports it; False when it could not be moved."""
+        try:
+            target = self._target(path)
+            path.rename(target)
+            sync_folder(path.parent)
+        except OSError as exc:
+            text = f"{path}: {reason}; it cannot be moved to {self._folder} ({exc.strerror or exc})"
+            self._telemetry.say("damaged data stays where it is", detail=text, level=logging.ERROR)
+            return False
+        self._tell(path, target, reason)
+        return True
+
+    def keep(self, path: Path, begin: int, reason: str) -> None:
+        """Keeps a copy of the end of a file that is about to be cut."""
+        try:
+            with path.open("rb") as source:
+                source.seek(begin)
+                data = source.read()
+            target = self._target(path)
+            fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+            with os.fdopen(fd, "wb") as file:
+                file.write(data)
+        except OSError as exc:
+            text = f"{path}: {reason}; no copy of it could be kept ({exc.strerror or exc})"
+            self._telemetry.say("damaged data is cut", detail=text, level=logging.ERROR)
+            return
+        self._tell(path, target, reason)
+
+    def _target(self, path: Path) -> Path:
+        """A name in the quarantine that is free."""
+        self._folder.mkdir(mode=0o750, exist_ok=True)
+        parts = path.relative_to(self._data_dir).parts
+        name = "-".join((f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}", *parts))
+        target, number = self._folder / name, 1
+        while target.exists():
+            number += 1
+            target = self._folder / f"{name}.{number}"
+        return target
+
+    def _tell(self, path: Path, target: Path, reason: str) -> None:
+        place = path.relative_to(self._data_dir).parts[0]
+        self._telemetry.emit(Quarantined(place=place, what=path.name, kept_as=str(target), reason=reason))

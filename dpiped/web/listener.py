@@ -1,0 +1,167 @@
+"""HttpListener: a bound address in front of an aiohttp server, with the limits that strangers need.
+
+A connection is cut off when its TLS handshake takes longer than HANDSHAKE_SECS, when it has not sent a whole request
+head for `idle_secs`, and, above `max_connections`, with its first byte (503). Sizes of heads are aiohttp's: 8 KiB a
+line, 128 lines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+from dpiped.config.base import split_listen
+from dpiped.tls import HANDSHAKE_SECS, ServerTls, Tls
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+SWEEP_SECS = 1.0
+LINGER_SECS = 2.0
+"""A connection that is turned away may read its answer for so long."""
+_TURNED_AWAY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 5\r\n"
+    b'Connection: close\r\nContent-Length: 32\r\n\r\n{"error":"too many connections"}'
+)
+
+
+class HttpListener:
+    """Use: `open`, then `sweep` for as long as it listens, at last `close`. All on the event loop.
+
+    Args:
+        runner: what answers; this object sets it up and cleans it up.
+        note: counts what happens to strangers: "turned_away".
+    """
+
+    def __init__(
+        self,
+        runner: web.ServerRunner | web.AppRunner,
+        listen: str,
+        tls: ServerTls | None,
+        *,
+        max_connections: int,
+        idle_secs: float,
+        note: Callable[[str], None],
+    ) -> None:
+        self._runner = runner
+        self._listen = listen
+        self._tls_config = tls
+        self._tls: Tls | None = None
+        self._max_connections = max_connections
+        self._idle_secs = idle_secs
+        self._note = note
+        self._server: asyncio.Server | None = None
+        self._last_seen: dict[Any, float] = {}
+        """Connection -> when its last request ended; infinity while one is being answered."""
+        self._arriving: dict[Any, float] = {}
+        """Connections whose handshake may still be under way -> since when."""
+        self.address = ""
+        """The real one, after `open`."""
+
+    async def open(self) -> None:
+        """Binds. Raises OSError, or TlsError when the certificate cannot be used."""
+        if self._tls_config is not None:
+            self._tls = Tls(self._tls_config)
+        await self._runner.setup()
+        self._server = await self._bind(*split_listen(self._listen))
+        host, port = self._server.sockets[0].getsockname()[:2]
+        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    async def _bind(self, host: str, port: int) -> asyncio.Server:
+        return await asyncio.get_running_loop().create_server(
+            self._protocol,
+            host,
+            port,
+            ssl=self._tls.context if self._tls is not None else None,
+            ssl_handshake_timeout=HANDSHAKE_SECS if self._tls is not None else None,
+            backlog=1024,
+            reuse_address=True,
+        )
+
+    @property
+    def connections(self) -> int:
+        """Those that can send requests."""
+        return len(self._runner.server.connections) if self._runner.server is not None else 0
+
+    def _protocol(self) -> asyncio.Protocol:
+        """For a connection that was just accepted, before its handshake."""
+        server = self._runner.server
+        if server is None or self.connections + len(self._arriving) >= self._max_connections:
+            self._note("turned_away")
+            return _TurnedAway()
+        protocol = server()
+        if self._tls is not None:
+            self._arriving[protocol] = time.monotonic()
+        return cast("asyncio.Protocol", protocol)
+
+    @contextmanager
+    def answering(self, request: web.BaseRequest) -> Iterator[None]:
+        """Around the handling of each request: meanwhile its connection is not idle."""
+        self._last_seen[request.protocol] = float("inf")
+        try:
+            yield
+        finally:
+            self._last_seen[request.protocol] = time.monotonic()
+
+    async def sweep(self) -> None:
+        """Closes idle connections, for ever."""
+        while True:
+            await asyncio.sleep(min(SWEEP_SECS, self._idle_secs / 4))
+            self._close_idle()
+
+    def _close_idle(self) -> None:
+        now = time.monotonic()
+        here = set(self._runner.server.connections) if self._runner.server is not None else set()
+        for connection in here:
+            since = self._last_seen.setdefault(connection, now)
+            if now - since > self._idle_secs:
+                connection.force_close()
+        self._last_seen = {connection: since for connection, since in self._last_seen.items() if connection in here}
+        self._arriving = {
+            connection: since
+            for connection, since in self._arriving.items()
+            if connection not in here and now - since < HANDSHAKE_SECS
+        }
+
+    def renew(self) -> bool:
+        """Takes the files of TLS again; see Tls.renew. Raises TlsError."""
+        return self._tls is None or self._tls.renew()
+
+    async def bind_again(self) -> None:
+        """A new context on the same address: authorities that were taken out are forgotten. Open connections are closed
+        once their request is answered.
+        """
+        assert self._tls_config is not None
+        assert self._server is not None
+        self._tls = Tls(self._tls_config)
+        host, port = self._server.sockets[0].getsockname()[:2]
+        self._server.close()
+        self._server = await self._bind(host, port)
+        if self._runner.server is not None:
+            for connection in self._runner.server.connections:
+                connection.close()
+
+    async def close(self) -> None:
+        """Stops listening; requests under way get the runner's `shutdown_timeout`."""
+        if self._server is not None:
+            self._server.close()
+        await self._runner.cleanup()
+
+
+class _TurnedAway(asyncio.Protocol):
+    """Says 503 to whatever it is told. Lingers a moment, or the answer would be lost with the rest of the request."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._answered = False
+        asyncio.get_running_loop().call_later(LINGER_SECS, self._transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        if not self._answered:
+            self._answered = True
+            self._transport.write(_TURNED_AWAY)
+            if self._transport.can_write_eof():
+                self._transport.write_eof()

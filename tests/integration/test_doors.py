@@ -1,0 +1,209 @@
+"""Who may do what on the running engine: tokens of inputs and projects, the admin API, and strangers that hold on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from dpiped.api import Frame, encode_frame
+from dpiped.engine import Engine
+from dpiped.pack import EVENTS_IDENT, Head, decode_body
+from dpiped.testing import address_of, events_in, post, running, until
+
+GOOD = b'{"@timestamp":1700000000000,"n":1}\n'
+TENANTS = """
+[[project]]
+name = "red"
+tokens = ["red-token-1", "red-token-2"]
+[[project]]
+name = "blue"
+tokens = ["blue-token"]
+[[input]]
+type = "http"
+listen = "127.0.0.1:0"
+%s
+[[output]]
+type = "file"
+path = "%s/{project}.ndjson"
+"""
+ADMIN = "admin-token-1"
+PATHS = ("/admin/ping", "/admin/stat", "/admin/plugins", "/admin/pools", "/admin/uris", "/admin/graph", "/metrics")
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def frame(project: str) -> bytes:
+    return encode_frame(Frame(Head(project=project, ident="app", count=1, raw_bytes=len(GOOD)), GOOD))
+
+
+async def post_frames(engine: Engine, token: str, *projects: str) -> int:
+    url = f"http://{address_of(engine, 'http')}/ingest"
+    headers = {"Content-Type": "application/x-dpipe", **(bearer(token) if token else {})}
+    data = b"".join(frame(project) for project in projects)
+    async with aiohttp.ClientSession() as session, session.post(url, data=data, headers=headers) as answer:
+        return answer.status
+
+
+# ---- tokens of inputs and projects ---------------------------------------------------------------------------------
+async def test_a_token_of_a_project_opens_only_it(tmp_path: Path) -> None:
+    async with running(TENANTS % ('tokens = ["all-token"]', tmp_path), tmp_path) as engine:
+        expected = {
+            "": 401,
+            "wrong": 401,
+            "red-token": 401,
+            "red-token-11": 401,
+            "red-token-1": 200,
+            "red-token-2": 200,
+            "blue-token": 403,
+            "all-token": 200,
+        }
+        for token, status in expected.items():
+            assert (await post(engine, "red/app", GOOD, headers=bearer(token)))[0] == status, token
+            assert await post_frames(engine, token, "red") == status, token
+        assert await post_frames(engine, "red-token-1", "red", "blue") == 403
+        assert await post_frames(engine, "blue-token", "red", "blue") == 403
+        assert await post_frames(engine, "all-token", "red", "blue") == 200
+        await until(lambda: len(events_in(tmp_path / "red.ndjson")) == 7)
+        await until(lambda: len(events_in(tmp_path / "blue.ndjson")) == 1)
+
+
+async def test_tokens_are_read_from_the_head_only(tmp_path: Path) -> None:
+    async with running(TENANTS % ("", tmp_path), tmp_path) as engine:
+        for query in ("?token=red-token-1", "?access_token=red-token-1", "?Authorization=Bearer%20red-token-1"):
+            assert (await post(engine, "red/app", GOOD, query=query))[0] == 401
+        assert (await post(engine, "red/app", b'{"token":"red-token-1"}'))[0] == 401
+        for headers in ({"Cookie": "token=red-token-1"}, {"Authorization": "red-token-1"}, {"X-Token": "red-token-1"}):
+            assert (await post(engine, "red/app", GOOD, headers=headers))[0] == 401
+        assert engine.journal.next == 0
+
+
+async def test_strangers_get_no_body_read(tmp_path: Path) -> None:
+    """401 comes before the body has: a stranger cannot fill the memory for bodies."""
+    async with running(TENANTS % ("", tmp_path), tmp_path) as engine:
+        host, port = address_of(engine, "http").split(":")
+        for path, kind in ((b"/ingest/red/app", b"x/y"), (b"/ingest", b"application/x-dpipe")):
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(
+                b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: 999\r\n\r\n" % (path, kind)
+            )
+            async with asyncio.timeout(10):
+                assert b" 401 " in await reader.readline()
+            assert engine.inputs[0].report()["in_flight_bytes"] == 0
+            writer.close()
+
+
+# ---- the admin API -------------------------------------------------------------------------------------------------
+async def admin(engine: Engine, method: str, path: str, **more: Any) -> tuple[int, str]:
+    assert engine.admin is not None
+    url = f"http://{engine.admin.address.replace('0.0.0.0', '127.0.0.1')}{path}"
+    async with aiohttp.ClientSession() as session, session.request(method, url, **more) as answer:
+        return answer.status, await answer.text()
+
+
+async def test_on_an_open_address_all_but_the_probes_need_the_token(tmp_path: Path) -> None:
+    keys = f'admin_token = "{ADMIN}"\nadmin_tokens = ["admin-token-2"]\n'
+    async with running(TENANTS % ("", tmp_path), tmp_path, admin="0.0.0.0:0", engine_keys=keys) as engine:
+        for path in PATHS:
+            assert (await admin(engine, "GET", path))[0] == 401, path
+            assert (await admin(engine, "GET", path, headers=bearer("red-token-1")))[0] == 401, path
+            for token in (ADMIN, "admin-token-2"):
+                assert (await admin(engine, "GET", path, headers=bearer(token)))[0] == 200, path
+        assert await admin(engine, "GET", "/healthz") == (200, '{\n  "ok": true\n}\n')
+        assert json.loads((await admin(engine, "GET", "/readyz"))[1]) == {"ready": True}
+        assert "problems" in (await admin(engine, "GET", "/readyz", headers=bearer(ADMIN)))[1]
+        for path in ("/admin/reload", "/admin/shutdown"):
+            for given in ({}, bearer("x"), {"Authorization": ADMIN}, {"Authorization": f"Basic {ADMIN}"}):
+                assert (await admin(engine, "POST", path, headers=given))[0] == 401
+            assert (await admin(engine, "POST", f"{path}?token={ADMIN}", data=ADMIN))[0] == 401
+        assert not engine.stopping.is_set()
+        assert (await admin(engine, "POST", "/admin/reload", headers=bearer("admin-token-2")))[0] == 200
+
+
+async def test_on_loopback_reading_is_free_and_changing_needs_the_token(tmp_path: Path) -> None:
+    async with running(TENANTS % ("", tmp_path), tmp_path, engine_keys=f'admin_token = "{ADMIN}"') as engine:
+        for path in PATHS:
+            assert (await admin(engine, "GET", path))[0] == 200
+        assert (await admin(engine, "POST", "/admin/reload"))[0] == 401
+        assert (await admin(engine, "POST", "/admin/reload", headers=bearer(ADMIN)))[0] == 200
+
+
+async def test_no_answer_shows_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever it came from: errors of libraries quote what they were given."""
+    async with running(TENANTS % ("", tmp_path), tmp_path, engine_keys=f'admin_token = "{ADMIN}"') as engine:
+        runner = engine.runners[0]
+        shown = {"status": "failed", "last_error": f"http://me:hush@store refused red-token-1, {ADMIN}"}
+        report = runner.report
+        monkeypatch.setattr(runner, "report", lambda: {**report(), **shown})  # the runner itself is well
+        engine.telemetry.metrics.events_in.labels("blue-token").inc()
+        for path in (*PATHS, "/readyz"):
+            text = (await admin(engine, "GET", path))[1]
+            assert not any(secret in text for secret in ("red-token-1", "hush", "blue-token", ADMIN)), path
+        assert "http://***@store refused ***, ***" in (await admin(engine, "GET", "/readyz"))[1]
+        engine.telemetry.say("store said red-token-1", level=logging.WARNING)
+
+        def reported() -> bytes:
+            packs, _ = engine.journal.storage.read(0, lambda route: route.ident == EVENTS_IDENT, 1 << 20)
+            return b"".join(decode_body(pack.body, pack.head.encoding, pack.head.raw_bytes) for pack in packs)
+
+        await until(lambda: b"store said" in reported())
+        assert b"store said ***" in reported()
+
+
+async def test_web_pages_of_others_change_nothing(tmp_path: Path) -> None:
+    """A browser reaches loopback addresses for any page, and a name of the page's owner may mean one."""
+    async with running(TENANTS % ("", tmp_path), tmp_path) as engine:
+        assert engine.admin is not None
+        port = engine.admin.address.rpartition(":")[2]
+        for headers in (
+            {"Origin": "http://evil.example"},
+            {"Origin": "null"},
+            {"Origin": f"http://evil.example:{port}", "Host": f"evil.example:{port}"},
+        ):
+            assert (await admin(engine, "POST", "/admin/shutdown", headers=headers))[0] == 403
+        assert not engine.stopping.is_set()
+        mine = {"Origin": f"http://{engine.admin.address}"}
+        assert (await admin(engine, "POST", "/admin/reload", headers=mine))[0] == 200
+
+
+# ---- who holds on to the admin API ---------------------------------------------------------------------------------
+async def test_the_admin_api_has_limits_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dpiped.web.admin.IDLE_SECS", 0.4)
+    monkeypatch.setattr("dpiped.web.admin.MAX_CONNECTIONS", 5)
+    monkeypatch.setattr("dpiped.web.admin.BODY_SECS", 0.3)
+    async with running(TENANTS % ("", tmp_path), tmp_path) as engine:
+        assert engine.admin is not None
+        host, port = engine.admin.address.split(":")
+
+        async def ask(data: bytes) -> bytes:
+            reader, writer = await asyncio.open_connection(host, int(port))
+            try:
+                writer.write(data)
+                async with asyncio.timeout(10):
+                    return await reader.readline()
+            finally:
+                writer.close()
+
+        assert await ask(b"GET /admin/ping HT") in (
+            b"",
+            b"HTTP/1.0 400 Bad Request\r\n",
+            b"HTTP/1.1 400 Bad Request\r\n",
+        )
+        assert b" 400 " in await ask(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 100_000 + b"\r\n\r\n")
+        assert b" 400 " in await ask(b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 500 + b"\r\n")
+        held = [await asyncio.open_connection(host, int(port)) for _ in range(10)]
+        assert b" 503 " in await ask(b"GET /admin/ping HTTP/1.1\r\nHost: x\r\n\r\n")
+        for _, writer in held:
+            writer.close()
+        await until(lambda: engine.admin is not None and engine.admin._listener.connections == 0)
+        assert b" 200 " in await ask(b"GET /admin/ping HTTP/1.1\r\nHost: x\r\n\r\n")
+        slow = b"POST /admin/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n{"
+        assert b" 408 " in await ask(slow)
+        assert b" 413 " in await ask(slow[:-1].replace(b"500", b"70000") + b"x" * 70_000)
