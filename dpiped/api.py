@@ -37,13 +37,10 @@ from dpiped.pack import encode_body
 from dpiped.panes import (
     OTHER,
     FixedPeriods,
-    PaneError,
     Periods,
     Sorted,
     WindowConfig,
     WindowedFilter,
-    decode_pane,
-    encode_pane,
 )
 from dpiped.plugin import Emit, Filter, Input, Output, PackDraft, PluginContext, Receipt, StatefulFilter
 from dpiped.registry import register
@@ -103,7 +100,6 @@ __all__ = [
     "Output",
     "PackDraft",
     "PackView",
-    "PaneError",
     "PathTemplate",
     "Periods",
     "Place",
@@ -142,11 +138,9 @@ __all__ = [
     "check_where",
     "client_tls",
     "compile_where",
-    "decode_pane",
     "decompress",
     "encode_body",
     "encode_frame",
-    "encode_pane",
     "finish_in_thread",
     "follow",
     "gzip_bytes",

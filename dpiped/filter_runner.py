@@ -272,6 +272,8 @@ class StatefulFilterRunner(FilterRunner):
         return self._plugin.tick(now_ms)
 
     def on_control(self, said: dict[str, Any]) -> Iterable[PackDraft]:
+        if said.get("control") == "reset":
+            self._plugin.reset()
         return self._plugin.finish() if said.get("control") == "finish" else ()
 
     def report(self) -> dict[str, object]:

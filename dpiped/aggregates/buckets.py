@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
 from math import ceil, exp, log
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -100,7 +101,7 @@ class QuantilesMetric(FieldMetric):
             raise ValueError("q: expected each share once")
         return self
 
-    stated_error = QUANTILE_ERROR
+    stated_error: ClassVar[float] = QUANTILE_ERROR
 
     def column(self) -> Column | None:
         return Column("quantile_codes", self.field, self.where)
@@ -152,7 +153,7 @@ class HistogramMetric(FieldMetric):
     log: Steps | None = None
     """Bounds `start`, `start * step`, ..; `start` is more than 0, `step` more than 1."""
 
-    stated_error = 0.0
+    stated_error: ClassVar[float] = 0.0
 
     @model_validator(mode="after")
     def _check(self) -> HistogramMetric:
@@ -161,7 +162,7 @@ class HistogramMetric(FieldMetric):
         if self.log and not (self.log.start > 0 and self.log.step > 1):
             raise ValueError("log: expected start of more than 0 and step of more than 1")
         edges = self.edges()
-        if any(a >= b for a, b in zip(edges, edges[1:], strict=False)) or abs(edges[-1]) > 1e150:
+        if any(a >= b for a, b in pairwise(edges)) or abs(edges[-1]) > 1e150:
             raise ValueError("bounds: expected ascending numbers up to 1e150")
         return self
 
@@ -188,7 +189,7 @@ class HistogramMetric(FieldMetric):
 @lru_cache(maxsize=256)
 def _labels(edges: tuple[float, ...]) -> tuple[str, ...]:
     texts = [f"{edge:.12g}" for edge in edges]
-    between = [f"{low}-{high}" for low, high in zip(texts, texts[1:], strict=False)]
+    between = [f"{low}-{high}" for low, high in pairwise(texts)]
     return (f"<{texts[0]}", *between, f">={texts[-1]}")
 
 

@@ -36,7 +36,7 @@ class ExactSum:
         """Whole numbers and floats, mixed."""
         kinds = set(map(type, numbers))
         if kinds == {int}:
-            self.whole += sum(numbers)  # type: ignore[arg-type]
+            self.whole += sum(numbers)  # type: ignore[assignment]
         elif int not in kinds:
             self.add_floats(numbers)
         else:

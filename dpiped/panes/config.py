@@ -11,7 +11,7 @@ from dpiped.codecs.times import find_zone
 from dpiped.config.base import PluginConfig
 from dpiped.panes.periods import Calendar, CalendarPeriods, FixedPeriods, Periods
 
-RESERVED = ("@timestamp", "window_start", "window_end", "window_id", "_early", "_errors", "_pane", "_shape")
+RESERVED = ("@timestamp", "window_start", "window_end", "window_id", "_early", "_errors")
 """Fields of an answer beside groups and metrics."""
 
 
@@ -36,7 +36,9 @@ class WindowConfig(PluginConfig):
     max_groups: Annotated[int, Field(gt=0)] = 10_000
     """More groups in a window than these are counted together, as `_other`."""
     metrics: dict[str, AnyMetric] = Field(min_length=1, examples=[{"hits": {"op": "count"}}])
-    """Name of a field of the answer -> what to compute; the ops are in docs/aggregates.md."""
+    """Name of a field of the answer -> what to compute; `op` is one of count, sum, min, max, mean, stddev, rate, first,
+    last, cardinality, quantiles, topn, histogram, ratio.
+    """
     emit_every_secs: Annotated[float, Field(gt=0)] | None = Field(default=None, examples=[10])
     """Also emit what open windows hold, this often, of the groups that got events; marked by `_early = true`."""
     errors: bool = False

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 Calendar = Literal["hour", "day", "week", "month"]
 EARLIEST_MS, LATEST_MS = -62_000_000_000_000, 253_000_000_000_000
-"""What calendars can tell: the years 5 to 9987. Older events count to the first period, later ones are too far ahead."""
+"""What calendars can tell: the years 5 to 9987. Older events count to the first period, later are too far ahead."""
 _HOUR_MS = 3_600_000
 
 

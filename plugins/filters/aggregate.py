@@ -8,43 +8,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pydantic import model_validator
-
 from dpiped.api import (
-    Aggregate,
-    FixedPeriods,
     PackDraft,
     PackView,
-    Periods,
     Sorted,
     WindowConfig,
     WindowedFilter,
-    encode_pane,
     register,
 )
 
 
 class AggregateConfig(WindowConfig):
-    panes: bool = False
-    """Emit what a `merge` filter of another daemon joins, one event for each group and slide, instead of answers."""
-
-    @model_validator(mode="after")
-    def _check_panes(self) -> AggregateConfig:
-        if self.panes and (self.emit_every_secs is not None or self.id or self.errors):
-            raise ValueError(
-                "panes: emit_every_secs, id and errors belong into the merge filter that makes the answers"
-            )
-        return self
+    """Those of all filters with windows."""
 
 
 @register("aggregate")
 class AggregateFilter(WindowedFilter[AggregateConfig]):
-    def make_periods(self) -> Periods:
-        periods = super().make_periods()
-        if self.config.panes and isinstance(periods, FixedPeriods):  # each pane is emitted once, as a window of its own
-            return FixedPeriods(periods.slide_ms, periods.slide_ms)
-        return periods
-
     def fields(self) -> Iterable[str]:
         return self.shape.fields()
 
@@ -72,11 +51,3 @@ class AggregateFilter(WindowedFilter[AggregateConfig]):
         late = self.count_out(pack, stamps, parts.ahead, parts.late)
         self.saw(parts.newest, pack.head.offset)
         return late
-
-    def lines(
-        self, span: tuple[int, int], key: Any, aggregates: Sequence[Aggregate], early_ms: int | None
-    ) -> tuple[bytes, bytes]:
-        if not self.config.panes:
-            return super().lines(span, key, aggregates, early_ms)
-        event = self.writer.event(span, key)
-        return encode_pane(event, self.shape, aggregates), super().lines(span, key, aggregates, early_ms)[1]
