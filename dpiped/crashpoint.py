@@ -38,8 +38,8 @@ POINTS: Mapping[str, str] = MappingProxyType(
         "state.written": "cursors are written, nobody has been told",
         "collector.begun": "a batch is in the checkpoint, not sent",
         "collector.answered": "a batch is answered, the checkpoint does not know",
-        "checkpoint.written": "a checkpoint is in its temporary file, not renamed",
-        "checkpoint.renamed": "a checkpoint has its name, which is not synced",
+        "file.written": "a checkpoint is in its temporary file, not renamed",
+        "file.renamed": "a checkpoint has its name, which is not synced",
     }
 )
 

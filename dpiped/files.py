@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from dpiped.crashpoint import crash_point
+
 
 def sync_folder(folder: Path) -> None:
     """Makes names in a folder durable. Raises OSError."""
@@ -26,5 +28,7 @@ def write_synced(path: Path, data: bytes) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+    crash_point("file.written")
     temporary.replace(path)
+    crash_point("file.renamed")
     sync_folder(path.parent)

@@ -167,7 +167,6 @@ class FilterRunner(Runner[FilterOptions]):
             except UnavailableError as exc:
                 await asyncio.sleep(exc.retry_after_secs)
             else:
-                crash_point("filter.emitted")
                 return
 
     def _draft(self, cause: Head, draft: PackDraft) -> Draft:

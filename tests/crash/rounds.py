@@ -62,4 +62,4 @@ def journal_for(point: str) -> Journal:
 
 def victim(road: Road, point: str) -> Process:
     """The process that comes to a point."""
-    return road.collector if point.startswith(("collector.", "checkpoint.")) else road.edge
+    return road.collector if point.startswith(("collector.", "file.")) else road.edge
