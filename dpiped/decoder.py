@@ -83,19 +83,21 @@ class Decoder:
         """
         projection = self._router.projection_of(Route(origin.project, origin.ident, False, ""))
         context = DecodeContext(int(time.time() * 1000), projection, self._time_spec, self._keep_old, hosts)
-        size = _piece_bytes(data, codec) if hosts is None else len(data)
+        weight = weight_of(data, codec)
+        size = _piece_bytes(len(data), weight, codec) if hosts is None else len(data)
         if len(data) <= size:
-            yield await self._decode_piece(data, codec, origin, context, stored)
+            yield await self._decode_piece(data, weight, codec, origin, context, stored)
             return
         lines = 0
         for piece in await asyncio.to_thread(codec.cut, data, size):
-            yield await self._decode_piece(piece, codec, origin, context, None, lines)
+            yield await self._decode_piece(piece, weight_of(piece, codec), codec, origin, context, None, lines)
             lines += piece.count(b"\n")
             await asyncio.sleep(0)
 
     async def _decode_piece(
         self,
         data: bytes,
+        weight: int,
         codec: Codec,
         origin: Origin,
         context: DecodeContext,
@@ -114,8 +116,7 @@ class Decoder:
             return Result(drafts, rejected)
 
         small = len(data) <= AT_ONCE_BYTES
-        light = small or weight_of(data) <= codec.light_weight
-        decoded = codec.decode_quickly(data, context) if light else None
+        decoded = codec.decode_quickly(data, context) if weight <= codec.light_weight else None
         if decoded is None and small:
             decoded = codec.decode(data, context)
         if decoded is not None:
@@ -123,21 +124,20 @@ class Decoder:
         return await asyncio.to_thread(lambda: result(codec.decode(data, context)))
 
 
-def _piece_bytes(data: bytes, codec: Codec) -> int:
+def _piece_bytes(size: int, weight: int, codec: Codec) -> int:
     """How large a piece may be: one pack, or less if the data is full of tiny events."""
-    if len(data) <= AT_ONCE_BYTES:
-        return AT_ONCE_BYTES
-    weight = max(weight_of(data), 1)
-    return max(AT_ONCE_BYTES, min(MAX_PACK_BYTES, len(data) * codec.light_weight // weight))
+    return max(AT_ONCE_BYTES, min(MAX_PACK_BYTES, size * codec.light_weight // max(weight, 1)))
 
 
-def weight_of(data: bytes) -> int:
-    """About how many lines and objects there are, told from a few samples: what decoding costs."""
+def weight_of(data: bytes, codec: Codec) -> int:
+    """About how many lines and objects there are, told from a few samples: what decoding costs; 0 if that is little in
+    any case.
+    """
     size = len(data)
-    step = max(size // _SAMPLES, 1)
-    samples = b"".join([data[at : at + _SAMPLE_BYTES] for at in range(0, size, step)])
-    marks = samples.count(b"\n") + samples.count(b"{") + samples.count(b"[")
-    return marks * size // max(len(samples), 1)
+    if size <= AT_ONCE_BYTES:
+        return 0
+    samples = b"".join([data[at : at + _SAMPLE_BYTES] for at in range(0, size, size // _SAMPLES)])
+    return sum(map(samples.count, codec.weighty)) * size // len(samples)
 
 
 def _drafts(part: Part, origin: Origin, context: DecodeContext, stored: tuple[str, bytes] | None) -> Iterable[Draft]:

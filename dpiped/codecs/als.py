@@ -73,6 +73,7 @@ class AlsCodec(Codec):
     def __init__(self) -> None:
         self._known: dict[bytes, _Head] = {}
 
+    weighty = (b"\n", b"{", b"[")
     light_weight = 10_000
 
     def decode_quickly(self, data: bytes, context: DecodeContext) -> Decoded | None:

@@ -76,8 +76,10 @@ class Codec(ABC):
 
     name = ""
     """What a config and a sender call it."""
-    light_weight: ClassVar[int] = 2_000
-    """Data of more lines and objects than these takes too long for the event loop."""
+    weighty: ClassVar[tuple[bytes, ...]] = (b"\n",)
+    """What costs time when it is decoded: lines, objects."""
+    light_weight: ClassVar[int] = 3_500
+    """Data with more of these takes too long for the event loop."""
 
     @abstractmethod
     def decode(self, data: bytes, context: DecodeContext) -> Decoded:

@@ -48,6 +48,7 @@ class _Found:
 class JsonCodec(Codec):
     """Stateless."""
 
+    weighty = (b"\n", b"{", b"[")
     light_weight = 15_000
 
     def decode_quickly(self, data: bytes, context: DecodeContext) -> Decoded | None:
