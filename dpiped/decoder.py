@@ -23,7 +23,7 @@ from dpiped.router import Router
 
 AT_ONCE_BYTES = 4 << 10
 """Data of this size is decoded on the event loop in any case."""
-_SAMPLES, _SAMPLE_BYTES = 4, 256
+_SAMPLES, _SAMPLE_BYTES = 8, 512
 
 
 class Origin(NamedTuple):

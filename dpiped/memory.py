@@ -11,10 +11,12 @@ import contextlib
 import ctypes
 import gc
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 """Numbers of mallopt(3)."""
 KEEP_BYTES = 8 << 20
 """Blocks up to this size come from the heap, and so much free memory at its end is kept."""
+ARENAS = 2
+"""More heaps, one for each thread that was ever busy, would each keep free memory of their own."""
 GC_THRESHOLDS = (20_000, 20, 50)
 
 
@@ -24,6 +26,7 @@ def keep_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_THRESHOLD, KEEP_BYTES)
         libc.mallopt(M_TRIM_THRESHOLD, 2 * KEEP_BYTES)
+        libc.mallopt(M_ARENA_MAX, ARENAS)
 
 
 def settle_garbage() -> None:

@@ -78,7 +78,7 @@ class Codec(ABC):
     """What a config and a sender call it."""
     weighty: ClassVar[tuple[bytes, ...]] = (b"\n",)
     """What costs time when it is decoded: lines, objects."""
-    light_weight: ClassVar[int] = 3_500
+    light_weight: ClassVar[int] = 4_000
     """Data with more of these takes too long for the event loop."""
 
     @abstractmethod
