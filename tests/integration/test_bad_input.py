@@ -15,7 +15,9 @@ import pytest
 import zstandard
 
 from dpiped.api import Frame, encode_frame
+from dpiped.config.load import load_daemon_config
 from dpiped.engine import Engine
+from dpiped.errors import ConfigError
 from dpiped.pack import Head
 from dpiped.testing import address_of, events_in, post, running, until
 
@@ -614,3 +616,11 @@ path = "%s/out/third.ndjson"
         await until(lambda: out.exists() and out.read_bytes().endswith(b"\n"))
         assert [event["b"] for event in events_in(out)] == [2]
         assert [event["b"] for event in events_in(tmp_path / "out/rs/web.ndjson")] == [1, 2]
+
+
+def test_a_missing_key_is_one_line_however_long_its_documentation(tmp_path: Path) -> None:
+    file = tmp_path / "d.toml"
+    file.write_text('[[input]]\ntype = "demo"\n[[filter]]\ntype = "aggregate"\n[[output]]\ntype = "discard"\n')
+    with pytest.raises(ConfigError, match='"metrics" is missing') as caught:
+        load_daemon_config(file)
+    assert [problem for problem in caught.value.problems if "\n" in problem] == []
