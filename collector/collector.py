@@ -28,7 +28,7 @@ from collector.tail_feed import TailFeed
 from dpiped.config.base import split_listen
 from dpiped.errors import DpipeError
 from dpiped.lock import DataDir
-from dpiped.patience import patiently, persist
+from dpiped.patience import done_before, patiently, persist
 from dpiped.telemetry import Telemetry
 from dpiped.tls import ClientTls, TlsError
 
@@ -98,18 +98,7 @@ class Collector:
 
     async def _opened(self) -> bool:
         """Opens everything, and waits for a disk that is full or fails; False when it is stopped before."""
-        opening = asyncio.create_task(self._open(), name="open")
-        stop = asyncio.create_task(self._stopping.wait(), name="stop")
-        try:
-            await asyncio.wait((opening, stop), return_when=asyncio.FIRST_COMPLETED)
-            if not opening.done():
-                return False
-            await opening
-            return True
-        finally:
-            for task in (opening, stop):
-                task.cancel()
-            await asyncio.wait((opening, stop))
+        return await done_before(self._stopping, self._open())
 
     async def _open(self) -> None:
         settings = self.config.collector

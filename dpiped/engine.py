@@ -34,7 +34,7 @@ from dpiped.leveldb import LevelDb, LevelDbError
 from dpiped.lock import DataDir
 from dpiped.output_runner import OutputRunner
 from dpiped.pack import CONTROL_IDENT, TICK_IDENT, Head, PackPool
-from dpiped.patience import is_unreadable, patiently, persist
+from dpiped.patience import done_before, is_unreadable, patiently, persist
 from dpiped.plugin import StatefulFilter
 from dpiped.project_log import ProjectLogs
 from dpiped.quarantine import Quarantine
@@ -109,18 +109,7 @@ class Engine:
 
     async def _opened(self, opened: AsyncExitStack) -> bool:
         """Opens everything, and waits for a disk that is full or fails; False when it is stopped before."""
-        opening = asyncio.create_task(self._open(opened), name="open")
-        stop = asyncio.create_task(self.stopping.wait(), name="stop")
-        try:
-            await asyncio.wait((opening, stop), return_when=asyncio.FIRST_COMPLETED)
-            if not opening.done():
-                return False
-            await opening
-            return True
-        finally:
-            for task in (opening, stop):
-                task.cancel()
-            await asyncio.wait((opening, stop))
+        return await done_before(self.stopping, self._open(opened))
 
     async def _open(self, opened: AsyncExitStack) -> None:
         """What `opened` is told is closed in the reverse order, also when something further on fails."""

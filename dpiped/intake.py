@@ -10,7 +10,7 @@ import asyncio
 import random
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from itertools import groupby
 from logging import ERROR
 
@@ -23,7 +23,7 @@ from dpiped.compression import decompress
 from dpiped.config.base import is_ident, is_name
 from dpiped.crashpoint import crash_point
 from dpiped.deadletter import DeadLetters, Letter
-from dpiped.decoder import Decoder, Origin
+from dpiped.decoder import Decoder, Origin, Result
 from dpiped.errors import CodecError, UnavailableError
 from dpiped.journal.append import Draft, Lot
 from dpiped.journal.journal import Journal
@@ -124,10 +124,8 @@ class Intake:
         if codec is not None:
             origin = origin._replace(codec=codec.name)
         refused = _Refused()
-        drafts: list[Draft] = []
-        async for result in self._decoder.decode(data, codec or self._codec, origin, hosts, stored):
-            drafts += result.drafts
-            await self._bury(result.rejected, origin, refused, wait=wait)
+        pieces = self._decoder.decode(data, codec or self._codec, origin, hosts, stored)
+        drafts = await self._take(pieces, origin, refused, wait=wait)
         if position is not None:
             drafts = _with_position(drafts, (self._name, position))
         if not drafts:
@@ -181,10 +179,17 @@ class Intake:
             await self._bury([Rejected(0, reason, body)], origin, refused, wait=False)
             return []
         stored = (head.encoding, frame.body) if head.encoding == "zstd" and not head.codec else None
+        pieces = self._decoder.decode(body, self._codec_of(codec), origin, None, stored)
+        return await self._take(pieces, origin, refused, wait=False)
+
+    async def _take(
+        self, pieces: AsyncIterator[Result], origin: Origin, refused: _Refused, *, wait: bool
+    ) -> list[Draft]:
+        """The drafts of all pieces; what was rejected of each is in the dead letter before the next is decoded."""
         drafts: list[Draft] = []
-        async for result in self._decoder.decode(body, self._codec_of(codec), origin, None, stored):
-            drafts += result.drafts
-            await self._bury(result.rejected, origin, refused, wait=False)
+        async for piece in pieces:
+            drafts += piece.drafts
+            await self._bury(piece.rejected, origin, refused, wait=wait)
         return drafts
 
     async def again(self, letter: Letter) -> tuple[list[Draft], list[Rejected]]:

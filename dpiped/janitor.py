@@ -46,7 +46,7 @@ class Janitor:
             await asyncio.sleep(PERIOD_SECS)
             await self._try("room of the journal cannot be given back", self.free)
             await self._try("positions of inputs cannot be saved", self.save_positions)
-            await self._try("dead letters cannot be bounded", self._expire_letters)
+            await self._try("old dead letters cannot be removed", self._around.deadletters.expire)
             if time.monotonic() - self._forgot_at > FORGET_EVERY_SECS:
                 await self._try("what left the config cannot be forgotten", self.forget)
             self._measure()
@@ -99,12 +99,6 @@ class Janitor:
         if self._passed:  # kept until they are saved
             await self._around.state.save_positions(self._passed)
             self._passed = {}
-
-    async def _expire_letters(self) -> None:
-        try:
-            await self._around.deadletters.expire()
-        except LevelDbError as exc:  # the next round tries again
-            self._around.telemetry.say("old dead letters cannot be removed", level=logging.ERROR, detail=str(exc))
 
     def _below(self) -> int:
         """Nothing from here on is freed: `keep_secs` and `keep_bytes`, for replays. They never make inputs wait: only

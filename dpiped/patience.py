@@ -6,8 +6,8 @@ import asyncio
 import errno
 import logging
 import os
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 from dpiped.errors import DpipeError
 from dpiped.telemetry import Telemetry
@@ -36,6 +36,22 @@ async def patiently(what: str, call: Callable[[], T], telemetry: Telemetry, unre
     Raises whatever else it raises, and that the disk fails after `unreadable_tries`.
     """
     return await persist(what, lambda: asyncio.to_thread(call), telemetry, unreadable_tries)
+
+
+async def done_before(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Whether the work was done before the stop; else it is cancelled. Raises what it raises."""
+    working = asyncio.create_task(work, name="work")
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    try:
+        await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            return False
+        await working
+        return True
+    finally:
+        for task in (working, stopping):
+            task.cancel()
+        await asyncio.wait((working, stopping))
 
 
 async def persist(

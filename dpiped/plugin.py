@@ -193,10 +193,7 @@ class Filter(Plugin[C], ABC):
 
     @abstractmethod
     def process(self, pack: PackView) -> Iterable[PackDraft]:
-        """0..n packs out. Must be a function of what it read: no clock, no random. Repeated after a crash.
-
-        All of what it gives is taken before the next pack; the runner lets others run between two of a generator.
-        """
+        """0..n packs out. Must be a function of what it read: no clock, no random. Repeated after a crash."""
 
 
 class StatefulFilter(Filter[C], ABC):
@@ -224,9 +221,7 @@ class StatefulFilter(Filter[C], ABC):
 
     @abstractmethod
     def changes(self) -> Iterable[tuple[bytes, bytes | None]]:
-        """(key, value or None = gone) of what changed since the last call. Called every snapshot interval; the runner
-        lets others run between two of a generator. If it does not come to the end, the next call gives the rest.
-        """
+        """(key, value or None = gone) of what changed since the last call. Called every snapshot interval."""
 
     @abstractmethod
     def restore(self, items: Iterable[tuple[bytes, bytes]]) -> None:

@@ -60,19 +60,19 @@ class Aggregate(ABC):
         return 0.0
 
 
-class Metric(ConfigModel):
+class Metric(ConfigModel, ABC):
     """Base of the options of one op: what is computed of a field, and how it is read."""
 
     where: Where | None = None
     """Only these events count, as an expression: `status >= 500`."""
 
+    @abstractmethod
     def column(self) -> Column | None:
         """What `update` of its aggregate gets; None: anything of the right length."""
-        raise NotImplementedError
 
+    @abstractmethod
     def new(self) -> Aggregate:
         """An aggregate that has seen nothing."""
-        raise NotImplementedError
 
     def shape(self) -> str:
         """Names the options that shape what is stored; those that only choose from it are left out."""

@@ -103,3 +103,25 @@ def test_restarts_change_no_byte(options: dict[str, Any], seed: int) -> None:
             plugin.restore(sorted(stored.items()))
     assert [draft.body for draft in plugin.finish()] == [draft.body for draft in undisturbed.finish()]
     assert told or options.get("window")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_reset_forgets_what_open_windows_hold_and_a_restart_keeps_it_forgotten(seed: int) -> None:
+    plugin, stored = build(window_secs=10_000), dict[bytes, bytes]()
+    for number in range(20):
+        step(plugin, number, seed)
+        stored.update((key, value) for key, value in plugin.changes() if value is not None)
+    assert build_from(stored).finish() != []
+    plugin.reset()
+    for key, value in plugin.changes():
+        if value is None:
+            stored.pop(key, None)
+        else:
+            stored[key] = value
+    assert list(build_from(stored).finish()) == list(plugin.finish()) == []
+
+
+def build_from(stored: dict[bytes, bytes]) -> AggregateFilter:
+    plugin = build(window_secs=10_000)
+    plugin.restore(sorted(stored.items()))
+    return plugin
