@@ -1,7 +1,8 @@
-"""For all tests: they share one process, and what one hides must not be blotted out of another's answers."""
+"""For all tests: they share one process, so what one hides, or how it logs, must not be seen by another."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -13,3 +14,14 @@ from dpiped import hidden
 def nothing_is_hidden() -> Iterator[None]:
     yield
     hidden.forget()
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """A command that was run in this process has set it up anew, on a stream that is closed with its test."""
+    root, own = logging.getLogger(), logging.getLogger("dpipe")
+    before = (list(root.handlers), root.level, own.level)
+    yield
+    root.handlers[:] = before[0]
+    root.setLevel(before[1])
+    own.setLevel(before[2])

@@ -220,17 +220,18 @@ class Road:
             await self.edge.end(signal.SIGTERM)
             self._write_configs(holds=False)
             await self.edge.start()
-        await self._wait_for("archive")
-        await self._wait_for("centre")
+        await self._wait_for("archive", self.expected)
+        await self._wait_for("centre", self.expected)
+        await self._wait_for("held", self.log.sent.total())
         for process in (self.collector, self.edge, self.centre):
             status = await process.end(signal.SIGTERM)
             assert status == 0, f"{process.name} ended with {status}:\n{process.text()}"
 
-    async def _wait_for(self, name: str) -> None:
+    async def _wait_for(self, name: str, amount: int) -> None:
         """Until so many events of the sources are in the files of an output; the oracle tells which."""
         try:
             async with asyncio.timeout(90):
-                while await asyncio.to_thread(_lines, self.folder / name) < self.expected:  # noqa: ASYNC110 - files
+                while await asyncio.to_thread(_lines, self.folder / name) < amount:  # noqa: ASYNC110 - files
                     await asyncio.sleep(0.1)
         except TimeoutError:
             pass  # the oracle says what is missing
