@@ -123,7 +123,6 @@ class QuantilesMetric(FieldMetric):
             answer[name] = value_of(codes[at])
         return answer
 
-
     def brief(self, values: Sequence[Any], secs: float) -> tuple[Any, float]:
         codes = sorted(values)
         while codes and codes[-1] == SKIPPED:

@@ -112,6 +112,8 @@ class _Checker:
             missing = error["type"] in ("missing", "missing_argument")
             loc = error["loc"]
             path = (*_data_path(loc[:-1], table), loc[-1]) if missing else _data_path(loc, table)
+            if error["type"] == "union_tag_invalid":  # what is wrong is the key that chooses, not the whole table
+                path = (*path, error["ctx"]["discriminator"].strip("'"))
             grouped.setdefault(path, []).append(error)
         for path, group in grouped.items():
             deeper = any(len(other) > len(path) and other[: len(path)] == path for other in grouped)
@@ -141,7 +143,7 @@ class _Checker:
         for kind in kinds_at(self.model, path[:-1], table):
             info = getattr(kind, "model_fields", {}).get(path[-1])
             if info is not None:
-                about = f": {info.description}" if info.description else ""
+                about = f": {' '.join(info.description.split())}" if info.description else ""
                 return about.rstrip(".") + (f"; for example {_shown(info.examples[0])}" if info.examples else "")
         return ""
 

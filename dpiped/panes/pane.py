@@ -14,7 +14,8 @@ from typing import Any
 from dpiped.aggregates import Aggregate
 from dpiped.panes.shape import Answers, Key, Shape
 
-MOST_ROWS = 256
+MOST_ROWS = 96
+"""With 10 groups of a pack, more costs more (measured: 660 ns an event with 128, 760 with 256): rows go cold."""
 MOST_GATHERED = 65_536
 """About 20 MB of rows."""
 
