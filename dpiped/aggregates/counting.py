@@ -4,7 +4,7 @@ what counts where there are many small groups.
 
 from __future__ import annotations
 
-from collections import _count_elements  # type: ignore[attr-defined] - what Counter itself calls, in C
+from collections import _count_elements  # type: ignore[attr-defined]  # what Counter itself calls, in C
 from collections.abc import Iterable
 from typing import Any
 

@@ -31,12 +31,19 @@ class Writer:
         self._with_errors = config.errors
         self._with_id = config.id == "window"
 
+    def event(self, span: Span, key: Key) -> dict[str, Any]:
+        """All fields of an event beside its metrics."""
+        start, end = span
+        event: dict[str, Any] = {"@timestamp": end, "window_start": start, "window_end": end}
+        return event | self._group(key)
+
+    def _group(self, key: Key) -> dict[str, Any]:
+        pairs = zip(self._shape.group_by, self._shape.values(key), strict=True)
+        return {name: shown(value) for name, value in pairs if value is not None}
+
     def lines(self, span: Span, key: Key, answers: Answers, *, early: bool) -> tuple[bytes, bytes]:
         """(the event to emit, the same with its error bounds), each one line."""
-        event: dict[str, Any] = {}
-        for name, value in zip(self._shape.group_by, self._shape.values(key), strict=True):
-            if value is not None:
-                event[name] = shown(value)
+        event = self._group(key)
         if self._with_id:
             event["window_id"] = self._id(span, key)
         errors: dict[str, float] = {}

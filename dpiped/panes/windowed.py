@@ -45,7 +45,7 @@ class WindowedFilter(StatefulFilter[C]):
     def __init__(self, config: C, context: Any) -> None:
         super().__init__(config, context)
         self.periods = self.make_periods()
-        self.shape = Shape(config, repr(self.periods))
+        self.shape = Shape(config, self.periods.pane_name())
         self.writer = Writer(config, self.shape, context.name)
         self.watermark = Watermark(context.window)
         self.panes: dict[int, Pane] = {}
@@ -65,7 +65,7 @@ class WindowedFilter(StatefulFilter[C]):
         return self.config.periods()
 
     def fingerprint(self) -> str:
-        return f"{self.shape.digest}/{self.config.max_groups}/{self._every_ms is not None}"
+        return f"{self.shape.digest}/{self.periods}/{self.config.max_groups}/{self._every_ms is not None}"
 
     # ---- in --------------------------------------------------------------------------------------------------------
     def horizon(self, accepted_ms: int) -> int:
