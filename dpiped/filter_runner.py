@@ -15,8 +15,8 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Iterable
-from typing import Any, cast
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -33,6 +33,10 @@ from dpiped.windows import WindowPolicy
 
 PULL_BYTES = 4 << 20
 PULL_PACKS = 64
+PAUSE_SECS = 0.004
+"""So long a plugin may keep the event loop with one part of what it gives after another."""
+
+Given = TypeVar("Given")
 
 
 class FilterRunner(Runner[FilterOptions]):
@@ -115,7 +119,8 @@ class FilterRunner(Runner[FilterOptions]):
             if not self.skipped(pack) and watch.gives_up_on(self.name, offset):
                 raise HangError(f"it did not return in {watch.hung.times} processes")  # noqa: TRY301 - handled like its own
             watch.enter(self.name, offset)
-            drafts, events = self._compute(pack)
+            given, events = self._compute(pack)
+            drafts = [draft async for draft in self._bit_by_bit(given, offset)]
         except Exception as exc:
             if (self.failed_on(offset) or isinstance(exc, HangError)) and offset > self.emitted:
                 await self._skip(pack, exc)
@@ -126,17 +131,28 @@ class FilterRunner(Runner[FilterOptions]):
             await self._emit(pack, drafts)
         self.done((pack,), events)
 
-    def _compute(self, pack: Pack) -> tuple[list[PackDraft], int]:
+    def _compute(self, pack: Pack) -> tuple[Iterable[PackDraft], int]:
         """(what the filter emits for the pack, how many events it read)."""
         said = self.control(pack)
         if self.skipped(pack):
-            return [], 0
+            return (), 0
         if said is not None:
-            return list(self.on_control(said)), 0
+            return self.on_control(said), 0
         if pack.head.ident == TICK_IDENT:
-            return list(self.on_tick(pack.head.accepted_ms)), 0
+            return self.on_tick(pack.head.accepted_ms), 0
         view = self.view(pack)
-        return list(self._plugin.process(view)) if view.count else [], view.count
+        return self._plugin.process(view) if view.count else (), view.count
+
+    async def _bit_by_bit(self, given: Iterable[Given], offset: int) -> AsyncIterator[Given]:
+        """What a plugin gives; where it computes it on demand, others run in between."""
+        since = time.perf_counter()
+        for one in given:
+            yield one
+            if time.perf_counter() - since > PAUSE_SECS:
+                self.around.watch.leave()
+                await asyncio.sleep(0)
+                self.around.watch.enter(self.name, offset)
+                since = time.perf_counter()
 
     def on_tick(self, now_ms: int) -> Iterable[PackDraft]:
         """Journaled time; only stateful filters get it."""
@@ -261,7 +277,9 @@ class StatefulFilterRunner(FilterRunner):
 
     async def save_cursor(self) -> None:
         """What `changes` gave is kept until it is saved."""
-        self._unsaved.update(self._plugin.changes())
+        async for key, value in self._bit_by_bit(self._plugin.changes(), self.reader.cursor):
+            self._unsaved[key] = value
+        self.around.watch.leave()
         crash_point("filter.changes")
         saved = msgspec.structs.replace(self.saved, cursor=self.reader.cursor)
         await self.save(saved, list(self._unsaved.items()))

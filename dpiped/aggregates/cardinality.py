@@ -112,5 +112,11 @@ class CardinalityMetric(FieldMetric):
     def new(self) -> Aggregate:
         return Cardinality(self.error)
 
+    def brief(self, values: Sequence[Any], secs: float) -> tuple[Any, float]:
+        if len(values) > EXACT:
+            return super().brief(values, secs)
+        distinct = set(values)
+        return len(distinct) - (None in distinct), 0.0
+
     def shape(self) -> str:
         return f"{super().shape()}/{lg_k(self.error)}"

@@ -139,7 +139,7 @@ class Columns:
             self._skip("absent", values.count(None))
         if list in kinds:
             self._skip("list", sum(type(value) is list for value in values))
-        values = hashable(values)
+        values = hashable(values, kinds)
         if float in kinds:  # a sketch would take 5 and 5.0 for two
             values = [int(value) if type(value) is float and value.is_integer() else value for value in values]
         if str in kinds and "" in values:

@@ -106,6 +106,9 @@ class CountMetric(Metric):
     def new(self) -> Aggregate:
         return CountWhere() if self.where else Count()
 
+    def brief(self, values: Sequence[Any], secs: float) -> tuple[Any, float]:
+        return sum(values) if self.where else len(values), 0.0
+
 
 class RateMetric(Metric):
     """How many events a second; with `field`, how much of it a second. Early results divide by the time so far."""

@@ -37,9 +37,10 @@ def _truth(value: bool) -> Truth:
 TRUE, FALSE = Truth(True), Truth(False)
 
 
-def hashable(column: list[Any]) -> list[Any]:
-    """A column of values that can be keys of a dict; lists are absent."""
-    kinds = set(map(type, column))
+def hashable(column: list[Any], kinds: set[type] | None = None) -> list[Any]:
+    """A column of values that can be keys of a dict; lists are absent. `kinds`: those in it, where they are known."""
+    if kinds is None:
+        kinds = set(map(type, column))
     if list in kinds:
         column = [None if isinstance(value, list) else value for value in column]
     if bool in kinds:

@@ -14,7 +14,7 @@ Stored: [values seen, error, [values], [their counts]], in the order in which th
 from __future__ import annotations
 
 import heapq
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Sequence
 from itertools import repeat
 from operator import add
@@ -23,6 +23,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field
 
 from dpiped.aggregates.base import Aggregate, Column, FieldMetric, FieldName, present
+from dpiped.aggregates.counting import Counts, add_counts, count_into
 from dpiped.aggregates.plain import order, shown, storable, stored
 
 CAPACITY = 2_048
@@ -37,7 +38,7 @@ class TopN(Aggregate):
 
     def __init__(self, n: int) -> None:
         self._n = n
-        self.counts: Counter[Any] = Counter()
+        self.counts: Counts = {}
         self._error: int | float = 0
         self._seen = 0
 
@@ -53,18 +54,18 @@ class TopN(Aggregate):
                 self._purge()
 
     def _count(self, values: Sequence[Any]) -> None:
-        self.counts.update(values)
+        count_into(self.counts, values)
 
     def _purge(self) -> None:
         """Takes what the median has from all, and drops those of which nothing is left."""
         while len(self.counts) > CAPACITY:
             amounts = sorted(self.counts.values(), reverse=True)
             cut = amounts[CAPACITY // 2]
-            self.counts = Counter({value: amount - cut for value, amount in self.counts.items() if amount > cut})
+            self.counts = {value: amount - cut for value, amount in self.counts.items() if amount > cut}
             self._error += cut
 
     def merge(self, other: Self) -> None:
-        self.counts.update(other.counts)
+        add_counts(self.counts, other.counts.items())
         self._error += other._error
         self._seen += other._seen
         self._purge()
@@ -74,15 +75,10 @@ class TopN(Aggregate):
 
     def loads(self, data: Any) -> None:
         self._seen, self._error, values, amounts = data
-        self.counts = Counter(dict(zip(map(stored, values), map(stored, amounts), strict=True)))
+        self.counts = dict(zip(map(stored, values), map(stored, amounts), strict=True))
 
     def result(self, secs: float = 1.0) -> Any:
-        pairs = self.counts.items()
-        if len(pairs) > self._n:
-            least = heapq.nlargest(self._n, self.counts.values())[-1]
-            pairs = [pair for pair in pairs if pair[1] >= least]  # type: ignore[assignment]
-        best = sorted(pairs, key=_rank)[: self._n]
-        return [{"value": shown(value), "count": amount + self._error} for value, amount in best]
+        return _best(self.counts, self._n, self._error)
 
     @property
     def error(self) -> float:
@@ -100,9 +96,20 @@ class WeightedTopN(TopN):
         deque(map(counts.__setitem__, names, map(add, map(counts.get, names, repeat(0)), weights)), 0)
 
 
+def _best(counts: Counts, n: int, error: float) -> list[dict[str, Any]]:
+    """The n greatest; of equal ones in an order that does not depend on which came first."""
+    pairs = list(counts.items())
+    if len(pairs) > n:
+        least = heapq.nlargest(n, counts.values())[-1]
+        pairs = [pair for pair in pairs if pair[1] >= least]
+    if len(pairs) > 1:
+        pairs.sort(key=_rank)
+    return [{"value": shown(value), "count": amount + error} for value, amount in pairs[:n]]
+
+
 def _rank(pair: tuple[Any, Any]) -> Any:
-    """Largest first; of equal ones in an order that does not depend on which came first."""
-    return -pair[1], *order(pair[0])
+    value, amount = pair
+    return (-amount, "str", value) if type(value) is str else (-amount, *order(value))
 
 
 class TopnMetric(FieldMetric):
@@ -121,6 +128,14 @@ class TopnMetric(FieldMetric):
 
     def new(self) -> Aggregate:
         return WeightedTopN(self.n) if self.by else TopN(self.n)
+
+    def brief(self, values: Sequence[Any], secs: float) -> tuple[Any, float]:
+        if self.by or len(values) >= PURGE_EVERY:
+            return super().brief(values, secs)
+        counts: Counts = {}
+        count_into(counts, values)
+        counts.pop(None, None)
+        return _best(counts, self.n, 0), 0.0
 
     def fields(self) -> set[str]:
         return {*super().fields(), *([self.by] if self.by else ())}

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dpiped.aggregates import Aggregate
 from dpiped.aggregates.plain import shown
-from dpiped.panes.shape import Key, Shape
+from dpiped.panes.shape import Answers, Key, Shape
 from dpiped.panes.store import Change, answer_key, dump_answers
 
 if TYPE_CHECKING:
     from dpiped.panes.config import WindowConfig
 
+Span = tuple[int, int]
+"""(start, end) of a window, milliseconds."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -29,40 +31,37 @@ class Writer:
         self._with_errors = config.errors
         self._with_id = config.id == "window"
 
-    def event(self, span: tuple[int, int], key: Key) -> dict[str, Any]:
-        """The fields beside metrics."""
+    def event(self, span: Span, key: Key) -> dict[str, Any]:
+        """All fields of an event beside its metrics."""
         start, end = span
         event: dict[str, Any] = {"@timestamp": end, "window_start": start, "window_end": end}
-        for name, value in zip(self._shape.group_by, self._shape.values(key), strict=True):
-            if value is not None:
-                event[name] = shown(value)
-        return event
+        return event | self._group(key)
 
-    def lines(
-        self, span: tuple[int, int], key: Key, aggregates: Sequence[Aggregate], early_ms: int | None = None
-    ) -> tuple[bytes, bytes]:
-        """(the event to emit, the same with its error bounds), each one line. `early_ms`: how far time has come, for
-        early results.
-        """
-        start, end = span
-        event = self.event(span, key)
+    def _group(self, key: Key) -> dict[str, Any]:
+        pairs = zip(self._shape.group_by, self._shape.values(key), strict=True)
+        return {name: shown(value) for name, value in pairs if value is not None}
+
+    def lines(self, span: Span, key: Key, answers: Answers, *, early: bool) -> tuple[bytes, bytes]:
+        """(the event to emit, the same with its error bounds), each one line."""
+        event = self._group(key)
         if self._with_id:
             event["window_id"] = self._id(span, key)
-        secs = (end if early_ms is None else min(max(early_ms, start + 1_000), end)) - start
-        errors = {}
-        for name, aggregate in zip(self._names, aggregates, strict=True):
-            answer = aggregate.result(secs / 1000)
+        errors: dict[str, float] = {}
+        for name, (answer, error) in zip(self._names, answers, strict=True):
             if answer is not None:
                 event[name] = answer
-            if error := aggregate.error:
+            if error:
                 errors[name] = error
-        if early_ms is not None:
+        if early:
             event["_early"] = True
-        line = _encode(event)
-        full = line[:-1] + b',"_errors":' + _encode(errors) + b"}\n" if errors else line + b"\n"
-        return (full if self._with_errors or not errors else line + b"\n"), full
+        line = _head(span) + (b"," + _encode(event)[1:-1] if event else b"")
+        bare = line + b"}\n"
+        if not errors:
+            return bare, bare
+        full = line + b',"_errors":' + _encode(errors) + b"}\n"
+        return (full if self._with_errors else bare), full
 
-    def _id(self, span: tuple[int, int], key: Key) -> str:
+    def _id(self, span: Span, key: Key) -> str:
         text = f"{self._name}-{span[0]}-{span[1]}"
         if not self._shape.group_by:
             return text
@@ -81,6 +80,13 @@ class Writer:
         return ",".join(texts) == group
 
 
+@lru_cache(maxsize=16)
+def _head(span: Span) -> bytes:
+    """How all lines of a window begin."""
+    start, end = span
+    return b'{"@timestamp":%d,"window_start":%d,"window_end":%d' % (end, start, end)
+
+
 class Kept:
     """The answers of the last closed windows, with error bounds, in parts of so many lines as were emitted at once."""
 
@@ -93,7 +99,7 @@ class Kept:
     def __len__(self) -> int:
         return len(self._parts)
 
-    def add(self, span: tuple[int, int], lines: bytes) -> None:
+    def add(self, span: Span, lines: bytes) -> None:
         """Some of the answers of a window that was closed; the oldest window goes when there are too many."""
         if not self._most:
             return

@@ -11,7 +11,7 @@ from dpiped.codecs.times import find_zone
 from dpiped.config.base import PluginConfig
 from dpiped.panes.periods import Calendar, CalendarPeriods, FixedPeriods, Periods
 
-RESERVED = ("@timestamp", "window_start", "window_end", "window_id", "_early", "_errors")
+RESERVED = ("@timestamp", "window_start", "window_end", "window_id", "_early", "_errors", "_pane")
 """Fields of an answer beside groups and metrics."""
 
 

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dpiped.aggregates import Aggregate
-from dpiped.panes.shape import Key, Shape
+from dpiped.panes.shape import Answers, Key, Shape
 
-MOST_ROWS = 256
+MOST_ROWS = 96
+"""With 10 groups of a pack, more costs more (measured: 660 ns an event with 128, 760 with 256): rows go cold."""
 MOST_GATHERED = 65_536
 """About 20 MB of rows."""
 
@@ -120,6 +121,12 @@ class Pane:
     def of(self, key: Key) -> Sequence[Aggregate]:
         """The aggregates of a group that is there; not to be changed."""
         return self._of(key)
+
+    def answers(self, key: Key, secs: float) -> Answers:
+        """What a group says of a window of this length."""
+        if key in self._aggregates:
+            return self._shape.answers(self._of(key), secs)
+        return self._shape.brief_answers(self._rows[key], secs)
 
     def merge(self, key: Key, other: Sequence[Aggregate], touch: int | None = None) -> int:
         """Takes in what another daemon's pane knows of a group. Returns 1 if it went to the group of the rest."""

@@ -26,6 +26,10 @@ class Periods(ABC):
         """(start, end) of the pane that holds this moment."""
 
     @abstractmethod
+    def pane_name(self) -> str:
+        """Names the cut into panes: equal for all whose panes can be merged."""
+
+    @abstractmethod
     def window_start(self, end: int) -> int:
         """Start of the window that ends here."""
 
@@ -65,6 +69,9 @@ class FixedPeriods(Periods):
 
     def oldest_pane(self, closed: int) -> int:
         return closed - self.window_ms + self.slide_ms
+
+    def pane_name(self) -> str:
+        return f"{self.slide_ms}"
 
     def __repr__(self) -> str:
         return f"{self.window_ms}/{self.slide_ms}"
@@ -144,6 +151,9 @@ class CalendarPeriods(Periods):
             middle = (before + after) // 2
             before, after = (before, middle) if self._offset(middle) == new else (middle, after)
         return after
+
+    def pane_name(self) -> str:
+        return repr(self)
 
     def __repr__(self) -> str:
         return f"{self.period}/{self.zone.key}"

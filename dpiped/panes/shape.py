@@ -23,6 +23,10 @@ Key = Any
 """A group as key of a dict: the value of its field, a tuple of values for several fields, () without fields."""
 
 
+Answers = list[tuple[Any, float]]
+"""(answer, its error) of each metric; None = no answer."""
+
+
 class Shape:
     """Groups and metrics of one filter. Immutable."""
 
@@ -79,10 +83,20 @@ class Shape:
         for aggregate, place in zip(aggregates, self._places, strict=True):
             aggregate.update(rows if place is None else columns[place])
 
+    def answers(self, aggregates: Sequence[Aggregate], secs: float) -> Answers:
+        """Of one group."""
+        return [(aggregate.result(secs), aggregate.error) for aggregate in aggregates]
+
+    def brief_answers(self, rows: Sequence[tuple[Any, ...]], secs: float) -> Answers:
+        """The same of a group of which these few events are all there is."""
+        columns = list(zip(*rows, strict=True))
+        return [
+            metric.brief(rows if place is None else columns[place], secs)
+            for (_, metric), place in zip(self.metrics, self._places, strict=True)
+        ]
+
     def merge(self, parts: Sequence[Sequence[Aggregate]]) -> Sequence[Aggregate]:
         """The aggregates of one group, from several panes; the parts are not changed."""
-        if len(parts) == 1:
-            return parts[0]
         merged = self.new()
         for part in parts:
             for total, aggregate in zip(merged, part, strict=True):

@@ -10,8 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import compress
 from typing import Any, Literal, TypeVar
 
-from dpiped.aggregates import Aggregate
-from dpiped.panes.answers import Kept, Writer
+from dpiped.panes.answers import Kept, Span, Writer
 from dpiped.panes.config import WindowConfig
 from dpiped.panes.pane import Pane
 from dpiped.panes.periods import LATEST_MS, Periods
@@ -35,6 +34,8 @@ from dpiped.windows import Watermark
 C = TypeVar("C", bound=WindowConfig)
 EVENTS_AT_ONCE = 500
 """In one emitted pack: about 5 ms of work."""
+Parts = list[tuple[Pane, Key]]
+"""The panes of a window that know a group, and its name there: one over the limit may be `_other` in the window."""
 _NOTHING_CLOSED = -(1 << 62)
 
 
@@ -44,7 +45,7 @@ class WindowedFilter(StatefulFilter[C]):
     def __init__(self, config: C, context: Any) -> None:
         super().__init__(config, context)
         self.periods = self.make_periods()
-        self.shape = Shape(config, repr(self.periods))
+        self.shape = Shape(config, self.periods.pane_name())
         self.writer = Writer(config, self.shape, context.name)
         self.watermark = Watermark(context.window)
         self.panes: dict[int, Pane] = {}
@@ -64,7 +65,7 @@ class WindowedFilter(StatefulFilter[C]):
         return self.config.periods()
 
     def fingerprint(self) -> str:
-        return f"{self.shape.digest}/{self.config.max_groups}/{self._every_ms is not None}"
+        return f"{self.shape.digest}/{self.periods}/{self.config.max_groups}/{self._every_ms is not None}"
 
     # ---- in --------------------------------------------------------------------------------------------------------
     def horizon(self, accepted_ms: int) -> int:
@@ -76,7 +77,7 @@ class WindowedFilter(StatefulFilter[C]):
         """Start of the oldest pane that belongs to a window which is still open."""
         return _NOTHING_CLOSED if self._closed < 0 else self.periods.oldest_pane(self._closed)
 
-    def pane(self, span: tuple[int, int], project: str) -> Pane:
+    def pane(self, span: Span, project: str) -> Pane:
         """The pane of this time; made if it is not there."""
         pane = self.panes.get(span[0])
         if pane is None:
@@ -84,7 +85,7 @@ class WindowedFilter(StatefulFilter[C]):
         pane.projects.add(project)
         return pane
 
-    def add(self, span: tuple[int, int], keys: list[Key], columns: Sequence[list[Any]], pack: PackView) -> None:
+    def add(self, span: Span, keys: list[Key], columns: Sequence[list[Any]], pack: PackView) -> None:
         """Puts events into a pane."""
         touch = None if self._every_ms is None else pack.head.offset
         self.note_over(self.pane(span, pack.head.project).add(keys, columns, touch))
@@ -154,7 +155,7 @@ class WindowedFilter(StatefulFilter[C]):
     def _close_due(self) -> Iterator[PackDraft]:
         while self.panes and (end := self._next_end()) <= self.watermark.at_ms:
             span = (self.periods.window_start(end), end)
-            for emitted, kept, count in self._lines(span, self._groups(span), None):
+            for emitted, kept, count in self._lines(span, early=False):
                 self._kept.add(span, kept)
                 yield self._draft(span, emitted, count)
             self._closed = end
@@ -181,10 +182,10 @@ class WindowedFilter(StatefulFilter[C]):
         since, self._early_offset = self._early_offset, self._offset
         for span in self._open_windows():
             touched = self._touched(span, since)
-            for emitted, _, count in self._lines(span, self._groups(span, touched), self.watermark.at_ms):
+            for emitted, _, count in self._lines(span, touched, early=True):
                 yield self._draft(span, emitted, count)
 
-    def _open_windows(self) -> list[tuple[int, int]]:
+    def _open_windows(self) -> list[Span]:
         """Windows with data that are not closed yet, oldest first."""
         ends = set()
         for pane in self.panes.values():
@@ -196,40 +197,39 @@ class WindowedFilter(StatefulFilter[C]):
         return [(self.periods.window_start(end), end) for end in sorted(ends)]
 
     # ---- out -------------------------------------------------------------------------------------------------------
-    def _panes_of(self, span: tuple[int, int]) -> list[Pane]:
+    def _panes_of(self, span: Span) -> list[Pane]:
         return [self.panes[start] for start in sorted(self.panes) if span[0] <= start < span[1]]
 
-    def _touched(self, span: tuple[int, int], since: int) -> set[Key]:
+    def _touched(self, span: Span, since: int) -> set[Key]:
         """The groups of a window that got events since."""
         return {key for pane in self._panes_of(span) for key, at in pane.touched.items() if at > since}
 
-    def _groups(self, span: tuple[int, int], only: set[Key] | None = None) -> Iterator[tuple[Key, Sequence[Aggregate]]]:
-        """(group, its aggregates) of a window, in the order in which groups came; at most `max_groups` and one of the
-        rest.
+    def _groups(self, span: Span, only: set[Key] | None = None) -> Iterator[tuple[Key, Parts]]:
+        """(group, where it is found) of a window, in the order in which groups came; at most `max_groups` and one of
+        the rest.
         """
         panes = self._panes_of(span)
         if len(panes) == 1:
             pane = panes[0]
-            yield from ((key, pane.of(key)) for key in pane.groups if only is None or key in only)
+            yield from ((key, [(pane, key)]) for key in pane.groups if only is None or key in only)
             return
-        where: dict[Key, list[tuple[Pane, Key]]] = {}
+        where: dict[Key, Parts] = {}
         other = self.shape.other
         for pane in panes:
             for key in pane.groups:
                 full = len(where) - (other in where) >= self.shape.max_groups
                 where.setdefault(other if full and key not in where else key, []).append((pane, key))
-        for key, places in where.items():
-            if only is None or not only.isdisjoint(place[1] for place in places):
-                yield key, self.shape.merge([pane.of(name) for pane, name in places])
+        for key, parts in where.items():
+            if only is None or not only.isdisjoint(part[1] for part in parts):
+                yield key, parts
 
-    def _lines(
-        self, span: tuple[int, int], groups: Iterable[tuple[Key, Sequence[Aggregate]]], early_ms: int | None
-    ) -> Iterator[tuple[bytes, bytes, int]]:
+    def _lines(self, span: Span, only: set[Key] | None = None, *, early: bool) -> Iterator[tuple[bytes, bytes, int]]:
         """(lines to emit, lines to keep, how many), some at once."""
         emitted: list[bytes] = []
         kept: list[bytes] = []
-        for key, aggregates in groups:
-            line, full = self.lines(span, key, aggregates, early_ms)
+        secs = self._secs(span, early=early)
+        for key, parts in self._groups(span, only):
+            line, full = self.lines(span, key, parts, secs, early=early)
             emitted.append(line)
             kept.append(full)
             if len(emitted) >= EVENTS_AT_ONCE:
@@ -238,13 +238,21 @@ class WindowedFilter(StatefulFilter[C]):
         if emitted:
             yield b"".join(emitted), b"".join(kept), len(emitted)
 
-    def lines(
-        self, span: tuple[int, int], key: Key, aggregates: Sequence[Aggregate], early_ms: int | None
-    ) -> tuple[bytes, bytes]:
-        """(what is emitted of a group, what is kept for questions)."""
-        return self.writer.lines(span, key, aggregates, early_ms)
+    def _secs(self, span: Span, *, early: bool) -> float:
+        """Length of a window; of one that is still open, the part of it that has passed, at least a second."""
+        end = min(max(self.watermark.at_ms, span[0] + 1_000), span[1]) if early else span[1]
+        return (end - span[0]) / 1000
 
-    def _draft(self, span: tuple[int, int], lines: bytes, count: int) -> PackDraft:
+    def lines(self, span: Span, key: Key, parts: Parts, secs: float, *, early: bool) -> tuple[bytes, bytes]:
+        """(what is emitted of a group, what is kept for questions)."""
+        if len(parts) == 1:
+            pane, name = parts[0]
+            answers = pane.answers(name, secs)
+        else:
+            answers = self.shape.answers(self.shape.merge([pane.of(name) for pane, name in parts]), secs)
+        return self.writer.lines(span, key, answers, early=early)
+
+    def _draft(self, span: Span, lines: bytes, count: int) -> PackDraft:
         projects = {project for pane in self._panes_of(span) for project in pane.projects}
         project = min(projects) if len(projects) == 1 else ""
         return PackDraft(lines, count, span[1], span[1], project=project, host="", source="")
@@ -262,7 +270,7 @@ class WindowedFilter(StatefulFilter[C]):
             found += self._kept.answers(last=window == "last")
         if window != "last":
             for span in self._open_windows():
-                for _, full, _ in self._lines(span, self._groups(span), self.watermark.at_ms):
+                for _, full, _ in self._lines(span, early=True):
                     found += Writer.read(full)
         return found if group is None else [answer for answer in found if self.writer.is_of(answer, group)]
 

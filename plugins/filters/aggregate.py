@@ -8,22 +8,46 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from pydantic import model_validator
+
 from dpiped.api import (
+    FixedPeriods,
     PackDraft,
     PackView,
+    Parts,
+    Periods,
     Sorted,
+    Span,
     WindowConfig,
     WindowedFilter,
+    encode_pane,
     register,
 )
 
 
 class AggregateConfig(WindowConfig):
-    """Those of all filters with windows."""
+    """Those of all filters with windows, and who makes the answers."""
+
+    panes: bool = False
+    """Emit what a `merge` filter of another daemon joins, one event for each group and slide, instead of answers."""
+
+    @model_validator(mode="after")
+    def _check_panes(self) -> AggregateConfig:
+        if self.panes and (self.emit_every_secs is not None or self.id or self.errors):
+            raise ValueError(
+                "panes: emit_every_secs, id and errors belong to the merge filter, which makes the answers"
+            )
+        return self
 
 
 @register("aggregate")
 class AggregateFilter(WindowedFilter[AggregateConfig]):
+    def make_periods(self) -> Periods:
+        periods = super().make_periods()
+        if self.config.panes and isinstance(periods, FixedPeriods):  # each pane is emitted once, as its own window
+            return FixedPeriods(periods.slide_ms, periods.slide_ms)
+        return periods
+
     def fields(self) -> Iterable[str]:
         return self.shape.fields()
 
@@ -51,3 +75,10 @@ class AggregateFilter(WindowedFilter[AggregateConfig]):
         late = self.count_out(pack, stamps, parts.ahead, parts.late)
         self.saw(parts.newest, pack.head.offset)
         return late
+
+    def lines(self, span: Span, key: Any, parts: Parts, secs: float, *, early: bool) -> tuple[bytes, bytes]:
+        emitted, kept = super().lines(span, key, parts, secs, early=early)
+        if self.config.panes:
+            pane, name = parts[0]
+            emitted = encode_pane(self.writer.event(span, key), self.shape, pane.of(name))
+        return emitted, kept

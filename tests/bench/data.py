@@ -25,6 +25,7 @@ def events(amount: int, seed: int = 1, span_secs: int = 600) -> Iterator[tuple[s
             {
                 "action": chance.choice(("view", "click", "levelup", "buy")),
                 "type": "ui",
+                "room": number * 7919 % 10_000,
                 "guid": chance.randrange(99_999),
                 "ver": "1.3",
                 "lv": uid % 60,

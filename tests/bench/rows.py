@@ -17,6 +17,13 @@ COUNT = (
     '[[filter]]\ntype = "aggregate"\nname = "traffic"\nident = "stats"\nwindow_secs = 60\ngroup_by = ["_area"]\n'
     '[filter.metrics]\nhits = {{ op = "count" }}\n[[output]]\ntype = "discard"\nname = "answers"\nmatch = ["stats"]\n'
 )
+ANSWERS = (
+    '[[filter]]\ntype = "aggregate"\nname = "answers"\nident = "stats"\nwindow_secs = 60\ngroup_by = ["GROUP"]\n'
+    '[filter.metrics]\nhits = {{ op = "count" }}\nusers = {{ op = "cardinality", field = "_log_info.uid" }}\n'
+    'latency = {{ op = "quantiles", field = "_log_info.elapsed" }}\npages = {{ op = "topn", field = "uri" }}\n'
+    '[[output]]\ntype = "discard"\nname = "out"\nmatch = ["stats"]\n'
+)
+"""Count, distinct, quantiles and top 10 in windows of a minute."""
 COLLECTOR = (
     '[collector]\ndata_dir = "{folder}/collector"\nendpoints = ["http://127.0.0.1:{port}"]\n'
     'status = "127.0.0.1:{admin}"\n'
@@ -44,6 +51,8 @@ ROWS = (
     Row("http", "http in, disk journal, discard", 0.8, HTTP + DISCARD),
     Row("http-file", "http in, disk journal, file out", 1.0, HTTP + FILE),
     Row("http-count", "the same and a count by one field in 60 s windows", 1.3, HTTP + FILE + COUNT),
+    Row("answers", "http in, window of 4 metrics, 10 groups", 1.6, HTTP + ANSWERS.replace("GROUP", "_area")),
+    Row("answers-10k", "the same, 10,000 groups", 4.0, HTTP + ANSWERS.replace("GROUP", "room")),
     Row("collector", "collector: tail, zstd, POST to a sink", 0.8, COLLECTOR, load="collector"),
     Row("syslog", "syslog tcp, RFC 5424, disk journal, file out", 3.0, SYSLOG + FILE, data="syslog", load="syslog"),
     Row("tail", "the daemon's tail, json, file out", 1.2, TAIL + FILE, load="tail"),

@@ -13,6 +13,7 @@ import pytest
 from dpiped import registry
 from dpiped.config.base import is_ident
 from dpiped.pack import Head, Pack
+from dpiped.panes import WindowedFilter, encode_pane
 from dpiped.plugin import Filter, PackDraft, PluginContext, StatefulFilter
 from dpiped.projection import Projection
 from dpiped.telemetry import Telemetry
@@ -21,6 +22,7 @@ from dpiped.windows import WindowPolicy
 
 CASES: dict[str, dict[str, Any]] = {
     "aggregate": {"window_secs": 2, "slide_secs": 1, "group_by": ["g", "_host"], "metrics": {"hits": {"op": "count"}}},
+    "merge": {"window_secs": 2, "slide_secs": 1, "group_by": ["g", "_host"], "metrics": {"hits": {"op": "count"}}},
     "relabel": {"rules": [{"where": "n > 3", "ident": "big", "add": {"é": "x"}, "drop": ["g"]}], "unmatched": "pass"},
 }
 ALL = sorted(name for kind, name in registry.all_types() if kind == "filter")
@@ -43,6 +45,11 @@ def view(plugin: Filter[Any], number: int) -> PackView:
         {"@timestamp": at + n * 7, "n": n, "g": ("ä", None, True, 5, [1])[(number + n) % 5]}
         for n in range(1 + number % 6)
     ]
+    if isinstance(plugin, WindowedFilter) and plugin.type_name == "merge":
+        seen = plugin.shape.new()
+        plugin.shape.update(seen, range(number))  # type: ignore[arg-type]
+        data = encode_pane({}, plugin.shape, seen)
+        events = [{**event, **json.loads(data), "window_start": at // 1000 * 1000} for event in events]
     body = b"".join(json.dumps(event, ensure_ascii=n % 2 == 0).encode() + b"\n" for n, event in enumerate(events))
     pack = Pack()
     pack.fill(

@@ -48,7 +48,14 @@ lateness_secs = 2
 idle_secs = 1
 max_ahead_secs = 1e9
 group_by = ["area"]
-metrics = {{ hits = {{ op = "count" }} }}
+emit_every_secs = 0.5
+errors = true
+[filter.metrics]
+hits = {{ op = "count" }}
+ids = {{ op = "cardinality", field = "id" }}
+top = {{ op = "topn", field = "id", n = 3 }}
+times = {{ op = "quantiles", field = "@timestamp" }}
+newest = {{ op = "last", field = "id" }}
 
 [[filter]]
 type = "relabel"

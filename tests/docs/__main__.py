@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from dpiped.config.render import generated_files
-from tests.docs.pages import codecs_page, collector_page, collector_sample, metrics_page
+from tests.docs.pages import aggregates_page, codecs_page, collector_page, collector_sample, metrics_page
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -20,6 +20,7 @@ def all_files() -> dict[str, str]:
         "docs/collector.md": collector_page(),
         "docs/codecs.md": codecs_page(),
         "docs/metrics.md": metrics_page(),
+        "docs/aggregates.md": aggregates_page((ROOT / "docs/aggregates.md").read_text("utf-8")),
     }
 
 

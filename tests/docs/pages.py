@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from collector.config import INPUTS, CollectorConfig
 from collector.status import StatusServer
+from dpiped.aggregates import METRICS
 from dpiped.codecs.config import CodecConfig
 from dpiped.codecs.presets import PRESETS
 from dpiped.config.describe import keys_in_depth, keys_of_model
@@ -95,6 +96,17 @@ def codecs_page() -> str:
         *(f"- `{name}`" for name in PRESETS),
     ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def aggregates_page(text: str) -> str:
+    """`docs/aggregates.md`, which is written by hand, with the keys of all ops in their place."""
+    lines = ["", ""]
+    for name, model in METRICS.items():
+        keys = [key for key in keys_in_depth(model) if key.name != "op"]
+        lines += [f"### {name}", "", about(model), "", *key_table(keys)]
+    return re.sub(
+        r"(<!-- ops: [^\n]*)\n.*(<!-- end of ops)", lambda m: m[1] + "\n".join(lines) + m[2], text, flags=re.DOTALL
+    )
 
 
 def metrics_page() -> str:

@@ -161,3 +161,10 @@ def test_top_lists_find_the_frequent_ones_within_their_bound() -> None:
     wanted = {value for value, _ in exact.most_common(10)}
     assert len(wanted & {line["value"] for line in top}) >= 10 * 0.98 - 1
     assert all(0 <= line["count"] - exact[line["value"]] <= merged.error for line in top)
+
+
+@given(st.sampled_from(sorted(METRICS)), NUMBERS)
+def test_a_brief_answer_is_the_answer(op: str, values: list[Any]) -> None:
+    found = metric(op)
+    full = made(found, values)
+    assert found.brief(column(found, values), 7.0) == (full.result(7.0), full.error)

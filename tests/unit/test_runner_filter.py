@@ -115,6 +115,36 @@ async def test_emissions_of_an_offset_are_one_write_in_order(tmp_path: Path) -> 
         }
 
 
+async def test_others_run_while_it_emits_bit_by_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is computed on demand does not keep the event loop until its end, and is still one write."""
+    monkeypatch.setattr("dpiped.filter_runner.PAUSE_SECS", 0.0)
+    turns: list[int] = []
+
+    async def other() -> None:
+        while True:
+            turns.append(len(turns))
+            await asyncio.sleep(0)
+
+    class Slow(Filter[NoConfig]):
+        def process(self, pack: PackView) -> Iterable[PackDraft]:
+            for number in range(20):
+                yield draft(pack.head.offset, f"{number} after {len(turns)}")
+
+    async with parts(tmp_path) as world:
+        task = asyncio.create_task(other())
+        await world.append(event(0))
+        await world.start(world.filter(Slow))
+        await until(lambda: len(made(world)) == 20)
+        task.cancel()
+        seen = [int(text.rpartition(" ")[2]) for _, text in made(world)]
+        assert len(set(seen)) == 20, "nobody else had a turn between two parts"
+        assert len({head.offset - n for n, head in enumerate(heads_of(world))}) == 1, "something came in between"
+
+
+def heads_of(world: Any) -> list[Any]:
+    return [frame.head for frame in world.journal.storage.read(0, lambda r: r.ident == "made", 1 << 20)[0]]
+
+
 async def test_a_replay_emits_nothing_twice(tmp_path: Path) -> None:
     async with parts(tmp_path) as world:
         runner = world.filter(Upper)

@@ -67,7 +67,7 @@ def test_every_key_of_a_sample_is_accepted(path: Path, tmp_path: Path) -> None:
         text += '\n[[project]]\nname = "rs"\n'
     if path.stem == "dpiped":  # each table brings the same example of a name
         text = text.replace('name = "main"', 'name = "other"', 1)
-    if path.stem == "filter-aggregate":  # instead of window_secs
+    if path.stem in ("filter-aggregate", "filter-merge"):  # instead of window_secs
         text = text.replace('window = "hour"\n', "", 1)
     everything = tmp_path / "all.toml"
     everything.write_text(with_certificates(text, tmp_path), encoding="utf-8")

@@ -1,0 +1,103 @@
+"""What would take all memory does not: a million groups, far apart times, a clock that jumps."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from dpiped.pack import Head, Pack
+from dpiped.plugin import PackDraft, PluginContext
+from dpiped.projection import Projection
+from dpiped.telemetry import Telemetry
+from dpiped.view import PackView
+from dpiped.windows import WindowPolicy
+from plugins.filters.aggregate import AggregateConfig, AggregateFilter
+
+AT = 1_700_000_000_000
+YEAR_1970, YEAR_2200 = 1_000, 7_258_118_400_000
+
+
+def build(**options: Any) -> AggregateFilter:
+    metrics = {"hits": {"op": "count"}, "users": {"op": "cardinality", "field": "g"}}
+    config = AggregateConfig.model_validate({"group_by": ["g"], "metrics": metrics, **options})
+    return AggregateFilter(config, PluginContext(name="agg", telemetry=Telemetry(), window=WindowPolicy(lateness_ms=0)))
+
+
+def view(plugin: AggregateFilter, offset: int, events: list[tuple[int, int]], accepted_ms: int = AT) -> PackView:
+    body = b"".join(b'{"@timestamp":%d,"g":"user-%d"}\n' % event for event in events)
+    stamps = [at for at, _ in events]
+    span = {"min_ts": min(stamps), "max_ts": max(stamps)}
+    pack = Pack()
+    head = Head(offset=offset, accepted_ms=accepted_ms, count=len(events), raw_bytes=len(body), **span)
+    pack.fill(head, body, body)
+    return PackView(pack, Projection.of(plugin.fields()))
+
+
+def lines(drafts: list[PackDraft]) -> list[dict[str, Any]]:
+    return [json.loads(line) for draft in drafts for line in draft.body.splitlines()]
+
+
+def counted(plugin: AggregateFilter, kind: str, what: str) -> int:
+    return int(getattr(plugin.context.telemetry.metrics, kind).labels("agg", what)._value.get())
+
+
+@pytest.mark.slow
+def test_a_million_groups_are_a_thousand_and_one() -> None:
+    plugin = build(window_secs=3600, max_groups=1_000)
+    for start in range(0, 1_000_000, 5_000):
+        assert list(plugin.process(view(plugin, start, [(AT, user) for user in range(start, start + 5_000)]))) == []
+    assert plugin.status()["groups"] == 1_001
+    assert counted(plugin, "noted", "group_over_limit") == 999_000
+    assert sum(1 for _ in plugin.changes()) < 1_010
+    answers = lines([*plugin.finish()])
+    assert [answer["hits"] for answer in answers if answer["g"] == "_other"] == [999_000]
+    assert abs(next(answer["users"] for answer in answers if answer["g"] == "_other") / 999_000 - 1) < 0.03
+
+
+@pytest.mark.parametrize(
+    "options", [{"window_secs": 60}, {"window_secs": 60, "slide_secs": 10}, {"window": "day"}], ids=str
+)
+def test_times_far_apart_are_counted_with_a_reason(options: dict[str, Any]) -> None:
+    plugin = build(**options)
+    drafts = list(plugin.process(view(plugin, 0, [(YEAR_1970, 1), (AT, 2), (YEAR_2200, 3)])))
+    assert counted(plugin, "dropped", "too_far_ahead") == 1
+    drafts += plugin.process(view(plugin, 1, [(YEAR_1970, 4)]))
+    assert counted(plugin, "dropped", "late") == 1
+    times = 1 if "slide_secs" not in options else 6
+    assert sum(answer["hits"] for answer in lines([*drafts, *plugin.finish()])) == 2 * times
+
+
+def test_in_the_year_2200_windows_are_those_of_every_year() -> None:
+    plugin = build(window="month", timezone="Europe/Berlin")
+    plugin.process(view(plugin, 0, [(YEAR_2200, 1)], accepted_ms=YEAR_2200))
+    (answer,) = lines([*plugin.finish()])
+    assert answer["window_end"] - answer["window_start"] == 31 * 86_400_000
+
+
+def test_a_clock_that_jumps_opens_no_window_and_early_results_go_on() -> None:
+    plugin = build(window_secs=3600, emit_every_secs=10)
+    told = []
+    for offset, now_ms in enumerate((AT, AT + 11_000, AT - 86_400_000, AT - 86_389_000, AT + 30 * 86_400_000)):
+        plugin.process(view(plugin, offset, [(AT, 1)], accepted_ms=AT))
+        told.append([answer["hits"] for answer in lines([*plugin.tick(now_ms)])])
+    assert told == [[], [2], [], [4], [5]]
+    (last,) = lines([*plugin.finish()])
+    assert (last["hits"], "_early" in last) == (5, False)
+
+
+def test_reset_empties_and_is_stored() -> None:
+    plugin, stored = build(window_secs=60), {}
+    for at in (AT, AT + 120_000):
+        list(plugin.process(view(plugin, at, [(at, 1)], accepted_ms=at)))
+    stored.update(plugin.changes())
+    assert [answer["hits"] for answer in plugin.answers("all", "user-1")] == [1, 1]
+    plugin.reset()
+    stored.update(plugin.changes())
+    again = build(window_secs=60)
+    again.restore([(key, value) for key, value in stored.items() if value is not None])
+    assert plugin.answers() == again.answers() == []
+    for one in (plugin, again):
+        list(one.process(view(one, 1, [(AT + 120_000, 2)], accepted_ms=AT + 120_000)))
+        assert [answer["hits"] for answer in one.answers("current")] == [1]
