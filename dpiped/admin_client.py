@@ -27,21 +27,33 @@ class AdminClient:
 
     def get(self, path: str, query: Mapping[str, object] | None = None) -> Any:
         """The answer of a GET, decoded; raises DpipeError."""
-        pairs = {name: value for name, value in (query or {}).items() if value not in (None, "", ())}
-        return self._ask(path + ("?" + urllib.parse.urlencode(pairs, doseq=True) if pairs else ""), None)
+        return self._decoded(self._ask(path, query))
+
+    def text(self, path: str, query: Mapping[str, object]) -> str:
+        """The answer of a GET as it is; raises DpipeError."""
+        return self._ask(path, query).decode()
 
     def post(self, path: str, data: object) -> Any:
         """The answer of a POST with a JSON body, decoded; raises DpipeError."""
-        return self._ask(path, json.dumps(data).encode())
+        return self._decoded(self._ask(path, body=json.dumps(data).encode()))
 
-    def _ask(self, path: str, body: bytes | None) -> Any:
+    def _decoded(self, body: bytes) -> Any:
+        try:
+            return json.loads(body)
+        except ValueError as exc:
+            raise DpipeError(f"{self.url} is no daemon's admin API: {exc}; --admin names another") from exc
+
+    def _ask(self, path: str, query: Mapping[str, object] | None = None, body: bytes | None = None) -> bytes:
+        pairs = {name: value for name, value in (query or {}).items() if value not in (None, "", ())}
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         if body is not None:
             headers["Content-Type"] = "application/json"
-        request = urllib.request.Request(self.url + path, body, headers)
+        url = self.url + path + ("?" + urllib.parse.urlencode(pairs, doseq=True) if pairs else "")
+        request = urllib.request.Request(url, body, headers)
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT_SECS, context=self._tls) as answer:
-                return json.load(answer)
+                found: bytes = answer.read()
+                return found
         except urllib.error.HTTPError as exc:
             raise DpipeError(f"{self.url} answered {exc.code}: {_reason(exc)}") from exc
         except (OSError, ValueError) as exc:

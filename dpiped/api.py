@@ -48,6 +48,7 @@ from dpiped.panes import (
     encode_pane,
 )
 from dpiped.plugin import Emit, Filter, Input, Output, PackDraft, PluginContext, Receipt, StatefulFilter
+from dpiped.questions import Alarming, Answering, Question
 from dpiped.registry import register
 from dpiped.sources.lines import LineCutter, read_lines
 from dpiped.sources.noted import Noted
@@ -75,6 +76,8 @@ __all__ = [
     "RETRY_LATER",
     "SERVER_EXAMPLE",
     "Aggregate",
+    "Alarming",
+    "Answering",
     "Batch",
     "BatchConflictError",
     "BatchId",
@@ -115,6 +118,7 @@ __all__ = [
     "PluginContext",
     "Positions",
     "Predicate",
+    "Question",
     "Receipt",
     "Refused",
     "RejectedError",

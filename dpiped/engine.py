@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dpiped.config.schema import DaemonConfig, InputOptions, PluginTable
+from dpiped.control import control_lot
 from dpiped.deadletter import DeadLetters
 from dpiped.errors import FatalPluginError, UnavailableError
 from dpiped.filter_runner import FilterRunner, StatefulFilterRunner
@@ -33,7 +34,7 @@ from dpiped.journal.state import PositionsDatabase, State
 from dpiped.leveldb import LevelDb, LevelDbError
 from dpiped.lock import DataDir
 from dpiped.output_runner import OutputRunner
-from dpiped.pack import CONTROL_IDENT, TICK_IDENT, Head, PackPool
+from dpiped.pack import TICK_IDENT, Head, PackPool
 from dpiped.patience import done_before, is_unreadable, patiently, persist
 from dpiped.plugin import StatefulFilter
 from dpiped.project_log import ProjectLogs
@@ -355,15 +356,18 @@ class Engine:
             await asyncio.sleep(DRAIN_POLL_SECS)
 
     async def _finish(self, runner: StatefulFilterRunner) -> None:
-        body = b'{"control":"finish"}\n'
-        head = Head(ident=CONTROL_IDENT, accepted_ms=self.now_ms(), raw_bytes=len(body), only=runner.name)
         while True:
             try:
-                await self.journal.append("~engine", "control", [Lot([Draft(head, body)])])
+                await self.control(runner, {"control": "finish"})
             except UnavailableError as exc:  # the disk is full or fails: batch mode waits for it
                 await asyncio.sleep(exc.retry_after_secs)
             else:
                 return
+
+    async def control(self, runner: Runner[Any], said: dict[str, Any]) -> int:
+        """Tells one runner something by a control pack; returns an offset behind it. Raises UnavailableError."""
+        await self.journal.append("~engine", "control", [control_lot(runner.name, self.now_ms(), said)])
+        return self.journal.next
 
     async def _end_writer(self) -> None:
         self._writer.cancel()

@@ -12,27 +12,30 @@ a dot.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing
 from typing import Any, TypeVar, cast
 
 import msgspec
 
-from dpiped.config.schema import FilterOptions
+from dpiped.config.schema import FilterOptions, PluginTable
+from dpiped.control import control_lot
 from dpiped.crashpoint import crash_point
 from dpiped.errors import HangError, LostTrackError, UnavailableError
 from dpiped.journal.append import Draft, Kind, Lot
 from dpiped.leveldb import LevelDbDamagedError
-from dpiped.pack import CONTROL_IDENT, MAX_HOPS, TICK_IDENT, Head, Pack, Route
+from dpiped.pack import MAX_HOPS, TICK_IDENT, Head, Pack, Route
 from dpiped.plugin import Filter, PackDraft, StatefulFilter
-from dpiped.runner import CLOSE_SECS, Runner, one_line
+from dpiped.runner import CLOSE_SECS, Runner, Surroundings, one_line
 from dpiped.view import PackView
 from dpiped.windows import WindowPolicy
 
 PULL_BYTES = 4 << 20
 PULL_PACKS = 64
+ASK_SECS = 10.0
+"""A question waits so long for its turn and its answer."""
 PAUSE_SECS = 0.004
 """So long a plugin may keep the event loop with one part of what it gives after another."""
 
@@ -45,6 +48,12 @@ class FilterRunner(Runner[FilterOptions]):
     _plugin: Filter[Any]
     _in_hand = False
     """The plugin has seen a pack that is not finished."""
+    _turn: asyncio.Lock
+    """Held by whoever uses the plugin: the pack in hand, a snapshot, or a question."""
+
+    def __init__(self, table: PluginTable[FilterOptions], around: Surroundings) -> None:
+        super().__init__(table, around)
+        self._turn = asyncio.Lock()
 
     def fields(self) -> Iterable[str]:
         plugin = cast("Filter[Any]", self.make_plugin())
@@ -63,9 +72,10 @@ class FilterRunner(Runner[FilterOptions]):
                     await self.save_cursor()
                     continue
                 for pack in await self.reader.pull(PULL_BYTES, PULL_PACKS):
-                    self._in_hand = True
-                    await self._process(pack)
-                    self._in_hand = False
+                    async with self._turn:
+                        self._in_hand = True
+                        await self._process(pack)
+                        self._in_hand = False
                     await asyncio.sleep(0)
         except asyncio.CancelledError:
             if not self._in_hand:  # else its state knows half of a pack: the next start goes on from the last snapshot
@@ -120,7 +130,7 @@ class FilterRunner(Runner[FilterOptions]):
                 raise HangError(f"it did not return in {watch.hung.times} processes")  # noqa: TRY301 - handled like its own
             watch.enter(self.name, offset)
             given, events = self._compute(pack)
-            drafts = [draft async for draft in self._bit_by_bit(given, offset)]
+            drafts = [draft async for draft in self._bit_by_bit(given, watched=offset)]
         except Exception as exc:
             if (self.failed_on(offset) or isinstance(exc, HangError)) and offset > self.emitted:
                 await self._skip(pack, exc)
@@ -143,16 +153,34 @@ class FilterRunner(Runner[FilterOptions]):
         view = self.view(pack)
         return self._plugin.process(view) if view.count else (), view.count
 
-    async def _bit_by_bit(self, given: Iterable[Given], offset: int) -> AsyncIterator[Given]:
-        """What a plugin gives; where it computes it on demand, others run in between."""
+    async def _bit_by_bit(self, given: Iterable[Given], watched: int | None = None) -> AsyncGenerator[Given]:
+        """What a plugin gives; where it computes it on demand, others run in between. `watched`: the offset that it is
+        at, where the watchdog looks on.
+        """
         since = time.perf_counter()
         for one in given:
             yield one
             if time.perf_counter() - since > PAUSE_SECS:
                 self.around.watch.leave()
                 await asyncio.sleep(0)
-                self.around.watch.enter(self.name, offset)
+                if watched is not None:
+                    self.around.watch.enter(self.name, watched)
                 since = time.perf_counter()
+
+    async def ask(self, question: Callable[[Any], Iterable[Given]]) -> list[Given]:
+        """What the plugin answers, between two packs. Raises UnavailableError when it cannot."""
+        self._check_answering()
+        try:
+            async with asyncio.timeout(ASK_SECS), self._turn:
+                self._check_answering()  # it may have failed on the pack that had its turn before
+                async with aclosing(self._bit_by_bit(question(self._plugin))) as given:
+                    return [one async for one in given]
+        except TimeoutError as exc:
+            raise UnavailableError(f"filter {self.name!r} is busy: no answer within {ASK_SECS:g} s") from exc
+
+    def _check_answering(self) -> None:
+        if self.status != "running":
+            raise UnavailableError(f"filter {self.name!r} is {self.status} {self.last_error}".rstrip())
 
     def on_tick(self, now_ms: int) -> Iterable[PackDraft]:
         """Journaled time; only stateful filters get it."""
@@ -207,9 +235,8 @@ class FilterRunner(Runner[FilterOptions]):
             await self._stand(one_line(exc))
         view = self.view(pack)
         await self.bury(view, dict.fromkeys(range(view.count), one_line(exc)))
-        body = json.dumps({"control": "skip", "offset": pack.head.offset}).encode() + b"\n"
-        head = Head(ident=CONTROL_IDENT, accepted_ms=int(time.time() * 1000), raw_bytes=len(body), only=self.name)
-        await self._append(Lot([Draft(head, body)]), "control")
+        said = {"control": "skip", "offset": pack.head.offset}
+        await self._append(control_lot(self.name, int(time.time() * 1000), said), "control")
         self._skips.add(pack.head.offset)
 
 
@@ -277,8 +304,9 @@ class StatefulFilterRunner(FilterRunner):
 
     async def save_cursor(self) -> None:
         """What `changes` gave is kept until it is saved."""
-        async for key, value in self._bit_by_bit(self._plugin.changes(), self.reader.cursor):
-            self._unsaved[key] = value
+        async with self._turn:
+            async for key, value in self._bit_by_bit(self._plugin.changes(), watched=self.reader.cursor):
+                self._unsaved[key] = value
         self.around.watch.leave()
         crash_point("filter.changes")
         saved = msgspec.structs.replace(self.saved, cursor=self.reader.cursor)
@@ -289,9 +317,21 @@ class StatefulFilterRunner(FilterRunner):
         return self._plugin.tick(now_ms)
 
     def on_control(self, said: dict[str, Any]) -> Iterable[PackDraft]:
-        if said.get("control") == "reset":
-            self._plugin.reset()
-        return self._plugin.finish() if said.get("control") == "finish" else ()
+        match said["control"]:
+            case "skip":
+                return ()
+            case "finish":
+                return self._plugin.finish()
+            case "reset":
+                self._plugin.reset()
+                return ()
+            case _:
+                return self._plugin.command(said)
+
+    @property
+    def plugin_class(self) -> type[StatefulFilter[Any]]:
+        """Of the filter; what it can be asked is known before it runs."""
+        return cast("type[StatefulFilter[Any]]", self.table.plugin_class)
 
     def report(self) -> dict[str, object]:
         return {**super().report(), "emitted": self.emitted}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 from dpiped.batch import Batch, BatchId
 from dpiped.config.base import PluginConfig
@@ -218,6 +218,12 @@ class StatefulFilter(Filter[C], ABC):
         """Empties the state, as an operator asked; called for a journaled control pack, so that a replay does the
         same.
         """
+
+    def command(self, said: dict[str, Any]) -> Iterable[PackDraft]:
+        """Another journaled control pack for this filter, such as `{"control": "ack", ..}`; what it does not know does
+        nothing.
+        """
+        return ()
 
     @abstractmethod
     def changes(self) -> Iterable[tuple[bytes, bytes | None]]:

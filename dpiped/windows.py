@@ -36,6 +36,11 @@ class Watermark:
         """Events after it are too far ahead to open a window."""
         return accepted_ms + self.policy.max_ahead_ms
 
+    @property
+    def newest_ms(self) -> int:
+        """Time of the newest event that was seen; -1 before the first."""
+        return self._newest_ms
+
     def saw(self, newest_ms: int) -> None:
         """A whole pack was read; its newest event that is not too far ahead."""
         self._idle_ticks = 0

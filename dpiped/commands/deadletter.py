@@ -15,7 +15,6 @@ from typing import Any
 import msgspec
 
 from dpiped.commands.target import Target, add_target
-from dpiped.commands.text import table
 from dpiped.deadletter import DeadLetters
 from dpiped.errors import ConfigError, DpipeError
 from dpiped.journal.bound import show_ms
@@ -23,6 +22,7 @@ from dpiped.leveldb import LevelDb
 from dpiped.offline import copied, owned
 from dpiped.selection import FILTERS, Selection, listing
 from dpiped.telemetry import Telemetry
+from dpiped.text import table
 
 Arguments = argparse.Namespace
 NO_BOUND_BYTES, NO_BOUND_SECS = 1 << 62, 1e11

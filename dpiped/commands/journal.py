@@ -14,7 +14,6 @@ from typing import Any, BinaryIO
 
 from dpiped.backlog import Behind, behind
 from dpiped.commands.target import Target, add_target
-from dpiped.commands.text import size, table
 from dpiped.errors import DpipeError
 from dpiped.journal.bound import Bound, parse_bound, show_ms
 from dpiped.journal.export import Selection, export
@@ -22,6 +21,7 @@ from dpiped.journal.inspect import by_route, look_all, missing
 from dpiped.journal.state import RunnerKey, Saved
 from dpiped.maintain import Cut, cut, plan_cut, set_cursor
 from dpiped.offline import copied, cursors_in, owned
+from dpiped.text import size, table
 
 Arguments = argparse.Namespace
 

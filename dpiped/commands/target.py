@@ -65,6 +65,13 @@ class Target:
             raise DpipeError(f"a daemon runs on {self.data_dir}: name its config by -c FILE, or its --admin URL")
         return AdminClient(self.config.engine.admin, self._find_token(), self._tls())
 
+    def running(self) -> AdminClient:
+        """The admin API of a daemon that has to run. Raises DpipeError."""
+        admin = self.admin()
+        if admin is None:
+            raise DpipeError(f"no daemon runs on {self.data_dir}: start it, or name another by --admin URL")
+        return admin
+
     def _tls(self) -> ssl.SSLContext | None:
         tls = self.config.engine.admin_tls if self.config is not None else None
         ca = self._ca or (tls.cert if tls is not None else "")

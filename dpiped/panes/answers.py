@@ -15,6 +15,7 @@ from dpiped.panes.store import Change, answer_key, dump_answers
 
 if TYPE_CHECKING:
     from dpiped.panes.config import WindowConfig
+    from dpiped.questions import Question
 
 Span = tuple[int, int]
 """(start, end) of a window, milliseconds."""
@@ -129,9 +130,10 @@ class Kept:
         while self._unsaved:
             yield self._unsaved.popitem()
 
-    def answers(self, *, last: bool) -> Iterator[dict[str, Any]]:
+    def answers(self, question: Question) -> Iterator[dict[str, Any]]:
         """Of all windows that are kept, or only of the last one."""
         windows = list(self._parts)
-        for window in windows[-1:] if last else windows:
-            for lines in self._parts[window]:
-                yield from Writer.read(lines)
+        for end, start in windows[-1:] if question.window == "last" else windows:
+            if question.wants(start, end):
+                for lines in self._parts[end, start]:
+                    yield from Writer.read(lines)

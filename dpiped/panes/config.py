@@ -71,6 +71,12 @@ class WindowConfig(PluginConfig):
         if taken:
             raise ValueError(f"group_by: the name {taken[0]!r} is taken by another field of the answer")
 
+    def shown_windows(self) -> dict[str, object]:
+        """How time is cut, for people who ask."""
+        if self.window is not None:
+            return {"window": self.window, "timezone": self.timezone}
+        return {"window_secs": self.window_secs, "slide_secs": self.slide_secs or self.window_secs}
+
     def periods(self) -> Periods:
         """How time is cut."""
         if self.window is not None:

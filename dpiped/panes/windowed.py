@@ -7,8 +7,8 @@ them, so that a window with many groups does not keep the event loop busy.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import compress
-from typing import Any, Literal, TypeVar
+from itertools import chain, compress
+from typing import Any, TypeVar
 
 from dpiped.panes.answers import Kept, Span, Writer
 from dpiped.panes.config import WindowConfig
@@ -27,6 +27,7 @@ from dpiped.panes.store import (
     pane_keys,
 )
 from dpiped.plugin import PackDraft, StatefulFilter
+from dpiped.questions import Question
 from dpiped.telemetry.events import EventsDropped
 from dpiped.view import PackView
 from dpiped.windows import Watermark
@@ -37,6 +38,7 @@ EVENTS_AT_ONCE = 500
 Parts = list[tuple[Pane, Key]]
 """The panes of a window that know a group, and its name there: one over the limit may be `_other` in the window."""
 _NOTHING_CLOSED = -(1 << 62)
+EVERYTHING = Question()
 
 
 class WindowedFilter(StatefulFilter[C]):
@@ -122,7 +124,7 @@ class WindowedFilter(StatefulFilter[C]):
 
     # ---- time ------------------------------------------------------------------------------------------------------
     def tick(self, now_ms: int) -> Iterable[PackDraft]:
-        self.watermark.tick(self._newest_end())
+        self.watermark.tick(self._idle_end(now_ms))
         self._clock_changed = True
         if self._every_ms is None:
             return self.close()
@@ -132,6 +134,13 @@ class WindowedFilter(StatefulFilter[C]):
         self.watermark.close_all(self._newest_end())
         self._clock_changed = True
         return self.close()
+
+    def _idle_end(self, now_ms: int) -> int | None:
+        """Where time goes when no more events come."""
+        if not self.panes:
+            return None
+        newest = self.panes[max(self.panes)]
+        return self.periods.idle_end((newest.start, newest.end), now_ms)
 
     def _newest_end(self) -> int | None:
         """End of the last window that holds data."""
@@ -258,21 +267,35 @@ class WindowedFilter(StatefulFilter[C]):
         return PackDraft(lines, count, span[1], span[1], project=project, host="", source="")
 
     # ---- questions -------------------------------------------------------------------------------------------------
-    def answers(
-        self, window: Literal["current", "last", "all"] = "all", group: str | None = None
-    ) -> list[dict[str, Any]]:
-        """Answers with their error bounds (`_errors`; what is not named is exact), of the windows that are still open
-        (`_early`), of the last closed one, or of these and all that are kept; oldest first. `group`: only of the group
-        with these values, joined by commas. Changes nothing.
-        """
-        found: list[dict[str, Any]] = []
-        if window != "current":
-            found += self._kept.answers(last=window == "last")
-        if window != "last":
-            for span in self._open_windows():
+    def about(self) -> dict[str, Any]:
+        """Windows, groups and metrics, as the config has them; how much is held."""
+        return {
+            **self.config.shown_windows(),
+            "group_by": list(self.config.group_by),
+            "metrics": {
+                name: metric.model_dump(mode="json", exclude_none=True) for name, metric in self.config.metrics.items()
+            },
+            **self.status(),
+        }
+
+    def answers(self, question: Question = EVERYTHING) -> Iterator[dict[str, Any]]:
+        """See Answering: closed windows that are kept, then open ones."""
+        found: Iterator[dict[str, Any]] = iter(())
+        if question.window != "current":
+            found = self._kept.answers(question)
+        if question.window != "last":
+            found = chain(found, self._open_answers(question))
+        group = question.group
+        return found if group is None else (answer for answer in found if self.writer.is_of(answer, group))
+
+    def _open_answers(self, question: Question) -> Iterator[dict[str, Any]]:
+        spans = self._open_windows()
+        if question.window == "current":  # of those that overlap the fullest
+            spans = [span for span in spans if span[1] > self.watermark.newest_ms][:1]
+        for span in spans:
+            if question.wants(*span):
                 for _, full, _ in self._lines(span, early=True):
-                    found += Writer.read(full)
-        return found if group is None else [answer for answer in found if self.writer.is_of(answer, group)]
+                    yield from Writer.read(full)
 
     def reset(self) -> None:
         self._kept.clear()

@@ -3,6 +3,7 @@
     GET  /admin/ping stat plugins pools uris graph     read
     POST /admin/reload shutdown                        need the admin token when one is set
     /admin/deadletters                                 the same, see deadletters.py
+    /api/aggregates, /api/alarms, /api/openapi.json    answers, see answers.py and alarms.py
     GET  /metrics /healthz /readyz
 
 It listens on loopback unless there is a token or `client_ca` (checked before the start). On another address all but the
@@ -16,7 +17,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -32,8 +33,11 @@ from dpiped.errors import ConfigError
 from dpiped.hidden import blot
 from dpiped.registry import all_types
 from dpiped.reload import reload_file
+from dpiped.web.alarms import alarm_routes
+from dpiped.web.answers import answer_routes
 from dpiped.web.deadletters import PRIVATE, deadletter_uris
 from dpiped.web.listener import HttpListener
+from dpiped.web.openapi import describe
 from dpiped.web.refused import Refused
 from dpiped.web.strangers import stranger_logger
 from dpiped.web.tokens import shows_one_of
@@ -54,9 +58,9 @@ PROBES = ("/healthz", "/readyz")
 """Open to everybody who reaches the address."""
 
 
-def _json(data: object, status: int = 200) -> web.Response:
+def _json(data: object, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
     text = msgspec.json.format(msgspec.json.encode(data), indent=2).decode()
-    return web.Response(status=status, text=blot(text) + "\n", content_type="application/json")
+    return web.Response(status=status, text=blot(text) + "\n", content_type="application/json", headers=headers)
 
 
 class AdminServer:
@@ -82,9 +86,13 @@ class AdminServer:
             "/metrics": ("GET", self._metrics),
             "/healthz": ("GET", self._healthz),
             "/readyz": ("GET", self._readyz),
+            "/api/openapi.json": ("GET", self._openapi),
         }
+        self._routes = [*answer_routes(engine), *alarm_routes(engine)]
         for path, (method, handler) in self._uris.items():
             app.router.add_route(method, path, handler)
+        for route in self._routes:
+            app.router.add_route(route.method, route.path, route.handler)
         runner = web.AppRunner(
             app,
             access_log=None,
@@ -133,7 +141,7 @@ class AdminServer:
         """Asks for the token, keeps web pages out, and answers errors as JSON."""
         with self._listener.answering(request):
             changes = request.method not in ("GET", "HEAD")
-            private = changes or request.path in PRIVATE or (self._is_open and request.path not in PROBES)
+            private = changes or _shows_events(request.path) or (self._is_open and request.path not in PROBES)
             if private and not self._is_allowed(request):
                 return _json({"error": "a valid admin token is needed"}, 401)
             if changes and not self._tokens and self._is_of_a_page(request):
@@ -142,9 +150,10 @@ class AdminServer:
                 await _read_body(request)
                 return await handler(request)
             except Refused as exc:
-                return _json({"error": exc.reason}, exc.status)
+                return _json({"error": exc.reason}, exc.status, exc.headers)
             except web.HTTPException as exc:
-                return _json({"error": exc.reason, "uris": "/admin/uris lists all paths"}, exc.status)
+                allow = {"Allow": exc.headers["Allow"]} if "Allow" in exc.headers else None
+                return _json({"error": exc.reason, "uris": "/admin/uris lists all paths"}, exc.status, allow)
 
     def _is_allowed(self, request: web.Request) -> bool:
         return not self._tokens or shows_one_of(request, self._tokens)
@@ -215,7 +224,12 @@ class AdminServer:
         )
 
     async def _list_uris(self, request: web.Request) -> web.Response:
-        return _json([{"method": method, "path": path} for path, (method, _) in self._uris.items()])
+        uris = [(method, path) for path, (method, _) in self._uris.items()]
+        uris += [(route.method, route.path) for route in self._routes]
+        return _json([{"method": method, "path": path} for method, path in uris])
+
+    async def _openapi(self, request: web.Request) -> web.Response:
+        return _json(describe(self._routes))
 
     async def _graph(self, request: web.Request) -> web.Response:
         return web.Response(text=blot(draw_mermaid(self._engine.config)), content_type="text/plain")
@@ -257,6 +271,11 @@ class AdminServer:
     async def _shutdown(self, request: web.Request) -> web.Response:
         self._engine.stop()
         return _json({"stopping": True})
+
+
+def _shows_events(path: str) -> bool:
+    """Whether answers show what was in events, so that reading them needs the token as well."""
+    return path in PRIVATE or path.startswith(("/api/aggregates", "/api/alarms"))
 
 
 async def _read_body(request: web.Request) -> None:

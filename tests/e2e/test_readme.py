@@ -28,7 +28,7 @@ WAIT_SECS = 30.0
 PORTS = re.compile(r"\b(9800|9801|9876|9877|9886|5514|1514|1515)\b")
 SERVICES = ("dpiped run", "dpipe-collector run", "syslog-ng", "rsyslogd")
 """Commands that run until the page ends, unless their output is shown."""
-QUESTIONS = ("cat", "curl", "ls", "tail")
+QUESTIONS = ("cat", "curl", "dpiped query", "ls", "tail")
 """Commands that may be asked again until the answer is there; of curl only reading."""
 WRAPPERS = {
     "syslog-ng": (

@@ -10,6 +10,7 @@ import pytest
 from dpiped.pack import Head, Pack
 from dpiped.plugin import PackDraft, PluginContext
 from dpiped.projection import Projection
+from dpiped.questions import Question
 from dpiped.telemetry import Telemetry
 from dpiped.view import PackView
 from dpiped.windows import WindowPolicy
@@ -92,12 +93,34 @@ def test_reset_empties_and_is_stored() -> None:
     for at in (AT, AT + 120_000):
         list(plugin.process(view(plugin, at, [(at, 1)], accepted_ms=at)))
     stored.update(plugin.changes())
-    assert [answer["hits"] for answer in plugin.answers("all", "user-1")] == [1, 1]
+    assert [answer["hits"] for answer in plugin.answers(Question("all", "user-1"))] == [1, 1]
     plugin.reset()
     stored.update(plugin.changes())
     again = build(window_secs=60)
     again.restore([(key, value) for key, value in stored.items() if value is not None])
-    assert plugin.answers() == again.answers() == []
+    assert list(plugin.answers()) == list(again.answers()) == []
     for one in (plugin, again):
         list(one.process(view(one, 1, [(AT + 120_000, 2)], accepted_ms=AT + 120_000)))
-        assert [answer["hits"] for answer in one.answers("current")] == [1]
+        assert [answer["hits"] for answer in one.answers(Question("current"))] == [1]
+
+
+DAY_MS = 86_400_000
+MIDNIGHT = AT // DAY_MS * DAY_MS
+
+
+def test_a_quiet_hour_does_not_end_the_day() -> None:
+    plugin = build(window="day")
+    noon, evening = MIDNIGHT + DAY_MS // 2, MIDNIGHT + DAY_MS - 3_600_000
+    list(plugin.process(view(plugin, 1, [(noon, 1)], accepted_ms=noon)))
+    assert [lines([*plugin.tick(noon + secs * 1_000)]) for secs in range(1, 30)] == [[]] * 29
+    list(plugin.process(view(plugin, 2, [(evening, 1)], accepted_ms=evening)))
+    assert counted(plugin, "dropped", "late") == 0
+    told = [lines([*plugin.tick(MIDNIGHT + DAY_MS + secs * 1_000)]) for secs in range(30)]
+    assert [answer["hits"] for one in told for answer in one] == [2]
+
+
+def test_a_minute_ends_when_nothing_comes() -> None:
+    plugin = build(window_secs=60)
+    list(plugin.process(view(plugin, 1, [(AT, 1)])))
+    told = [lines([*plugin.tick(AT + secs * 1_000)]) for secs in range(1, 11)]
+    assert [len(one) for one in told] == [0] * 9 + [1]

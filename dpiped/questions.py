@@ -1,0 +1,48 @@
+"""What a stateful filter may be asked while it runs. It answers between two packs, and nothing it says changes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import msgspec
+
+Which = Literal["current", "last", "all"]
+"""Of the windows of a filter: the one that holds the newest event, the last closed one, or all that are known."""
+
+
+class Question(msgspec.Struct, frozen=True):
+    """Which answers are wanted."""
+
+    window: Which = "all"
+    group: str | None = None
+    """Only of the group with these values, joined by commas."""
+    from_ms: int | None = None
+    """Only of windows that end after it."""
+    to_ms: int | None = None
+    """Only of windows that begin before it."""
+
+    def wants(self, start_ms: int, end_ms: int) -> bool:
+        """Whether the window reaches into the time that is asked about."""
+        return (self.from_ms is None or end_ms > self.from_ms) and (self.to_ms is None or start_ms < self.to_ms)
+
+
+@runtime_checkable
+class Answering(Protocol):
+    """A filter that holds answers over windows."""
+
+    def about(self) -> dict[str, Any]:
+        """What it answers: windows, groups and metrics, as plain data."""
+
+    def answers(self, question: Question = ...) -> Iterator[dict[str, Any]]:
+        """One for each group and window, oldest window first, with the error bounds in `_errors`; what is not named
+        there is exact. Those of open windows are marked by `_early`. Made bit by bit, while they are asked for.
+        """
+
+
+@runtime_checkable
+class Alarming(Protocol):
+    """A filter that keeps the states of alarms, and takes control packs about them."""
+
+    def alarms(self, state: str | None = None) -> list[dict[str, Any]]:
+        """The alarms that are known; `state`: only those in it."""

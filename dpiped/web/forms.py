@@ -1,0 +1,117 @@
+"""Answers as JSON, CSV or a text table, as `format` or `Accept` asks; each with an ETag."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import msgspec
+from aiohttp import web
+from msgspec import UNSET, UnsetType
+
+from dpiped.hidden import blot
+from dpiped.journal.bound import show_ms
+from dpiped.text import table
+
+Form = Literal["json", "csv", "text"]
+AskedForm = Form | UnsetType
+FORMS: dict[str, Form] = {"application/json": "json", "text/csv": "csv", "text/plain": "text"}
+_MEDIA = {form: media for media, form in FORMS.items()}
+Row = Mapping[str, Any]
+
+
+async def answered(
+    request: web.Request, form: Form | UnsetType, data: msgspec.Struct, rows: Sequence[Row]
+) -> web.Response:
+    """The answer in the form that is asked for: `data` is the JSON one, `rows` are for the others. 304 when the asker
+    has it.
+    """
+    wanted = accepted(request.headers.get("Accept", "")) if form is UNSET else form
+    body = await asyncio.to_thread(_written, wanted, data, rows)
+    tag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+    headers = {"ETag": tag, "Vary": "Accept", "Cache-Control": "no-cache"}
+    if _has(request.headers.get("If-None-Match", ""), tag):
+        return web.Response(status=304, headers=headers)
+    charset = None if wanted == "json" else "utf-8"
+    return web.Response(body=body, content_type=_MEDIA[wanted], charset=charset, headers=headers)
+
+
+def accepted(header: str) -> Form:
+    """The form that an `Accept` header likes best; JSON when it names none of ours."""
+    best, best_weight = "json", 0.0
+    for part in header.split(","):
+        media, *parameters = (piece.strip() for piece in part.split(";"))
+        weights = [value for name, _, value in (one.partition("=") for one in parameters) if name == "q"]
+        try:
+            weight = float(weights[0]) if weights else 1.0
+        except ValueError:
+            continue
+        if media.lower() in FORMS and weight > best_weight:
+            best, best_weight = FORMS[media.lower()], weight
+    return best  # type: ignore[return-value]
+
+
+def _has(header: str, tag: str) -> bool:
+    known = [one.strip().removeprefix("W/") for one in header.split(",")]
+    return tag in known or "*" in known
+
+
+def _written(form: Form, data: msgspec.Struct, rows: Sequence[Row]) -> bytes:
+    if form == "json":
+        text = msgspec.json.format(msgspec.json.encode(data), indent=2).decode() + "\n"
+    else:
+        text = as_csv(rows) if form == "csv" else as_text(rows)
+    return blot(text).encode()
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """One line a row; inner objects have a column for each key, as `latency.p95`, lists are JSON."""
+    flat = [_flat(row) for row in rows]
+    written = io.StringIO()
+    writer = csv.DictWriter(written, _columns(flat), restval="", lineterminator="\r\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return written.getvalue()
+
+
+def as_text(rows: Sequence[Row]) -> str:
+    """A table for people."""
+    flat = [_flat(_readable(row)) for row in rows]
+    columns = _columns(flat)
+    if not columns:
+        return "nothing yet\n"
+    return table([columns, *([row.get(name, "") for name in columns] for row in flat)])
+
+
+def _columns(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def _flat(row: Row, prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in row.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, list) or value is None or isinstance(value, bool):
+            flat[prefix + name] = "" if value is None else msgspec.json.encode(value).decode()
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def _readable(row: Row) -> dict[str, Any]:
+    """Times as people write them, top lists without keys."""
+    shown: dict[str, Any] = {}
+    for name, value in row.items():
+        if name == "@timestamp":
+            continue
+        if (name.endswith("_ms") or name in ("window_start", "window_end")) and isinstance(value, int):
+            value = show_ms(value)
+        elif isinstance(value, list) and all(isinstance(one, dict) for one in value):
+            value = ", ".join(" ".join(str(part) for part in one.values()) for one in value)
+        shown[name] = value
+    return shown
