@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from dpiped.view import PackView
@@ -21,9 +21,16 @@ class Batch:
     TemporaryError.
     """
 
-    __slots__ = ("_bodies", "count", "generation", "metadata", "name", "views")
+    __slots__ = ("_bodies", "_names", "count", "generation", "metadata", "name", "views")
 
-    def __init__(self, views: Sequence[PackView], metadata: bool = True, name: str = "", generation: int = 1) -> None:
+    def __init__(
+        self,
+        views: Sequence[PackView],
+        metadata: bool = True,
+        name: str = "",
+        generation: int = 1,
+        metadata_names: Mapping[str, str] | None = None,
+    ) -> None:
         self.generation = generation
         """Of the runner; grows with each replay that an operator asked for."""
         self.name = name
@@ -31,6 +38,7 @@ class Batch:
         when some of its packs are gone."""
         self.views = views
         self.metadata = metadata
+        self._names = metadata_names
         self.count = sum(view.count for view in views)
         self._bodies: list[bytes] | None = None
 
@@ -38,7 +46,7 @@ class Batch:
     def bodies(self) -> list[bytes]:
         """One body for each view, with metadata if the output's config wants it; shape (n_views,)."""
         if self._bodies is None:
-            self._bodies = [view.body_with_metadata() if self.metadata else view.body for view in self.views]
+            self._bodies = [view.body_with_metadata(self._names) if self.metadata else view.body for view in self.views]
         return self._bodies
 
     @property

@@ -157,7 +157,7 @@ class Engine:
             self.watch,
             ProjectLogs(self.telemetry),
         )
-        self.around.project_logs.use(self.config.projects)
+        self.use_projects()
         opened.callback(self.around.project_logs.close)
         self.retrier = Retrier(self.around, self._intake_of, self._runner_names, self.config.projects[0].name)
         self._writer = asyncio.create_task(self.journal.run(), name="journal writer")
@@ -168,6 +168,13 @@ class Engine:
         self.janitor = Janitor(self.around, self.runners)
         await persist("state", self.janitor.forget, self.telemetry)
         await persist("state", state.complete, self.telemetry)
+
+    def use_projects(self) -> None:
+        """What the config says of projects, for those who look it up."""
+        projects = self.config.projects
+        self.around.project_logs.use(projects)
+        self.around.prefixes.clear()
+        self.around.prefixes.update({project.name: project.index_prefix for project in projects})
 
     def _compare_begin(self, storage: Storage, state: State) -> None:
         """Segments that are missing before the oldest one cannot be seen in the others. Blocking."""

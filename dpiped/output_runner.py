@@ -136,7 +136,8 @@ class OutputRunner(Runner[OutputOptions]):
         if views:
             if self._plugin.stable_batches and not name:
                 name = await self._save_boundaries(packs)
-            await self._deliver(Batch(views, self.options.metadata, name, self.saved.generation))
+            names = self._plugin.metadata_names
+            await self._deliver(Batch(views, self.options.metadata, name, self.saved.generation, names))
         self.done(packs, sum(view.count for view in views))
 
     def _caused(self, view: PackView) -> bool:

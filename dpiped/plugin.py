@@ -115,6 +115,8 @@ class PluginContext:
     """Outputs: saves and syncs this small state now, with the cursor as it was saved last."""
     projects: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Inputs: the known projects and the tokens that open only them."""
+    index_prefix: Callable[[str], str] = str
+    """Outputs: the `index_prefix` of a project, as the config says now."""
 
 
 class Plugin(Generic[C]):
@@ -131,6 +133,11 @@ class Plugin(Generic[C]):
     @classmethod
     def check(cls, config: C) -> list[str]:
         """Problems that no single field shows, one line each; called by `check` and at start, no I/O."""
+        return []
+
+    @classmethod
+    def notes(cls, config: C) -> list[str]:
+        """What `check` should tell the user of this config though it is right, one line each; no I/O."""
         return []
 
     @classmethod
@@ -248,6 +255,8 @@ class Output(Plugin[C], ABC):
     kind = "output"
     takes_metadata: ClassVar[bool] = True
     """Whether it writes bodies with `_host` and `_source` in the events, if its config says so."""
+    metadata_names: ClassVar[Mapping[str, str]] = {}
+    """Names of `_host` and `_source` in its store, where they cannot be called so."""
     stable_batches: ClassVar[bool] = False
     """Boundaries are saved and synced before `write`, and the same batch comes again after a crash."""
 
@@ -267,6 +276,12 @@ class Output(Plugin[C], ABC):
             TemporaryError: the same batch again, with back-off.
             RejectedError: these events to the dead letter, the rest is delivered.
         """
+
+    async def probe(self) -> list[str]:
+        """For `check --connect`, instead of `open`: connects, writes nothing, and says what is wrong, one line each;
+        `close` is called after it. Raises TemporaryError when nobody answers.
+        """
+        return []
 
     async def flush(self) -> None:
         """Makes what `write` took durable; called before the cursor is saved, at most about once a second."""

@@ -48,7 +48,7 @@ async def apply_config(engine: Engine, config: DaemonConfig) -> list[str]:
     said += _differences(engine, config, {*inputs, *runners})
     await _end(engine, inputs, runners)
     engine.config = config
-    engine.around.project_logs.use(config.projects)
+    engine.use_projects()
     await _begin(engine, inputs, runners)
     return said
 

@@ -69,6 +69,8 @@ class Surroundings(msgspec.Struct, frozen=True):
     keep: Keep = Keep()
     watch: Watch = msgspec.field(default_factory=Watch)
     project_logs: ProjectLogs = msgspec.field(default_factory=ProjectLogs)
+    prefixes: dict[str, str] = msgspec.field(default_factory=dict)
+    """Project -> its `index_prefix`."""
 
 
 class Closable(Protocol):
@@ -238,6 +240,7 @@ class Runner(ABC, Generic[Options]):
             lane=lane,
             window=self.window,
             save_state=self.save_plugin_state,
+            index_prefix=lambda project: self.around.prefixes.get(project, project),
         )
         return self.table.plugin_class(self.table.config, context)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import compress
 from typing import TYPE_CHECKING, Any
 
@@ -65,12 +65,18 @@ class PackView:
             self._body = b"".join(compress(self.pack.body.splitlines(keepends=True), self._mask))
         return self._body
 
-    def body_with_metadata(self) -> bytes:
-        """The body with `_host` and `_source` of the head in each event that has no such field of its own."""
+    def body_with_metadata(self, names: Mapping[str, str] | None = None) -> bytes:
+        """The body with `_host` and `_source` of the head in each event that has no such field of its own; `names`: of
+        those that have another name in the store.
+        """
         fields = {name: value for name, value in ((HOST, self.head.host), (SOURCE, self.head.source)) if value}
+        events = self.pack.known(self.projection)
+        if names:
+            none = events is not None and self.projection.lacks(events, METADATA_FIELDS)
+            body = self.body if none else _renamed(self.body, names)
+            return with_fields(body, {names.get(name, name): value for name, value in fields.items()})
         if not fields:
             return self.body
-        events = self.pack.known(self.projection)
         if events is not None and self.projection.lacks(events, fields):
             return _splice(self.body, _members(fields))
         return with_fields(self.body, fields)
@@ -109,6 +115,22 @@ def with_fields(body: bytes, fields: dict[str, str]) -> bytes:
         event: dict[str, Any] = msgspec.json.decode(line)
         missing = {name: value for name, value in pieces.items() if name not in event}
         lines.append(line[:-2] + _members(missing) + b"}\n" if missing else line)
+    return b"".join(lines)
+
+
+def _renamed(body: bytes, names: Mapping[str, str]) -> bytes:
+    """Top-level fields under other names; an event that has a field of the other name keeps both values as they are."""
+    marks = [b'"' + name.encode() + b'"' for name in names]
+    if not any(mark in body for mark in marks):
+        return body
+    lines = body.splitlines(keepends=True)
+    for place, line in enumerate(lines):
+        if any(mark in line for mark in marks):
+            event = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
+            other = {
+                names[name] if names.get(name, name) not in event else name: value for name, value in event.items()
+            }
+            lines[place] = msgspec.json.encode(other) + b"\n"
     return b"".join(lines)
 
 

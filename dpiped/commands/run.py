@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
 from pathlib import Path
 from typing import Any
 
 from dpiped import __version__
+from dpiped.config.lint import label
 from dpiped.config.load import load_daemon_config
 from dpiped.config.schema import DaemonConfig
 from dpiped.errors import ConfigError
@@ -20,6 +22,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     run.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help="config file, or folder of them")
     run.set_defaults(command=run_command)
     check = commands.add_parser("check", parents=[common], help="find all errors of a config; status 2 if there are")
+    check.add_argument("--connect", action="store_true", help="also ask the stores of outputs whether they let it in")
     check.add_argument("configs", type=Path, nargs="+", metavar="FILE", help="config file, or folder of them")
     check.set_defaults(command=check_command)
     version = commands.add_parser("version", parents=[common], help="print the version")
@@ -45,8 +48,9 @@ def start_logging(arguments: argparse.Namespace) -> None:
 
 
 def check_command(arguments: argparse.Namespace) -> int:
-    """Checks all files, and tells the errors of all."""
+    """Checks all files, and tells the errors of all; with `--connect` status 1 when a store does not let it in."""
     problems: list[str] = []
+    refused = False
     for path in arguments.configs:
         try:
             config = load_daemon_config(path)
@@ -55,10 +59,27 @@ def check_command(arguments: argparse.Namespace) -> int:
             continue
         for warning in config.warnings:
             print(f"warning: {warning}", file=sys.stderr)
+        for table in config.tables:
+            for note in table.plugin_class.notes(table.config):
+                print(f"note: {table.place}: {label(table)}: {note}")
         print(f"ok: {path}: {summary(config)}")
+        refused |= arguments.connect and not _connect(config)
     if problems:
         raise ConfigError(problems)
-    return 0
+    return 1 if refused else 0
+
+
+def _connect(config: DaemonConfig) -> bool:
+    """Whether all stores that can be asked let it in; what is wrong goes to standard error."""
+    from dpiped.probing import probe_all  # here, so that the other commands start fast
+
+    found = asyncio.run(probe_all(config))
+    for name, problems in found:
+        if not problems:
+            print(f"ok: {name}: its store answers, the rights suffice")
+        for problem in problems:
+            print(f"{name}: {problem}", file=sys.stderr)
+    return not any(problems for _, problems in found)
 
 
 def version_command(arguments: argparse.Namespace) -> int:

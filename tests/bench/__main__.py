@@ -7,6 +7,8 @@ import asyncio
 import json
 import sys
 import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -119,8 +121,30 @@ async def plain_cost(file: Path) -> float:
 
 
 async def measure_daemon(row: Row, folder: Path, source: Path, amount: int) -> tuple[float, int, Told]:
-    port, admin = free_port(), free_port()
-    daemon = MeasuredDaemon(row.config.format(folder=folder, port=port), folder, admin)
+    port, admin, store = free_port(), free_port(), free_port()
+    daemon = MeasuredDaemon(row.config.format(folder=folder, port=port, store=store), folder, admin)
+    async with other_side(row.store, store):
+        return await measure_running(row, daemon, folder, source, port, amount)
+
+
+@asynccontextmanager
+async def other_side(what: str, port: int) -> AsyncIterator[None]:
+    """A store or sink in a process of its own; nothing if it has no name."""
+    if not what:
+        yield
+        return
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.bench.load", what, str(port))
+    try:
+        await asyncio.sleep(1.0)
+        yield
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def measure_running(
+    row: Row, daemon: MeasuredDaemon, folder: Path, source: Path, port: int, amount: int
+) -> tuple[float, int, Told]:
     await daemon.start()
     try:
         await daemon.ready()
@@ -150,20 +174,17 @@ async def send(row: Row, folder: Path, source: Path, port: int, amount: int) -> 
 
 async def measure_collector(row: Row, folder: Path, source: Path, amount: int) -> tuple[float, int, Told]:
     port, admin = free_port(), free_port()
-    sink = await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.bench.load", "sink", str(port))
     collector = Measured("collector", row.config.format(folder=folder, port=port, admin=admin), folder)
-    try:
-        await asyncio.sleep(1.0)
-        await collector.start()
-        await asyncio.sleep(2.0)
-        before = collector.cpu_secs()
-        source.rename(folder / "load.log")
-        await collected(collector, folder / "load.log")
-        return collector.cpu_secs() - before, collector.peak_bytes, Told()
-    finally:
-        await collector.stop()
-        sink.terminate()
-        await sink.wait()
+    async with other_side("sink", port):
+        try:
+            await collector.start()
+            await asyncio.sleep(2.0)
+            before = collector.cpu_secs()
+            source.rename(folder / "load.log")
+            await collected(collector, folder / "load.log")
+            return collector.cpu_secs() - before, collector.peak_bytes, Told()
+        finally:
+            await collector.stop()
 
 
 async def collected(collector: Measured, file: Path) -> None:

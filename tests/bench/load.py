@@ -4,6 +4,7 @@ python -m tests.bench.load post FILE URL CONNECTIONS PER_POST PER_SECOND IDENTS 
 python -m tests.bench.load latency FILE URL OUT PER_SECOND PER_POST   prints p50 and p99 from POST to line
 python -m tests.bench.load syslog FILE HOST PORT CONNECTIONS
 python -m tests.bench.load sink PORT                             answers 200 to everything, counts bytes
+python -m tests.bench.load elastic PORT                          answers `_bulk`: everything is stored
 python -m tests.bench.load plain FILE                            R: splits and decodes each line; prints CPU seconds
 """
 
@@ -112,6 +113,23 @@ async def syslog(file: Path, host: str, port: int, connections: int) -> None:
     await asyncio.gather(*(sender(lines) for _ in range(connections)))
 
 
+async def elastic(port: int) -> None:
+    """A store that takes everything, and answers `_bulk` with a status for each event."""
+
+    async def take(request: web.Request) -> web.Response:
+        lines = (await request.read()).count(b"\n")
+        item = b'{"create":{"status":201}}'
+        body = b'{"errors":false,"items":[' + b",".join([item] * (lines // 2)) + b"]}"
+        return web.Response(body=body, content_type="application/json")
+
+    app = web.Application(client_max_size=1 << 30)
+    app.router.add_route("*", "/{path:.*}", take)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    await asyncio.Event().wait()
+
+
 async def sink(port: int) -> None:
     async def answer(request: web.BaseRequest) -> web.Response:
         await request.read()
@@ -142,6 +160,8 @@ def main(arguments: list[str]) -> None:
         asyncio.run(syslog(Path(rest[0]), rest[1], int(rest[2]), int(rest[3])))
     elif what == "sink":
         asyncio.run(sink(int(rest[0])))
+    elif what == "elastic":
+        asyncio.run(elastic(int(rest[0])))
     else:
         plain(Path(rest[0]))
 

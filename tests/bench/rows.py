@@ -24,6 +24,7 @@ ANSWERS = (
     '[[output]]\ntype = "discard"\nname = "out"\nmatch = ["stats"]\n'
 )
 """Count, distinct, quantiles and top 10 in windows of a minute."""
+ELASTIC = '[[output]]\ntype = "elasticsearch"\nhosts = ["http://127.0.0.1:{store}"]\nindex = "INDEX"\n'
 COLLECTOR = (
     '[collector]\ndata_dir = "{folder}/collector"\nendpoints = ["http://127.0.0.1:{port}"]\n'
     'status = "127.0.0.1:{admin}"\n'
@@ -43,6 +44,8 @@ class Row:
     connections: int = 4
     per_post: int = 1_000
     idents: int = 1
+    store: str = ""
+    """What stands behind the daemon: a command of `tests.bench.load`, at the port `{store}` of the config."""
     share: float = 1.0
     """Of the events of a run: dear rows get fewer."""
 
@@ -53,6 +56,20 @@ ROWS = (
     Row("http-count", "the same and a count by one field in 60 s windows", 1.3, HTTP + FILE + COUNT),
     Row("answers", "http in, window of 4 metrics, 10 groups", 1.6, HTTP + ANSWERS.replace("GROUP", "_area")),
     Row("answers-10k", "the same, 10,000 groups", 4.0, HTTP + ANSWERS.replace("GROUP", "room")),
+    Row(
+        "elastic",
+        "http in, to Elasticsearch (a stub), one index",
+        1.5,
+        HTTP + ELASTIC.replace("INDEX", "logs"),
+        store="elastic",
+    ),
+    Row(
+        "elastic-day",
+        "the same, index by event time",
+        2.0,
+        HTTP + ELASTIC.replace("INDEX", "logs-%Y.%m.%d"),
+        store="elastic",
+    ),
     Row("collector", "collector: tail, zstd, POST to a sink", 0.8, COLLECTOR, load="collector"),
     Row("syslog", "syslog tcp, RFC 5424, disk journal, file out", 3.0, SYSLOG + FILE, data="syslog", load="syslog"),
     Row("tail", "the daemon's tail, json, file out", 1.2, TAIL + FILE, load="tail"),

@@ -22,6 +22,7 @@ from dpiped.plugin import Output, PluginContext
 from dpiped.telemetry import Telemetry
 from dpiped.testing import address_of, events_in, running, until
 from dpiped.testing.parts import Parts, parts
+from tests.servers.elastic_stub import ElasticStub
 
 Events = list[dict[str, Any]]
 BODIES = [
@@ -92,7 +93,26 @@ async def dpipe_case(folder: Path, capture: Any) -> AsyncIterator[Case]:
         yield Case({"endpoints": [f"http://{address_of(engine, 'http')}"]}, lambda: events_in(out))
 
 
-CASES = {"console": console_case, "discard": discard_case, "dpipe": dpipe_case, "file": file_case, "http": http_case}
+@asynccontextmanager
+async def elasticsearch_case(folder: Path, capture: Any) -> AsyncIterator[Case]:
+    async with ElasticStub().running() as stub:
+        config = {"hosts": [stub.url], "index": "logs", "max_requests": 1}
+        yield Case(config, lambda: [_ours(one) for known in stub.documents.values() for one in known.values()])
+
+
+def _ours(event: dict[str, Any]) -> dict[str, Any]:
+    """With `_source` under the name that we give it."""
+    return {"_source" if name == "_file" else name: value for name, value in event.items()}
+
+
+CASES = {
+    "elasticsearch": elasticsearch_case,
+    "console": console_case,
+    "discard": discard_case,
+    "dpipe": dpipe_case,
+    "file": file_case,
+    "http": http_case,
+}
 ALL = sorted(name for kind, name in registry.all_types() if kind == "output")
 
 

@@ -20,7 +20,12 @@ ROOT = Path(__file__).resolve().parents[2]
 ENVIRON = dict.fromkeys(("NAME", "DPIPE_TOKEN", "DPIPE_ADMIN_TOKEN"), "geheim-5")
 SAMPLES = sorted((ROOT / "etc/samples").glob("*.toml"))
 UNITS = sorted((ROOT / "etc/systemd").glob("*.service"))
-EXCLUSIVE = {"output-http": ("user",), "input-syslog": ("path", "tls"), "collector": ("tls",)}
+EXCLUSIVE = {
+    "output-http": ("user",),
+    "output-elasticsearch": ("cloud_id", "data_stream", "id_field", "api_key", "setup.ilm_policy"),
+    "input-syslog": ("path", "tls"),
+    "collector": ("tls",),
+}
 """Keys of a sample that cannot be used together with others in it."""
 
 

@@ -1,0 +1,192 @@
+"""Output `elasticsearch` at a real server: exact after kills on both sides, and what an operator sees when the server
+refuses.
+
+DPIPE_ELASTICSEARCH names the folder where tests/servers/elasticsearch was built (`mvn package`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import Daemon, Program, events_in, free_port, wait_until
+
+BUILT = os.environ.get("DPIPE_ELASTICSEARCH", "")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.server,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(not BUILT, reason="DPIPE_ELASTICSEARCH names no folder of a built server"),
+]
+READY_SECS = 90.0
+
+
+class Elasticsearch(Program):
+    """One node on a port of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        target = f"{BUILT}/target"
+        jars = f"{target}/es-node-1.jar:{target}/lib/*"
+        command = ["java", "-Xms384m", "-Xmx384m", "-XX:+UseSerialGC", "-cp", jars, "EsNode"]
+        super().__init__(folder, "elastic", [*command, str(folder / "es"), str(self.port), f"{target}/modules"])
+
+    def start(self) -> None:
+        super().start()
+        wait_until(self._ready, "the server gets ready", READY_SECS)
+
+    def _ready(self) -> bool:
+        assert self.running, self.text()[-3000:]
+        try:
+            return bool(self.ask("GET", "/_cluster/health?wait_for_status=yellow&timeout=30s")["status"] != "red")
+        except (OSError, ValueError):
+            return False
+
+    def ask(self, method: str, path: str, data: object = None) -> Any:
+        body = None if data is None else json.dumps(data).encode()
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(self.url + path, body, headers, method=method)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)
+
+    def numbers(self, pattern: str) -> Counter[int]:
+        """How often each `n` is stored."""
+        self.ask("POST", f"/{pattern}/_refresh")
+        found: Counter[int] = Counter()
+        after: list[Any] = []
+        while True:
+            query: dict[str, Any] = {"size": 5_000, "_source": ["n"], "sort": [{"n": "asc"}, {"@timestamp": "asc"}]}
+            hits = self.ask("POST", f"/{pattern}/_search", {**query, **({"search_after": after} if after else {})})
+            if not hits["hits"]["hits"]:
+                return found
+            found.update(hit["_source"]["n"] for hit in hits["hits"]["hits"])
+            after = hits["hits"]["hits"][-1]["sort"]
+
+
+@pytest.fixture(scope="module")
+def elastic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elasticsearch]:
+    server = Elasticsearch(tmp_path_factory.mktemp("elastic"))
+    server.start()
+    yield server
+    server.kill()
+
+
+def daemon(
+    folder: Path, programs: list[Program], server: Elasticsearch, output: str, more: str = "", name: str = "es"
+) -> Daemon:
+    """`name`: also that of the index template, which a data stream holds on to."""
+    tables = f'[[output]]\ntype = "elasticsearch"\nname = "{name}"\nhosts = ["{server.url}"]\n{output}\n'
+    made = Daemon(folder, f"{tables}[output.retry]\nmax_secs = 1\n{more}")
+    programs.append(made)
+    made.start()
+    return made
+
+
+def send(made: Daemon, events: list[dict[str, Any]], ident: str = "app") -> None:
+    body = b"".join(json.dumps(event).encode() + b"\n" for event in events)
+    urllib.request.urlopen(f"{made.url}/ingest/rs/{ident}", data=body, timeout=60).close()
+
+
+def lag(made: Daemon, name: str = "es") -> int:
+    (runner,) = (plugin for plugin in made.stat()["plugins"] if plugin["name"] == name)
+    return int(runner["lag_packs"])
+
+
+def last_error(made: Daemon, name: str = "es") -> str:
+    (runner,) = (plugin for plugin in made.stat()["plugins"] if plugin["name"] == name)
+    return str(runner["last_error"])
+
+
+@pytest.mark.parametrize("target", ['index = "kills-index-%Y.%m.%d"', 'data_stream = "kills-stream"'])
+def test_nothing_is_lost_or_doubled_when_both_are_killed(
+    target: str, tmp_path: Path, programs: list[Program], elastic: Elasticsearch
+) -> None:
+    chance = random.Random(target)
+    name = "stream" if "stream" in target else "index"
+    made = daemon(tmp_path, programs, elastic, target, name=name)
+    sent = 0
+    for turn in range(6):
+        for _ in range(4):
+            send(made, [{"n": n} for n in range(sent, sent + 700)])
+            sent += 700
+        time.sleep(chance.uniform(0, 0.4))  # the moment is what is tried here
+        made.kill()
+        if turn in (1, 4):
+            elastic.kill()
+            made.start()
+            elastic.start()
+        else:
+            made.start()
+    wait_until(lambda: lag(made, name) == 0, "everything is delivered", 120)
+    found = elastic.numbers("kills-stream" if name == "stream" else "kills-index-*")
+    assert len(found) == sent
+    assert set(found.values()) == {1}
+
+
+def test_what_the_mapping_refuses_goes_to_the_dead_letter(
+    tmp_path: Path, programs: list[Program], elastic: Elasticsearch
+) -> None:
+    made = daemon(tmp_path, programs, elastic, 'index = "mapped"')
+    send(made, [{"n": n, "level": n} for n in range(10)])
+    wait_until(lambda: lag(made) == 0, "the first are stored")
+    send(made, [{"n": n, "level": {"deep": 1} if n == 500 else n} for n in range(10, 1_010)])
+    wait_until(lambda: lag(made) == 0, "the others are stored")
+    assert sum(elastic.numbers("mapped").values()) == 1_009
+    with urllib.request.urlopen(f"http://127.0.0.1:{made.admin}/admin/deadletters", timeout=20) as answer:
+        (letter,) = json.load(answer)["letters"]
+    assert letter["plugin"] == "es"
+    assert "document_parsing_exception" in letter["reason"]
+
+
+def test_a_blocked_index_waits_and_hurts_nobody_else(
+    tmp_path: Path, programs: list[Program], elastic: Elasticsearch
+) -> None:
+    """What a full disk of the server looks like."""
+    elastic.ask("PUT", "/blocked")
+    elastic.ask("PUT", "/blocked/_settings", {"index.blocks.read_only_allow_delete": True})
+    more = f'[[output]]\ntype = "file"\nname = "file"\npath = "{tmp_path}/out/a.ndjson"\n'
+    trouble = f'[[output]]\ntype = "file"\nname = "own"\nmatch = ["_dpipe.events"]\npath = "{tmp_path}/own/a.ndjson"\n'
+    made = daemon(tmp_path, programs, elastic, 'index = "blocked"', more + trouble)
+    send(made, [{"n": n} for n in range(10)])
+    wait_until(lambda: "cluster_block_exception" in last_error(made), "the block is told")
+    wait_until(lambda: len(events_in(tmp_path / "out")) == 10, "the file has the events")
+    wait_until(lambda: "cluster_block" in json.dumps(events_in(tmp_path / "own")), "an event tells it, too")
+    elastic.ask("PUT", "/blocked/_settings", {"index.blocks.read_only_allow_delete": None})
+    made.stop()  # the next try would come after half a minute
+    made.start()
+    wait_until(lambda: lag(made) == 0, "everything is delivered")
+    assert sum(elastic.numbers("blocked").values()) == 10
+
+
+def test_a_server_that_is_not_there_yet(tmp_path: Path, programs: list[Program]) -> None:
+    server = Elasticsearch(tmp_path)
+    programs.append(server)
+    made = daemon(tmp_path, programs, server, 'index = "late"')
+    send(made, [{"n": n} for n in range(100)])
+    wait_until(lambda: "Connect" in last_error(made), "what is wrong is told")
+    server.start()
+    wait_until(lambda: lag(made) == 0, "everything is delivered")
+    assert sum(server.numbers("late").values()) == 100
+
+
+def test_the_template_makes_dates_keywords_and_texts(
+    tmp_path: Path, programs: list[Program], elastic: Elasticsearch
+) -> None:
+    made = daemon(tmp_path, programs, elastic, 'index = "typed-{ident}"\n[output.setup]\nreplicas = 0')
+    send(made, [{"n": 1, "message": "two words", "area": "de", "host": {"name": "x"}}], "shop.cart")
+    wait_until(lambda: lag(made) == 0, "it is stored")
+    found = elastic.ask("GET", "/typed-shop.cart")["typed-shop.cart"]
+    kinds = {name: one.get("type", "object") for name, one in found["mappings"]["properties"].items()}
+    assert kinds == {"@timestamp": "date", "area": "keyword", "host": "object", "message": "text", "n": "long"}
+    assert found["settings"]["index"]["number_of_replicas"] == "0"

@@ -1,0 +1,1 @@
+"""Servers that tests need: stubs in this process, and real ones where they are installed."""
