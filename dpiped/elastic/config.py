@@ -46,13 +46,11 @@ class SetupConfig(ConfigModel):
 class ElasticsearchConfig(PluginConfig):
     """Where the server is, and how events are named there."""
 
-    hosts: tuple[Url, ...] = ("http://127.0.0.1:9200",)
+    hosts: tuple[Url, ...] = (Url("http://127.0.0.1:9200"),)
     """Nodes, asked in turn; one that does not answer is left out for a while."""
     cloud_id: str = Field(default="", examples=["name:ZXU.."])
     """Instead of hosts: the id of a deployment at Elastic Cloud."""
-    index: Annotated[str, AfterValidator(check_index)] | None = Field(
-        default=None, examples=["logs-{project}-%Y.%m.%d"]
-    )
+    index: Annotated[str, AfterValidator(check_index)] = "logs-{project}-%Y.%m.%d"
     """Index, by the time of the event (UTC), `{project}`, `{prefix}` (`index_prefix` of the project), `{ident}`,
     `{host}` and fields of the event such as `{_area}`; or the short forms `@ym`, `@ymw`, `@ymd`.
     """
@@ -106,4 +104,4 @@ class ElasticsearchConfig(PluginConfig):
     @property
     def target(self) -> str:
         """Template of the index, or the data stream."""
-        return self.data_stream or self.index
+        return self.index if self.data_stream is None else self.data_stream
