@@ -19,6 +19,8 @@ from typing import Any
 
 import pytest
 
+from tests.servers.fault_proxy import Fault, FaultProxy
+
 from .conftest import Daemon, Program, events_in, free_port, wait_until
 
 BUILT = os.environ.get("DPIPE_ELASTICSEARCH", "")
@@ -83,10 +85,17 @@ def elastic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elasticsearch]
 
 
 def daemon(
-    folder: Path, programs: list[Program], server: Elasticsearch, output: str, more: str = "", name: str = "es"
+    folder: Path,
+    programs: list[Program],
+    server: Elasticsearch,
+    output: str,
+    more: str = "",
+    *,
+    name: str = "es",
+    at: str = "",
 ) -> Daemon:
     """`name`: also that of the index template, which a data stream holds on to."""
-    tables = f'[[output]]\ntype = "elasticsearch"\nname = "{name}"\nhosts = ["{server.url}"]\n{output}\n'
+    tables = f'[[output]]\ntype = "elasticsearch"\nname = "{name}"\nhosts = ["{at or server.url}"]\n{output}\n'
     made = Daemon(folder, f"{tables}[output.retry]\nmax_secs = 1\n{more}")
     programs.append(made)
     made.start()
@@ -131,6 +140,27 @@ def test_nothing_is_lost_or_doubled_when_both_are_killed(
     wait_until(lambda: lag(made, name) == 0, "everything is delivered", 120)
     found = elastic.numbers("kills-stream" if name == "stream" else "kills-index-*")
     assert len(found) == sent
+    assert set(found.values()) == {1}
+
+
+@pytest.mark.parametrize("fault", [0.2, "reset", "lost", "half", 429, 503])
+def test_faults_on_the_way_lose_and_double_nothing(
+    fault: Fault, tmp_path: Path, programs: list[Program], elastic: Elasticsearch
+) -> None:
+    chance = random.Random(str(fault))
+
+    def choose(method: str, path: str) -> Fault:
+        return fault if path.endswith("_bulk") and chance.random() < 0.5 else None
+
+    name = f"fault-{fault}".replace(".", "-")
+    with FaultProxy(elastic.url, choose) as proxy:
+        made = daemon(tmp_path, programs, elastic, f'index = "{name}"\nrequest_events = 300', at=proxy.url)
+        for start in range(0, 5_000, 1_000):
+            send(made, [{"n": n} for n in range(start, start + 1_000)])
+        wait_until(lambda: lag(made) == 0, "everything is delivered", 120)
+        assert proxy.faults > 2
+    found = elastic.numbers(name)
+    assert len(found) == 5_000
     assert set(found.values()) == {1}
 
 
