@@ -48,6 +48,7 @@ from dpiped.panes import (
     encode_pane,
 )
 from dpiped.plugin import Emit, Filter, Input, Output, PackDraft, PluginContext, Receipt, StatefulFilter
+from dpiped.pooled import Digest, PooledConfig, PooledOutput, as_html, as_text, headline
 from dpiped.registry import register
 from dpiped.sources.lines import LineCutter, read_lines
 from dpiped.sources.noted import Noted
@@ -85,6 +86,7 @@ __all__ = [
     "CodecError",
     "ConfigModel",
     "DamagedError",
+    "Digest",
     "DpipeError",
     "Emit",
     "EventsDropped",
@@ -113,6 +115,8 @@ __all__ = [
     "Places",
     "PluginConfig",
     "PluginContext",
+    "PooledConfig",
+    "PooledOutput",
     "Positions",
     "Predicate",
     "Receipt",
@@ -140,6 +144,8 @@ __all__ = [
     "WindowConfig",
     "WindowPolicy",
     "WindowedFilter",
+    "as_html",
+    "as_text",
     "batch_of",
     "bearer",
     "check_path_template",
@@ -154,6 +160,7 @@ __all__ = [
     "finish_in_thread",
     "follow",
     "gzip_bytes",
+    "headline",
     "host_of",
     "is_ident",
     "is_loopback",

@@ -1,0 +1,8 @@
+"""What outputs for people share: a pool that gathers events, and the message that is made of it."""
+
+from dpiped.pooled.compose import as_html, as_text, headline
+from dpiped.pooled.entry import Entry
+from dpiped.pooled.output import PooledConfig, PooledOutput
+from dpiped.pooled.pool import Digest
+
+__all__ = ["Digest", "Entry", "PooledConfig", "PooledOutput", "as_html", "as_text", "headline"]

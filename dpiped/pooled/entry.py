@@ -1,0 +1,129 @@
+"""Entry: what a message to a person says of one event. Short, since the pool of them is saved with every cursor.
+
+Any event makes one; those of the filter `alarm` bring title, severity, score, state, group, values and samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from dpiped.pack import Head
+
+MAX_TITLE, MAX_VALUE, MAX_SAMPLE, MAX_VALUES = 200, 100, 500, 20
+_OWN = frozenset({"title", "severity", "score", "state", "group", "values", "previous", "samples", "fingerprint"})
+_TIMES = frozenset({"@timestamp", "window_start", "window_end"})
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+_encode = msgspec.json.Encoder().encode
+CONTROL = dict.fromkeys((*range(32), *range(127, 160), *range(0x2028, 0x202F), *range(0x2066, 0x206A)), " ")
+"""Control characters, line ends of Unicode and what turns the direction of a text: none of them in a message."""
+
+
+class Entry(msgspec.Struct, array_like=True):
+    """Version 1 of what is stored; fields are only ever added, at the end."""
+
+    at_ms: int
+    """`@timestamp` of the event."""
+    added_ms: int
+    """When it came into the pool."""
+    title: str
+    severity: float
+    score: float
+    state: str = ""
+    ident: str = ""
+    project: str = ""
+    host: str = ""
+    group: str = ""
+    fingerprint: str = ""
+    values: list[tuple[str, str]] = []
+    samples: list[str] = []
+    times: int = 1
+    """How many `again` events of the same alarm it stands for."""
+    name: str = ""
+    """EPOCH-OFFSET-LINE of the event."""
+    window: tuple[int, int] | None = None
+
+
+def entry_of(line: bytes, head: Head, name: str, severity: float, now_ms: int) -> Entry:
+    """The entry of one event of a canonical body; `severity` if the event brings none."""
+    try:
+        event = _decode(line)
+    except (msgspec.DecodeError, RecursionError):  # a value that nothing can read, such as 1e400
+        event = {"message": line.decode("utf-8", "replace")}
+    own = number(event.get("severity"))
+    grade = severity if own is None else own
+    score = number(event.get("score"))
+    start, end = event.get("window_start"), event.get("window_end")
+    at = event.get("@timestamp")
+    return Entry(
+        at_ms=at if type(at) is int else head.min_ts,
+        added_ms=now_ms,
+        title=short(_title(event, line), MAX_TITLE),
+        severity=grade,
+        score=grade if score is None else score,
+        state=short(event.get("state", ""), MAX_VALUE),
+        ident=head.ident,
+        project=head.project,
+        host=short(event.get("_host", head.host), MAX_VALUE),
+        group=short(_pairs(event.get("group")), MAX_TITLE),
+        fingerprint=short(event.get("fingerprint", ""), MAX_VALUE),
+        values=_values(event),
+        samples=[short(sample, MAX_SAMPLE) for sample in _list(event.get("samples"))[:5]],
+        name=name,
+        window=(start, end) if type(start) is int and type(end) is int else None,
+    )
+
+
+def number(value: object) -> float | None:
+    """A finite number; None for everything else, `true` included."""
+    if type(value) not in (int, float):
+        return None
+    try:
+        found = float(value)  # type: ignore[arg-type]
+    except OverflowError:
+        return None
+    return found if math.isfinite(found) else None
+
+
+def short(value: object, limit: int) -> str:
+    """A value as text of one line, cut where it is long."""
+    text = value if isinstance(value, str) else _encode(value).decode()
+    text = text[: limit + 1].translate(CONTROL)
+    return text if len(text) <= limit else text[: limit - 2] + " …"
+
+
+def _title(event: Mapping[str, Any], line: bytes) -> str:
+    for key in ("title", "message"):
+        if isinstance(value := event.get(key), str) and value:
+            return value
+    return line.decode("utf-8", "replace")
+
+
+def _values(event: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The figures of an alarm, each with the one before it; of any other event its plain fields."""
+    if not isinstance(figures := event.get("values"), Mapping):
+        plain = ((k, v) for k, v in event.items() if k not in _OWN | _TIMES and not isinstance(v, dict | list))
+        return [(short(name, MAX_VALUE), short(value, MAX_VALUE)) for name, value in _first(plain)]
+    before = event.get("previous")
+    old = before if isinstance(before, Mapping) else {}
+    return [
+        (short(name, MAX_VALUE), short(value, MAX_VALUE) + (f" (was {short(old[name], 40)})" if name in old else ""))
+        for name, value in _first(figures.items())
+    ]
+
+
+def _first(pairs: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    return [pair for pair, _ in zip(pairs, range(MAX_VALUES), strict=False)]
+
+
+def _pairs(value: object) -> str:
+    if not isinstance(value, Mapping):
+        return "" if value is None else short(value, MAX_TITLE)
+    return ", ".join(f"{name}={short(inner, MAX_VALUE)}" for name, inner in _first(value.items()))
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
