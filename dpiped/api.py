@@ -48,7 +48,7 @@ from dpiped.panes import (
     encode_pane,
 )
 from dpiped.plugin import Emit, Filter, Input, Output, PackDraft, PluginContext, Receipt, StatefulFilter
-from dpiped.pooled import Digest, PooledConfig, PooledOutput, as_html, as_text, headline
+from dpiped.pooled import DEFAULT_SEVERITY, Digest, PooledConfig, PooledOutput, as_html, as_text, headline, severity_of
 from dpiped.registry import register
 from dpiped.sources.lines import LineCutter, read_lines
 from dpiped.sources.noted import Noted
@@ -71,6 +71,7 @@ from dpiped.windows import Watermark, WindowPolicy
 
 __all__ = [
     "CONTENT_TYPE",
+    "DEFAULT_SEVERITY",
     "LANE",
     "OTHER",
     "RETRY_LATER",
@@ -169,6 +170,7 @@ __all__ = [
     "read_lines",
     "register",
     "retry_after",
+    "severity_of",
     "split_listen",
     "stranger_logger",
     "text_of",

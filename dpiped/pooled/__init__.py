@@ -4,5 +4,16 @@ from dpiped.pooled.compose import as_html, as_text, headline
 from dpiped.pooled.entry import Entry
 from dpiped.pooled.output import PooledConfig, PooledOutput
 from dpiped.pooled.pool import Digest
+from dpiped.pooled.severity import DEFAULT_SEVERITY, severity_of
 
-__all__ = ["Digest", "Entry", "PooledConfig", "PooledOutput", "as_html", "as_text", "headline"]
+__all__ = [
+    "DEFAULT_SEVERITY",
+    "Digest",
+    "Entry",
+    "PooledConfig",
+    "PooledOutput",
+    "as_html",
+    "as_text",
+    "headline",
+    "severity_of",
+]

@@ -5,15 +5,17 @@ Any event makes one; those of the filter `alarm` bring title, severity, score, s
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from dpiped.pack import Head
+from dpiped.pooled.severity import number, severity_of
 
-MAX_TITLE, MAX_VALUE, MAX_SAMPLE, MAX_VALUES = 200, 100, 500, 20
+MAX_TITLE, MAX_VALUE, MAX_SAMPLE = 200, 100, 300
+MAX_VALUES, MAX_SAMPLES = 12, 5
+"""With the lengths above: an entry is of a few KiB, whatever the event was."""
 _OWN = frozenset({"title", "severity", "score", "state", "group", "values", "previous", "samples", "fingerprint"})
 _TIMES = frozenset({"@timestamp", "window_start", "window_end"})
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -47,14 +49,22 @@ class Entry(msgspec.Struct, array_like=True):
     window: tuple[int, int] | None = None
 
 
-def entry_of(line: bytes, head: Head, name: str, severity: float, now_ms: int) -> Entry:
-    """The entry of one event of a canonical body; `severity` if the event brings none."""
+class Reading(NamedTuple):
+    """How severities are read."""
+
+    field: str
+    default: float
+    """Of events that bring none."""
+
+
+def entry_of(line: bytes, head: Head, name: str, reading: Reading, now_ms: int) -> Entry:
+    """The entry of one event of a canonical body, that has this name."""
     try:
         event = _decode(line)
     except (msgspec.DecodeError, RecursionError):  # a value that nothing can read, such as 1e400
         event = {"message": line.decode("utf-8", "replace")}
-    own = number(event.get("severity"))
-    grade = severity if own is None else own
+    own = severity_of(event, reading.field)
+    grade = reading.default if own is None else own
     score = number(event.get("score"))
     start, end = event.get("window_start"), event.get("window_end")
     at = event.get("@timestamp")
@@ -63,7 +73,7 @@ def entry_of(line: bytes, head: Head, name: str, severity: float, now_ms: int) -
         added_ms=now_ms,
         title=short(_title(event, line), MAX_TITLE),
         severity=grade,
-        score=grade if score is None else score,
+        score=max(0.0, grade if score is None else score),
         state=short(event.get("state", ""), MAX_VALUE),
         ident=head.ident,
         project=head.project,
@@ -71,21 +81,10 @@ def entry_of(line: bytes, head: Head, name: str, severity: float, now_ms: int) -
         group=short(_pairs(event.get("group")), MAX_TITLE),
         fingerprint=short(event.get("fingerprint", ""), MAX_VALUE),
         values=_values(event),
-        samples=[short(sample, MAX_SAMPLE) for sample in _list(event.get("samples"))[:5]],
+        samples=[short(sample, MAX_SAMPLE) for sample in _list(event.get("samples"))[:MAX_SAMPLES]],
         name=name,
         window=(start, end) if type(start) is int and type(end) is int else None,
     )
-
-
-def number(value: object) -> float | None:
-    """A finite number; None for everything else, `true` included."""
-    if type(value) not in (int, float):
-        return None
-    try:
-        found = float(value)  # type: ignore[arg-type]
-    except OverflowError:
-        return None
-    return found if math.isfinite(found) else None
 
 
 def short(value: object, limit: int) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import abstractmethod
-from typing import Annotated, Any, ClassVar, Self, TypeVar
+from collections import deque
+from typing import Annotated, Any, ClassVar, NamedTuple, Self, TypeVar
 
 import msgspec
 from pydantic import AfterValidator, Field, model_validator
@@ -18,10 +19,11 @@ from dpiped.batch import Batch
 from dpiped.config.base import PluginConfig, Secs
 from dpiped.plugin import Output
 from dpiped.pooled.compose import check_message
-from dpiped.pooled.entry import Entry, entry_of
+from dpiped.pooled.entry import Entry, Reading, entry_of
 from dpiped.pooled.hours import Hours, check_span, check_zone
 from dpiped.pooled.pool import Digest, Pool, Rules
-from dpiped.telemetry.events import EventsDropped
+from dpiped.pooled.severity import DEFAULT_SEVERITY
+from dpiped.telemetry.events import DataLost, EventsDropped
 
 Span = Annotated[str, AfterValidator(check_span)]
 Zone = Annotated[str, AfterValidator(check_zone)]
@@ -36,7 +38,9 @@ class PooledConfig(PluginConfig):
     `{host}`, `{group}`; `{count}` events are in it, `{more}` is " (+3 more)" or nothing."""
     intro: Message = ""
     """Text before the events; the same fields as in `subject`."""
-    severity: float = 1.0
+    severity_field: Annotated[str, Field(min_length=1)] = "severity"
+    """Where an event says how bad it is: a number, higher = worse, or a name of syslog such as `error`."""
+    severity: float = DEFAULT_SEVERITY
     """Severity of events that bring none."""
     min_severity: float = 0.0
     """Events below it are not told; they are counted."""
@@ -65,6 +69,17 @@ class PooledConfig(PluginConfig):
 C = TypeVar("C", bound=PooledConfig)
 
 
+class _Taken(NamedTuple):
+    """One pack, as far as the pool wants it."""
+
+    offset: int
+    entries: list[Entry]
+    quiet: int
+    """Events below `min_severity`."""
+    over: int
+    """Older ones, more than any pool holds."""
+
+
 class PooledOutput(Output[C]):
     """A subclass writes `deliver`, and calls `open` of this class in its own."""
 
@@ -84,35 +99,42 @@ class PooledOutput(Output[C]):
         self.pool = Pool(rules, self._count_dropped)
 
     async def open(self, saved: bytes | None) -> None:
-        if saved:
-            try:
-                self.pool.loads(saved)
-            except msgspec.DecodeError as exc:
-                self.context.telemetry.say(
-                    "the saved pool cannot be read and is given up", plugin=self.context.name, detail=str(exc)
-                )
+        if not saved:
+            return
+        try:
+            self.pool.loads(saved)
+        except msgspec.DecodeError as exc:
+            self.context.telemetry.emit(
+                DataLost(place=self.context.name, amount=1, reason=f"the saved pool cannot be read: {exc}")
+            )
 
     async def write(self, batch: Batch) -> None:
         quiet = 0
-        for offset, entries in await asyncio.to_thread(self._entries_of, batch, self.now_ms()):
-            if self.pool.knows(batch.generation, offset):
+        for taken in await asyncio.to_thread(self._take, batch, self.now_ms()):
+            if self.pool.knows(batch.generation, taken.offset):
                 continue
-            loud = [entry for entry in entries if entry.severity >= self.config.min_severity]
-            quiet += len(entries) - len(loud)
-            self.pool.add(loud, batch.generation, offset)
+            quiet += taken.quiet
+            self.pool.add(taken.entries, batch.generation, taken.offset, over=taken.over)
+            await asyncio.sleep(0)  # a pack is added whole or not at all; between two others may run
         if quiet:  # as the config wants it: no reason to say it in the log
             self.context.telemetry.metrics.dropped.labels(self.context.name, "below_min_severity").inc(quiet)
 
-    def _entries_of(self, batch: Batch, now_ms: int) -> list[tuple[int, list[Entry]]]:
-        """(offset, entries) of each pack; changes nothing, for it may go on in its thread after a stop."""
-        names, default = batch.names(), self.config.severity
-        return [
-            (
-                view.head.offset,
-                [entry_of(line, view.head, next(names), default, now_ms) for line in body.splitlines()],
-            )
-            for view, body in zip(batch.views, batch.bodies, strict=True)
-        ]
+    def _take(self, batch: Batch, now_ms: int) -> list[_Taken]:
+        """Each pack as entries; changes nothing, for it may go on in its thread after a stop."""
+        names, config, found = batch.names(), self.config, []
+        reading = Reading(config.severity_field, config.severity)
+        for view, body in zip(batch.views, batch.bodies, strict=True):
+            loud: deque[Entry] = deque(maxlen=config.pool_events)
+            number = quiet = 0
+            for line in body.splitlines():
+                entry = entry_of(line, view.head, next(names), reading, now_ms)
+                number += 1
+                if entry.severity >= config.min_severity:
+                    loud.append(entry)
+                else:
+                    quiet += 1
+            found.append(_Taken(view.head.offset, [*loud], quiet, number - quiet - len(loud)))
+        return found
 
     def due_secs(self) -> float | None:
         return self.pool.due_secs(self.now_ms())
@@ -129,12 +151,17 @@ class PooledOutput(Output[C]):
         return self.pool.dumps()
 
     def status(self) -> dict[str, object]:
-        return {"pooled": len(self.pool)}
+        return {"pooled": len(self.pool), "last_sent_ms": self.pool.last_sent_ms}
 
     def _count_dropped(self, amount: int) -> None:
         self.context.telemetry.emit(EventsDropped(plugin=self.context.name, amount=amount, reason="pool_full"))
 
     async def close(self) -> None:
-        if self.context.data_dir is None and len(self.pool):  # with a memory journal there is no next start
-            dropped = EventsDropped(plugin=self.context.name, amount=len(self.pool), reason="stopped")
-            self.context.telemetry.emit(dropped)
+        """Says what waits, since a message that did not come is missed by nobody."""
+        waiting, telemetry, name = len(self.pool), self.context.telemetry, self.context.name
+        if not waiting:
+            return
+        if self.context.data_dir is not None:
+            telemetry.say("ends with a pool that is sent later", plugin=name, detail=f"{waiting} events")
+        elif (task := asyncio.current_task()) is not None and task.cancelling():  # else it is started again
+            telemetry.emit(EventsDropped(plugin=name, amount=waiting, reason="stopped_with_memory_journal"))

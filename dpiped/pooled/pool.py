@@ -9,7 +9,7 @@ events are in the pool or in a message already: a pack that comes again after a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -68,7 +68,7 @@ class Pool:
         """Sum over those that count."""
         self._counted = 0
         self._dropped = 0
-        self._last_sent_ms = 0
+        self.last_sent_ms = 0
         self.generation = 1
         self.taken = -1
         self._stored: bytes | None = None
@@ -76,16 +76,19 @@ class Pool:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def add(self, entries: Iterable[Entry], generation: int, offset: int) -> None:
-        """The events of one pack. The caller asks `knows` before."""
+    def add(self, entries: Sequence[Entry], generation: int, offset: int, *, over: int = 0) -> None:
+        """The events of one pack; `over` older ones of it were left out, as too many for any pool. The caller asks
+        `knows` before.
+        """
         self._stored = None
         self.generation, self.taken = generation, offset
         for entry in entries:
             self._put(entry)
-        over = len(self._entries) - self._rules.limit
-        if over > 0:
-            for key in list(islice(self._entries, over)):
-                self._tally(self._entries.pop(key), -1)
+        excess = max(0, len(self._entries) - self._rules.limit)
+        for key in list(islice(self._entries, excess)):
+            over += self._entries[key].times
+            self._tally(self._entries.pop(key), -1)
+        if over:
             self._dropped += over
             self._on_dropped(over)
 
@@ -120,8 +123,8 @@ class Pool:
         if not self._is_full():
             oldest = next(entry for entry in self._entries.values() if entry.state != AGAIN)
             wait = rules.wait_ms - (now_ms - oldest.added_ms) if now_ms >= oldest.added_ms else 0.0
-        if now_ms >= self._last_sent_ms:  # else the clock was set back
-            wait = max(wait, rules.gap_ms - (now_ms - self._last_sent_ms))
+        if now_ms >= self.last_sent_ms:  # else the clock was set back
+            wait = max(wait, rules.gap_ms - (now_ms - self.last_sent_ms))
         return max(0.0, wait / 1000, rules.hours.hold(now_ms))
 
     def _is_full(self) -> bool:
@@ -140,14 +143,14 @@ class Pool:
         """The digest was delivered."""
         self._stored = None
         self._entries.clear()
-        self._severity, self._counted, self._dropped, self._last_sent_ms = 0.0, 0, 0, now_ms
+        self._severity, self._counted, self._dropped, self.last_sent_ms = 0.0, 0, 0, now_ms
 
     # ---- state -----------------------------------------------------------------------------------------------------
     def dumps(self) -> bytes:
         """Made anew only after a change."""
         if self._stored is None:
             entries = [*self._entries.values()]
-            state = _Saved(1, self.generation, self.taken, self._last_sent_ms, self._dropped, entries)
+            state = _Saved(1, self.generation, self.taken, self.last_sent_ms, self._dropped, entries)
             self._stored = msgspec.msgpack.encode(state)
         return self._stored
 
@@ -155,7 +158,7 @@ class Pool:
         """The inverse of `dumps`. Raises msgspec.DecodeError."""
         saved = msgspec.msgpack.decode(data, type=_Saved)
         self.generation, self.taken = saved.generation, saved.taken
-        self._last_sent_ms, self._dropped = saved.last_sent_ms, saved.dropped
+        self.last_sent_ms, self._dropped = saved.last_sent_ms, saved.dropped
         self._entries.clear()
         self._severity, self._counted = 0.0, 0
         for entry in saved.entries:
