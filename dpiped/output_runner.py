@@ -202,7 +202,7 @@ class OutputRunner(Runner[OutputOptions]):
         self.around.telemetry.emit(DeliveryRetried(plugin=self.name, error=self.last_error, again_secs=round(again, 2)))
         return again
 
-    # ---- what the plugin does in its own time ------------------------------------------------------------------------
+    # ---- what the plugin does in its own time ----------------------------------------------------------------------
     @property
     def _act_secs(self) -> float | None:
         """Seconds until `act` is called; None = never."""
@@ -216,7 +216,9 @@ class OutputRunner(Runner[OutputOptions]):
             await self._save_cursor()
 
     async def _act(self) -> None:
-        """Its state is saved before, so that after a crash it does the same again, and right after, or it always would."""
+        """Its state is saved before, so that after a crash it does the same again, and right after, or it always
+        would.
+        """
         await self._save_cursor()
         self.calling_since = time.monotonic()
         try:

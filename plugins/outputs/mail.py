@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import socket
-from email.headerregistry import Address
+from contextlib import suppress
+from email.errors import MessageError, ObsoleteHeaderDefect
+from email.headerregistry import HeaderRegistry
 from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
 from email.utils import formatdate, parseaddr
@@ -35,16 +38,25 @@ from dpiped.api import (
     split_listen,
 )
 
+LOGIN_AGAIN_SECS = 60.0
+"""A server that refuses a login may lock the account after some more of them."""
+GOODBYE_SECS = 2.0
+_headers = HeaderRegistry()
+_ADDRESS = "expected one mail address in ASCII, such as ops@example.com or Ops <ops@example.com>"
+
 
 def _check_address(text: str) -> str:
-    name, address = parseaddr(text)
-    user, at, domain = address.rpartition("@")
-    if not at or not user or not domain or not text.isprintable() or "," in text.replace(name, ""):
-        raise ValueError("expected one mail address, such as ops@example.com or Ops <ops@example.com>")
+    """One address, with or without a name; no list, no line break, nothing that a header could not hold."""
     try:
-        Address(name, addr_spec=address)
-    except (ValueError, IndexError, AttributeError) as exc:
-        raise ValueError("expected one mail address, such as ops@example.com") from exc
+        header = _headers("To", text)
+    except (ValueError, IndexError, AttributeError, MessageError) as exc:  # some of them are defects of the parser
+        raise ValueError(_ADDRESS) from exc
+    found = header.addresses
+    broken = any(not isinstance(defect, ObsoleteHeaderDefect) for defect in header.defects)
+    if not text.isprintable() or broken or len(found) != 1 or not (found[0].username and found[0].domain):
+        raise ValueError(_ADDRESS)
+    if not found[0].addr_spec.isascii():
+        raise ValueError(_ADDRESS)
     return text
 
 
@@ -130,13 +142,22 @@ class MailOutput(PooledOutput[MailConfig]):
         )
         try:
             async with asyncio.timeout(config.timeout_secs):
-                async with client:
-                    refused, _ = await client.sendmail(parseaddr(config.sender)[1], addresses, mail)
+                await client.connect()
+                refused, _ = await client.sendmail(parseaddr(config.sender)[1], addresses, mail)
+        except aiosmtplib.SMTPAuthenticationError as exc:
+            text = f"{server} refuses the login ({_reason(exc)}): check user and password"
+            raise TemporaryError(text, LOGIN_AGAIN_SECS) from exc
         except (aiosmtplib.SMTPException, OSError, TimeoutError, ValueError) as exc:
             raise TemporaryError(f"send mail to {server}: {_reason(exc)}") from exc
+        else:
+            await _say_goodbye(client)
+        finally:
+            client.close()
         for address, answer in refused.items():
             text = f"{address}: {answer.code} {answer.message}"
-            self.context.telemetry.say("the mail server refuses an address", plugin=self.context.name, detail=text)
+            self.context.telemetry.say(
+                "the mail server refuses an address", plugin=self.context.name, detail=text[:200], level=logging.WARNING
+            )
 
     async def _by_program(self, mail: bytes, addresses: list[str]) -> None:
         config, pipe = self.config, asyncio.subprocess.PIPE
@@ -152,7 +173,8 @@ class MailOutput(PooledOutput[MailConfig]):
             raise TemporaryError(f"{config.sendmail} has not ended after {config.timeout_secs:g} s") from exc
         finally:
             if process.returncode is None:
-                process.kill()
+                with suppress(ProcessLookupError):  # it has just ended
+                    process.kill()
                 await process.wait()
         if process.returncode:
             detail = (err or out).decode("utf-8", "replace").strip()[:200]
@@ -164,6 +186,14 @@ class MailOutput(PooledOutput[MailConfig]):
 
     def status(self) -> dict[str, Any]:
         return {**super().status(), "server": self.config.server or self.config.sendmail}
+
+
+async def _say_goodbye(client: aiosmtplib.SMTP) -> None:
+    """The mail is delivered: how the connection ends cannot change that."""
+    try:
+        await client.quit(timeout=GOODBYE_SECS)
+    except (aiosmtplib.SMTPException, OSError, TimeoutError):
+        pass
 
 
 def _reason(exc: Exception) -> str:
