@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from typing import Any, cast
 
 import msgspec
@@ -175,12 +175,20 @@ class OutputRunner(Runner[OutputOptions]):
 
     async def _write(self, batch: Batch) -> None:
         crash_point("output.writing")
+        await self._call(self._plugin.write(batch))
+        crash_point("output.delivered")
+
+    async def _call(self, work: Awaitable[None]) -> None:
+        """Waits for the plugin. A stop that was lost inside is heeded, or trying again would never end:
+        `asyncio.wait_for` of Python 3.11, which libraries use, loses one that comes as what it waits for is done.
+        """
         self.calling_since = time.monotonic()
         try:
-            await self._plugin.write(batch)
+            await work
         finally:
             self.calling_since = None
-        crash_point("output.delivered")
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise asyncio.CancelledError
 
     def _backoff(self) -> Backoff:
         return Backoff(self.options.retry.initial_secs, self.options.retry.max_secs)
@@ -220,16 +228,13 @@ class OutputRunner(Runner[OutputOptions]):
         would.
         """
         await self._save_cursor()
-        self.calling_since = time.monotonic()
         try:
-            await self._plugin.act()
+            await self._call(self._plugin.act())
         except TemporaryError as exc:
             self._act_after = time.monotonic() + self._again(exc, self._act_backoff)
         else:
             self._act_after, self._act_backoff = 0.0, self._backoff()
             self._recovered()
-        finally:
-            self.calling_since = None
         await self._save_cursor()
 
     async def _give_up(self, batch: Batch, exc: Exception) -> None:

@@ -49,7 +49,7 @@ class Mailbox:
 
     def check_login(self, server: SMTP, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
         self.logins.append(data.login.decode())
-        return AuthResult(success=(data.login, data.password) == (USER.encode(), PASSWORD.encode()))
+        return AuthResult(success=(data.login, data.password) == (USER.encode(), PASSWORD.encode()), handled=False)
 
 
 def part_of(mail: EmailMessage, kind: str) -> str:

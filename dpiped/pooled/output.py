@@ -50,7 +50,7 @@ class PooledConfig(PluginConfig):
     """A message is sent when so many events are in the pool. `again` events of an alarm never count."""
     pool_secs: Annotated[float, Field(gt=0)] = 3600.0
     """Longest time that an event waits for the pool to fill."""
-    pool_events: Annotated[int, Field(gt=0, le=1_000)] = 500
+    pool_events: Annotated[int, Field(gt=0, le=500)] = 200
     """More than these are not kept: the oldest are dropped, counted, and the next message says how many."""
     min_gap_secs: Secs = 60.0
     """Time between two messages, at least."""
