@@ -48,7 +48,17 @@ from dpiped.panes import (
     encode_pane,
 )
 from dpiped.plugin import Emit, Filter, Input, Output, PackDraft, PluginContext, Receipt, StatefulFilter
-from dpiped.pooled import DEFAULT_SEVERITY, Digest, PooledConfig, PooledOutput, as_html, as_text, headline, severity_of
+from dpiped.pooled import (
+    DEFAULT_SEVERITY,
+    SEVERITIES,
+    Digest,
+    PooledConfig,
+    PooledOutput,
+    as_html,
+    as_text,
+    headline,
+    severity_of,
+)
 from dpiped.registry import register
 from dpiped.sources.lines import LineCutter, read_lines
 from dpiped.sources.noted import Noted
@@ -76,6 +86,7 @@ __all__ = [
     "OTHER",
     "RETRY_LATER",
     "SERVER_EXAMPLE",
+    "SEVERITIES",
     "Aggregate",
     "Batch",
     "BatchConflictError",

@@ -4,10 +4,11 @@ from dpiped.pooled.compose import as_html, as_text, headline
 from dpiped.pooled.entry import Entry
 from dpiped.pooled.output import PooledConfig, PooledOutput
 from dpiped.pooled.pool import Digest
-from dpiped.pooled.severity import DEFAULT_SEVERITY, severity_of
+from dpiped.pooled.severity import DEFAULT_SEVERITY, SEVERITIES, severity_of
 
 __all__ = [
     "DEFAULT_SEVERITY",
+    "SEVERITIES",
     "Digest",
     "Entry",
     "PooledConfig",

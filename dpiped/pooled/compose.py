@@ -54,10 +54,10 @@ def grade(value: float) -> str:
     return f"{value:g}" if abs(value) < 1e6 else f"{value:.3g}"
 
 
-def as_text(intro: str, digest: Digest, zone: str) -> str:
-    """The plain part."""
+def as_text(intro: str, digest: Digest, zone: str, listed: int = MAX_LISTED) -> str:
+    """The plain part, with the first `listed` events."""
     lines = [fill(intro, digest), ""] if intro else []
-    for entry in digest.entries[:MAX_LISTED]:
+    for entry in digest.entries[:listed]:
         lines.append(f"{' '.join(filter(None, (entry.state.upper(), entry.title)))}")
         lines.append(
             f"  severity {grade(entry.severity)}, score {grade(entry.score)}, {_time(entry, zone)}{_often(entry)}"
@@ -65,7 +65,7 @@ def as_text(intro: str, digest: Digest, zone: str) -> str:
         lines += [f"  {name}: {value}" for name, value in _facts(entry)]
         lines += [f"  | {sample}" for sample in entry.samples]
         lines.append("")
-    lines += _rest(digest)
+    lines += _rest(digest, listed)
     return "\n".join(lines).strip() + "\n"
 
 
@@ -83,7 +83,7 @@ def as_html(intro: str, digest: Digest, zone: str) -> str:
         if entry.samples:
             samples = "\n".join(map(escape, entry.samples))
             parts.append(f"<p><b>{escape(entry.title)}</b></p><pre style='white-space:pre-wrap'>{samples}</pre>")
-    parts += [f"<p>{escape(line)}</p>" for line in _rest(digest)]
+    parts += [f"<p>{escape(line)}</p>" for line in _rest(digest, MAX_LISTED)]
     return "\n".join([*parts, "</body></html>\n"])
 
 
@@ -123,12 +123,12 @@ def _moment(at_ms: int, zone: str) -> str:
     return moment.strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
-def _rest(digest: Digest) -> list[str]:
+def _rest(digest: Digest, listed: int) -> list[str]:
     lines = []
-    if more := digest.entries[MAX_LISTED:]:
+    if more := digest.entries[listed:]:
         titles = Counter(entry.title for entry in more).most_common(10)
-        listed = "; ".join(f"{amount} x {title}" for title, amount in titles)
-        lines.append(f"and {len(more)} more of at most the same severity: {listed}")
+        said = "; ".join(f"{amount} x {title}" for title, amount in titles)
+        lines.append(f"and {len(more)} more of at most the same severity: {said}")
     if digest.dropped:
         lines.append(f"{digest.dropped} older ones were dropped, since the pool was full")
     return lines

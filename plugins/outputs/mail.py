@@ -48,7 +48,7 @@ _ADDRESS = "expected one mail address in ASCII, such as ops@example.com or Ops <
 def _check_address(text: str) -> str:
     """One address, with or without a name; no list, no line break, nothing that a header could not hold."""
     try:
-        header = _headers("To", text)
+        header: Any = _headers("To", text)
     except (ValueError, IndexError, AttributeError, MessageError) as exc:  # some of them are defects of the parser
         raise ValueError(_ADDRESS) from exc
     found = header.addresses
