@@ -59,7 +59,8 @@ _logger.setLevel(logging.WARNING)
 
 def _service(url: SecretStr) -> Any:
     """The service of a URL; None if Apprise cannot read it."""
-    asset = apprise.AppriseAsset(app_id="dpipe", app_desc="dpipe", async_mode=False)  # in the thread that calls
+    # both of the last keep it in the thread that calls: threads of its own would hold up the end of the process
+    asset = apprise.AppriseAsset(app_id="dpipe", app_desc="dpipe", async_mode=False, service_timeout=0)
     return apprise.Apprise.instantiate(url.get_secret_value(), asset=asset)
 
 
