@@ -146,9 +146,11 @@ class MailOutput(PooledOutput[MailConfig]):
                 refused, _ = await client.sendmail(parseaddr(config.sender)[1], addresses, mail)
         except aiosmtplib.SMTPAuthenticationError as exc:
             text = f"{server} refuses the login ({_reason(exc)}): check user and password"
-            raise TemporaryError(text, LOGIN_AGAIN_SECS) from exc
-        except (aiosmtplib.SMTPException, OSError, TimeoutError, ValueError) as exc:
-            raise TemporaryError(f"send mail to {server}: {_reason(exc)}") from exc
+            raise TemporaryError(text, LOGIN_AGAIN_SECS) from None
+        except TimeoutError:
+            raise TemporaryError(f"send mail to {server}: no answer after {config.timeout_secs:g} s") from None
+        except (aiosmtplib.SMTPException, OSError, ValueError) as exc:
+            raise TemporaryError(f"send mail to {server}: {_reason(exc)}") from None
         else:
             await _say_goodbye(client)
         finally:
@@ -169,8 +171,8 @@ class MailOutput(PooledOutput[MailConfig]):
         try:
             async with asyncio.timeout(config.timeout_secs):
                 out, err = await process.communicate(mail)
-        except TimeoutError as exc:
-            raise TemporaryError(f"{config.sendmail} has not ended after {config.timeout_secs:g} s") from exc
+        except TimeoutError:
+            raise TemporaryError(f"{config.sendmail} has not ended after {config.timeout_secs:g} s") from None
         finally:
             if process.returncode is None:
                 with suppress(ProcessLookupError):  # it has just ended

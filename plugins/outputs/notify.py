@@ -113,8 +113,8 @@ class NotifyOutput(PooledOutput[NotifyConfig]):
         try:
             async with asyncio.timeout(config.timeout_secs):
                 said = await done
-        except TimeoutError as exc:
-            raise TemporaryError(f"{self._scheme}: no answer after {config.timeout_secs:g} s") from exc
+        except TimeoutError:
+            raise TemporaryError(f"{self._scheme}: no answer after {config.timeout_secs:g} s") from None
         if said is not None:
             raise self._refusal(" ".join(said))
 

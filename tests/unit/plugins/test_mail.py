@@ -201,7 +201,7 @@ async def test_what_a_server_says_decides(tmp_path: Path) -> None:
         box.answer = "451 greylisted, come back"
         await world.append(line())
         await until(lambda: box.tries >= 3)
-        assert "451 greylisted, come back" in runner.last_error
+        assert runner.last_error == f"send mail to 127.0.0.1:{box.port}: 451 greylisted, come back"
         box.answer = "250 OK"
         await until(lambda: len(box.mails) == 1 and runner.status == "running")
         assert runner.last_error == ""
