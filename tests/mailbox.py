@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from email import message_from_bytes
@@ -73,16 +74,18 @@ async def smtp_server(
     loop = asyncio.get_running_loop()
 
     def protocol() -> SMTP:
-        return SMTP(
-            box,
-            hostname="localhost",  # else it asks the network for its own name, and the loop stands still meanwhile
-            loop=loop,
-            tls_context=tls if security == "starttls" else None,
-            require_starttls=security == "starttls",
-            authenticator=box.check_login if login else None,
-            auth_required=login,
-            auth_require_tls=security == "starttls",
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a login without STARTTLS
+            return SMTP(
+                box,
+                hostname="localhost",  # else it asks the network for its own name, and the loop stands still meanwhile
+                loop=loop,
+                tls_context=tls if security == "starttls" else None,
+                require_starttls=security == "starttls",
+                authenticator=box.check_login if login else None,
+                auth_required=login,
+                auth_require_tls=security == "starttls",
+            )
 
     server = await loop.create_server(protocol, "127.0.0.1", port, ssl=tls if security == "tls" else None)
     box.port = server.sockets[0].getsockname()[1]

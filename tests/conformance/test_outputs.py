@@ -22,6 +22,7 @@ from dpiped.plugin import Output, PluginContext
 from dpiped.telemetry import Telemetry
 from dpiped.testing import address_of, events_in, running, until
 from dpiped.testing.parts import Parts, parts
+from tests.mailbox import smtp_server
 
 Events = list[dict[str, Any]]
 BODIES = [
@@ -38,7 +39,7 @@ class Case(NamedTuple):
 
     config: dict[str, Any]
     arrived: Callable[[], Events] | None
-    """None: nothing is kept."""
+    """None: nothing is kept, or what arrives is a text for people."""
 
 
 @asynccontextmanager
@@ -92,7 +93,29 @@ async def dpipe_case(folder: Path, capture: Any) -> AsyncIterator[Case]:
         yield Case({"endpoints": [f"http://{address_of(engine, 'http')}"]}, lambda: events_in(out))
 
 
-CASES = {"console": console_case, "discard": discard_case, "dpipe": dpipe_case, "file": file_case, "http": http_case}
+@asynccontextmanager
+async def mail_case(folder: Path, capture: Any) -> AsyncIterator[Case]:
+    async with smtp_server() as box:
+        server = f"127.0.0.1:{box.port}"
+        yield Case({"to": ["a@b.c"], "sender": "a@b.c", "server": server, "security": "none", "min_gap_secs": 0}, None)
+
+
+@asynccontextmanager
+async def notify_case(folder: Path, capture: Any) -> AsyncIterator[Case]:
+    async with http_case(folder, capture) as case:
+        url = case.config["url"].replace("http://", "json://")
+        yield Case({"url": url, "min_gap_secs": 0}, None)
+
+
+CASES = {
+    "console": console_case,
+    "discard": discard_case,
+    "dpipe": dpipe_case,
+    "file": file_case,
+    "http": http_case,
+    "mail": mail_case,
+    "notify": notify_case,
+}
 ALL = sorted(name for kind, name in registry.all_types() if kind == "output")
 
 

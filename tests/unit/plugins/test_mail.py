@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import ssl
 from collections.abc import AsyncIterator
@@ -94,7 +95,7 @@ async def test_any_event_makes_a_mail(tmp_path: Path) -> None:
         for number, body in enumerate(bodies, 1):
             await world.append(body, host="web-7")
             await until(lambda n=number: len(box.mails) == n)  # type: ignore[misc]
-        assert runner.events == len(bodies)
+        await until(lambda: runner.events == len(bodies))
     assert box.mails[0]["Subject"] == "[dpipe] disk full"
     assert "severity 100" in box.texts[0]
     assert "path: /var" in box.texts[0]
@@ -194,6 +195,19 @@ async def test_a_server_that_is_down_holds_no_pack_and_gets_everything_later(tmp
             await until(lambda: len(box.mails) >= 1 and runner.status == "running")
             await until(lambda: runner.report()["pooled"] == 0)
     assert all(sum(title in text for text in box.texts) == 1 for title in ("first", "second", "third"))
+
+
+async def test_a_server_that_never_answers_is_given_up_and_a_stop_does_not_wait_for_it(tmp_path: Path) -> None:
+    silent = await asyncio.start_server(lambda reader, writer: reader.read(), "127.0.0.1", 0)
+    box = Mailbox()
+    box.port = silent.sockets[0].getsockname()[1]
+    async with mailing(tmp_path, box, timeout_secs=0.1) as (world, runner):
+        await world.append(line())
+        await until(lambda: "no answer after 0.1 s" in runner.last_error or "Timed out" in runner.last_error)
+    async with mailing(tmp_path, box, timeout_secs=60) as (world, runner):
+        await until(lambda: runner.calling_since is not None)
+        await asyncio.wait_for(world.stop(runner), 2)
+    silent.close()
 
 
 async def test_what_a_server_says_decides(tmp_path: Path) -> None:
