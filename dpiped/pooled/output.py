@@ -31,7 +31,7 @@ Message = Annotated[str, AfterValidator(check_message)]
 
 
 class PooledConfig(PluginConfig):
-    """The keys of the pool; they stand behind those of the output."""
+    """The keys of the pool."""
 
     subject: Message = "[dpipe] {title}{more}"
     """First line of a message. Of its most severe event: `{title}`, `{severity}`, `{state}`, `{ident}`, `{project}`,
