@@ -77,7 +77,7 @@ ServiceUrl = Annotated[SecretStr, AfterValidator(_check_url)]
 
 
 class NotifyConfig(PooledConfig):
-    url: ServiceUrl = Field(examples=["${env:NOTIFY_URL}"])
+    url: ServiceUrl = Field(examples=["json://127.0.0.1:8080/hook"])
     """Apprise URL of one service, such as `tgram://TOKEN/CHAT` or `pagerduty://KEY@ROUTING`; it holds secrets, so write
     it as `${env:NAME}`. One output for each service: then none waits for another."""
     timeout_secs: Annotated[float, Field(gt=0)] = 30.0
