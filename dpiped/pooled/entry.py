@@ -17,7 +17,8 @@ MAX_TITLE, MAX_VALUE, MAX_SAMPLE = 200, 100, 300
 MAX_VALUES, MAX_SAMPLES = 12, 5
 """With the lengths above: an entry is of a few KiB, whatever the event was."""
 _OWN = frozenset({"title", "severity", "score", "state", "group", "values", "previous", "samples", "fingerprint"})
-_TIMES = frozenset({"@timestamp", "window_start", "window_end"})
+_ELSEWHERE = frozenset({"@timestamp", "window_start", "window_end", "_host"})
+"""What a message says in another place."""
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 _encode = msgspec.json.Encoder().encode
 CONTROL = dict.fromkeys((*range(32), *range(127, 160), *range(0x2028, 0x202F), *range(0x2066, 0x206A)), " ")
@@ -94,17 +95,21 @@ def short(value: object, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 2] + " …"
 
 
+def _titled(event: Mapping[str, Any]) -> str | None:
+    """The field that is the title."""
+    return next((key for key in ("title", "message") if isinstance(event.get(key), str) and event[key]), None)
+
+
 def _title(event: Mapping[str, Any], line: bytes) -> str:
-    for key in ("title", "message"):
-        if isinstance(value := event.get(key), str) and value:
-            return value
-    return line.decode("utf-8", "replace")
+    key = _titled(event)
+    return line.decode("utf-8", "replace") if key is None else str(event[key])
 
 
 def _values(event: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The figures of an alarm, each with the one before it; of any other event its plain fields."""
     if not isinstance(figures := event.get("values"), Mapping):
-        plain = ((k, v) for k, v in event.items() if k not in _OWN | _TIMES and not isinstance(v, dict | list))
+        said = {*_OWN, *_ELSEWHERE, _titled(event)}
+        plain = ((k, v) for k, v in event.items() if k not in said and not isinstance(v, dict | list))
         return [(short(name, MAX_VALUE), short(value, MAX_VALUE)) for name, value in _first(plain)]
     before = event.get("previous")
     old = before if isinstance(before, Mapping) else {}
