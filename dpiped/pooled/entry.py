@@ -67,10 +67,9 @@ def entry_of(line: bytes, head: Head, name: str, reading: Reading, now_ms: int) 
     own = severity_of(event, reading.field)
     grade = reading.default if own is None else own
     score = number(event.get("score"))
-    start, end = event.get("window_start"), event.get("window_end")
-    at = event.get("@timestamp")
+    start, end, at = (_ms(event.get(key)) for key in ("window_start", "window_end", "@timestamp"))
     return Entry(
-        at_ms=at if type(at) is int else head.min_ts,
+        at_ms=head.min_ts if at is None else at,
         added_ms=now_ms,
         title=short(_title(event, line), MAX_TITLE),
         severity=grade,
@@ -84,8 +83,13 @@ def entry_of(line: bytes, head: Head, name: str, reading: Reading, now_ms: int) 
         values=_values(event),
         samples=[short(sample, MAX_SAMPLE) for sample in _list(event.get("samples"))[:MAX_SAMPLES]],
         name=name,
-        window=(start, end) if type(start) is int and type(end) is int else None,
+        window=None if start is None or end is None else (start, end),
     )
+
+
+def _ms(value: object) -> int | None:
+    """A time that can be stored; None for anything else."""
+    return value if type(value) is int and abs(value) < 1 << 53 else None
 
 
 def short(value: object, limit: int) -> str:
