@@ -102,7 +102,9 @@ class PluginContext:
     """The name in the config."""
     telemetry: Telemetry
     data_dir: Path | None = None
-    """Folder of the daemon; None with a memory journal."""
+    """Folder of the daemon."""
+    durable: bool = True
+    """Outputs: whether `saved()` outlives a stop; false with a memory journal."""
     start_position: str | None = None
     """Inputs: where to go on, as the last durable `position` said; None at the very start."""
     lane: str = ""

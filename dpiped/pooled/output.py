@@ -161,7 +161,7 @@ class PooledOutput(Output[C]):
         waiting, telemetry, name = len(self.pool), self.context.telemetry, self.context.name
         if not waiting:
             return
-        if self.context.data_dir is not None:
+        if self.context.durable:
             telemetry.say("ends with a pool that is sent later", plugin=name, detail=f"{waiting} events")
         elif (task := asyncio.current_task()) is not None and task.cancelling():  # else it is started again
             telemetry.emit(EventsDropped(plugin=name, amount=waiting, reason="stopped_with_memory_journal"))
