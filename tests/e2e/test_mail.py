@@ -41,8 +41,10 @@ def post(made: Daemon, *numbers: int) -> None:
 
 
 def told(box: Mailbox) -> set[int]:
-    """The numbers of all events that a mail tells."""
-    return {int(number) for text in box.texts for number in re.findall(r"^event (\d+)\.\s*$", text, re.MULTILINE)}
+    """The numbers of all events that a mail tells; no mail tells one twice."""
+    found = [re.findall(r"^event (\d+)\.\s*$", text, re.MULTILINE) for text in box.texts]
+    assert all(len(numbers) == len(set(numbers)) for numbers in found)
+    return {int(number) for numbers in found for number in numbers}
 
 
 async def test_an_event_makes_a_mail(tmp_path: Path, programs: list[Program]) -> None:
