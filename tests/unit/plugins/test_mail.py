@@ -7,6 +7,7 @@ import json
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +220,21 @@ async def test_what_a_server_says_decides(tmp_path: Path) -> None:
         box.answer = "250 OK"
         await until(lambda: len(box.mails) == 1 and runner.status == "running")
         assert runner.last_error == ""
+
+
+async def test_in_quiet_hours_it_is_held_until_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = int(datetime(2026, 1, 10, 23, 0, tzinfo=UTC).timestamp() * 1000)
+    monkeypatch.setattr(MailOutput, "now_ms", staticmethod(lambda: now))
+    keys = {"suppress_hours": ["22:00-07:00"], "timezone": "Europe/Berlin"}
+    async with smtp_server() as box, mailing(tmp_path, box, **keys) as (world, runner):
+        await world.append(line(severity=900))
+        await until(lambda: runner.saved.cursor == 1)
+        assert (runner.report()["pooled"], box.tries) == (1, 0)
+        now += 7 * 3_600_000  # 07:00 in Berlin
+        await world.append(line(title="the next"))
+        await until(lambda: len(box.mails) == 1)
+    assert box.mails[0]["Subject"] == "[dpipe] 25 errors in area <eu> & more (+1 more)"
+    assert "the next" in box.texts[0]
 
 
 async def test_one_address_that_is_refused_does_not_keep_the_mail_from_others(tmp_path: Path) -> None:
