@@ -31,6 +31,8 @@ class OutputRunner(Runner[OutputOptions]):
     _plugin: Output[Any]
     _behind_asked = 0.0
     """When it was last asked whether it is too far behind; monotonic."""
+    _is_open = False
+    """Whether the plugin can be asked for its status."""
     _act_after = 0.0
     """The plugin's `act` failed and is not called before; monotonic."""
     _suspect = -1
@@ -43,10 +45,10 @@ class OutputRunner(Runner[OutputOptions]):
 
     async def session(self) -> None:
         plugin = self._plugin = cast("Output[Any]", self.make_plugin())
-        is_open = False
+        self._is_open = False
         try:
             await plugin.open(self.saved.plugin)
-            is_open = True
+            self._is_open = True
             self.status = "running"
             self._act_after, self._act_backoff = 0.0, self._backoff()
             await self._finish_stable_batch()
@@ -62,7 +64,7 @@ class OutputRunner(Runner[OutputOptions]):
                     await self._process(packs)
                 await asyncio.sleep(0)
         except asyncio.CancelledError:
-            if is_open:  # before, it knows less than what is saved
+            if self._is_open:  # before, it knows less than what is saved
                 await self._last_save()
             raise
         finally:
@@ -298,8 +300,8 @@ class OutputRunner(Runner[OutputOptions]):
             self.reader.rewind(packs[-1].head.offset)
 
     def report(self) -> dict[str, object]:
-        plugin: Output[Any] | None = getattr(self, "_plugin", None)
-        return {**super().report(), **(plugin.status() if plugin is not None else {})}
+        """With what the plugin tells of itself, as it was when it ended."""
+        return {**super().report(), **(self._plugin.status() if self._is_open else {})}
 
 
 def _size(packs: list[Pack]) -> int:

@@ -128,3 +128,26 @@ async def test_a_stop_that_a_plugin_loses_is_a_stop(tmp_path: Path, base: type[O
         await asyncio.wait_for(world.stop(runner), 5)
         assert runner.status == "stopped"
     assert plugin.sent == ["called"]
+
+
+async def test_a_plugin_is_asked_for_its_status_only_when_it_is_open(tmp_path: Path) -> None:
+    gate = asyncio.Event()
+
+    class Slow(Holder):
+        async def open(self, saved: bytes | None) -> None:
+            await gate.wait()
+            self.place = "here"
+
+        def status(self) -> dict[str, object]:
+            return {"place": self.place}
+
+    async with parts(tmp_path) as world:
+        runner = world.output(type("Slow_", (Slow,), {"sent": [], "seen": []}))
+        await world.start(runner)
+        await asyncio.sleep(0)
+        assert "place" not in runner.report()
+        gate.set()
+        await until(lambda: runner.status == "running")
+        assert runner.report()["place"] == "here"
+        await world.stop(runner)
+        assert runner.report()["place"] == "here"
