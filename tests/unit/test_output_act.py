@@ -136,7 +136,7 @@ async def test_a_plugin_is_asked_for_its_status_only_when_it_is_open(tmp_path: P
     class Slow(Holder):
         async def open(self, saved: bytes | None) -> None:
             await gate.wait()
-            self.place = "here"
+            self.held, self.place = "", "here"
 
         def status(self) -> dict[str, object]:
             return {"place": self.place}
