@@ -58,6 +58,17 @@ from dpiped.panes import (
     encode_pane,
 )
 from dpiped.plugin import Emit, Filter, Input, Output, PackDraft, PluginContext, Receipt, StatefulFilter
+from dpiped.pooled import (
+    DEFAULT_SEVERITY,
+    SEVERITIES,
+    Digest,
+    PooledConfig,
+    PooledOutput,
+    as_html,
+    as_text,
+    headline,
+    severity_of,
+)
 from dpiped.questions import Alarming, Answering, Question
 from dpiped.registry import register
 from dpiped.sources.lines import LineCutter, read_lines
@@ -81,10 +92,12 @@ from dpiped.windows import Watermark, WindowPolicy
 
 __all__ = [
     "CONTENT_TYPE",
+    "DEFAULT_SEVERITY",
     "LANE",
     "OTHER",
     "RETRY_LATER",
     "SERVER_EXAMPLE",
+    "SEVERITIES",
     "Aggregate",
     "Alarming",
     "Answering",
@@ -98,6 +111,7 @@ __all__ = [
     "CodecError",
     "ConfigModel",
     "DamagedError",
+    "Digest",
     "DpipeError",
     "ElasticsearchConfig",
     "ElasticsearchEvents",
@@ -131,6 +145,8 @@ __all__ = [
     "Places",
     "PluginConfig",
     "PluginContext",
+    "PooledConfig",
+    "PooledOutput",
     "Positions",
     "Predicate",
     "Question",
@@ -159,6 +175,8 @@ __all__ = [
     "WindowConfig",
     "WindowPolicy",
     "WindowedFilter",
+    "as_html",
+    "as_text",
     "batch_of",
     "bearer",
     "check_path_template",
@@ -173,6 +191,7 @@ __all__ = [
     "finish_in_thread",
     "follow",
     "gzip_bytes",
+    "headline",
     "host_of",
     "index_template",
     "is_ident",
@@ -184,6 +203,7 @@ __all__ = [
     "read_lines",
     "register",
     "retry_after",
+    "severity_of",
     "split_listen",
     "stranger_logger",
     "text_of",

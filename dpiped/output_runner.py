@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from typing import Any, cast
 
 import msgspec
@@ -31,6 +31,10 @@ class OutputRunner(Runner[OutputOptions]):
     _plugin: Output[Any]
     _behind_asked = 0.0
     """When it was last asked whether it is too far behind; monotonic."""
+    _is_open = False
+    """Whether the plugin can be asked for its status."""
+    _act_after = 0.0
+    """The plugin's `act` failed and is not called before; monotonic."""
     _suspect = -1
     """Up to this offset packs go one by one: a batch of them made the plugin raise, and one of them may be why."""
 
@@ -41,25 +45,26 @@ class OutputRunner(Runner[OutputOptions]):
 
     async def session(self) -> None:
         plugin = self._plugin = cast("Output[Any]", self.make_plugin())
-        is_open = False
+        self._is_open = False
         try:
             await plugin.open(self.saved.plugin)
-            is_open = True
+            self._is_open = True
             self.status = "running"
+            self._act_after, self._act_backoff = 0.0, self._backoff()
             await self._finish_stable_batch()
             while True:
                 if self._is_too_far_behind():
                     await self._skip_ahead()
-                due = self.save_due_secs
+                due = min((secs for secs in (self.save_due_secs, self._act_secs) if secs is not None), default=None)
                 if due == 0.0 or not await self.wait_for_packs(due):
-                    await self._save_cursor()
+                    await self._act_or_save()
                     continue
                 packs = await self._collect()
                 if packs:
                     await self._process(packs)
                 await asyncio.sleep(0)
         except asyncio.CancelledError:
-            if is_open:  # before, it knows less than what is saved
+            if self._is_open:  # before, it knows less than what is saved
                 await self._last_save()
             raise
         finally:
@@ -138,6 +143,8 @@ class OutputRunner(Runner[OutputOptions]):
                 name = await self._save_boundaries(packs)
             names = self._plugin.metadata_names
             await self._deliver(Batch(views, self.options.metadata, name, self.saved.generation, names))
+            if self._act_secs == 0.0:  # before the packs count as done, so that a stop in batch mode waits for it
+                await self._act()
         self.done(packs, sum(view.count for view in views))
 
     def _caused(self, view: PackView) -> bool:
@@ -147,7 +154,7 @@ class OutputRunner(Runner[OutputOptions]):
     async def _deliver(self, batch: Batch) -> None:
         """Returns when the batch is delivered, or given to the dead letter as `on_error` says."""
         retry = self.options.retry
-        backoff = Backoff(retry.initial_secs, retry.max_secs)
+        backoff = self._backoff()
         while True:
             try:
                 await self._write(batch)
@@ -171,24 +178,67 @@ class OutputRunner(Runner[OutputOptions]):
 
     async def _write(self, batch: Batch) -> None:
         crash_point("output.writing")
-        self.calling_since = time.monotonic()
-        try:
-            await self._plugin.write(batch)
-        finally:
-            self.calling_since = None
+        await self._call(self._plugin.write(batch))
         crash_point("output.delivered")
 
+    async def _call(self, work: Awaitable[None]) -> None:
+        """Waits for the plugin. A stop that was lost inside is heeded, or trying again would never end:
+        `asyncio.wait_for` of Python 3.11, which libraries use, loses one that comes as what it waits for is done.
+        """
+        self.calling_since = time.monotonic()
+        try:
+            await work
+        finally:
+            self.calling_since = None
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise asyncio.CancelledError
+
+    def _backoff(self) -> Backoff:
+        return Backoff(self.options.retry.initial_secs, self.options.retry.max_secs)
+
     def _recovered(self) -> None:
-        self.status, self.last_error = "running", ""
+        if not self._act_after:
+            self.status, self.last_error = "running", ""
 
     async def _wait_again(self, exc: TemporaryError, backoff: Backoff) -> None:
         if self._is_too_far_behind():
             self._behind_asked = 0.0  # asked again when the plugin is open anew, at its saved cursor
             raise LostTrackError(f"too far behind: {one_line(exc)}") from exc
+        await asyncio.sleep(self._again(exc, backoff))
+
+    def _again(self, exc: TemporaryError, backoff: Backoff) -> float:
+        """Says that it did not work; seconds until the next try."""
         again = max(backoff.next_secs(), exc.retry_after_secs or 0.0)
         self.status, self.last_error = "retrying", one_line(exc)
         self.around.telemetry.emit(DeliveryRetried(plugin=self.name, error=self.last_error, again_secs=round(again, 2)))
-        await asyncio.sleep(again)
+        return again
+
+    # ---- what the plugin does in its own time ----------------------------------------------------------------------
+    @property
+    def _act_secs(self) -> float | None:
+        """Seconds until `act` is called; None = never."""
+        due = self._plugin.due_secs()
+        return None if due is None else max(0.0, due, self._act_after - time.monotonic())
+
+    async def _act_or_save(self) -> None:
+        if self._act_secs == 0.0:
+            await self._act()
+        else:
+            await self._save_cursor()
+
+    async def _act(self) -> None:
+        """Its state is saved before, so that after a crash it does the same again, and right after, or it always
+        would.
+        """
+        await self._save_cursor()
+        try:
+            await self._call(self._plugin.act())
+        except TemporaryError as exc:
+            self._act_after = time.monotonic() + self._again(exc, self._act_backoff)
+        else:
+            self._act_after, self._act_backoff = 0.0, self._backoff()
+            self._recovered()
+        await self._save_cursor()
 
     async def _give_up(self, batch: Batch, exc: Exception) -> None:
         if self.options.on_error == "stop":
@@ -249,6 +299,10 @@ class OutputRunner(Runner[OutputOptions]):
             await self.save(msgspec.structs.replace(self.saved, batch=None))
         if len(mine) < len(packs):  # the next one was looked at only to see that it is the next
             self.reader.rewind(packs[-1].head.offset)
+
+    def report(self) -> dict[str, object]:
+        """With what the plugin tells of itself, as it was when it ended."""
+        return {**super().report(), **(self._plugin.status() if self._is_open else {})}
 
 
 def _size(packs: list[Pack]) -> int:

@@ -102,7 +102,9 @@ class PluginContext:
     """The name in the config."""
     telemetry: Telemetry
     data_dir: Path | None = None
-    """Folder of the daemon; None with a memory journal."""
+    """Folder of the daemon."""
+    durable: bool = True
+    """Outputs: whether `saved()` outlives a stop; false with a memory journal."""
     start_position: str | None = None
     """Inputs: where to go on, as the last durable `position` said; None at the very start."""
     lane: str = ""
@@ -289,6 +291,19 @@ class Output(Plugin[C], ABC):
     def saved(self) -> bytes | None:
         """Small state that is stored in one step with the cursor; None = none."""
         return None
+
+    def due_secs(self) -> float | None:
+        """Seconds until it wants `act` to be called, 0 = now, None = never. Asked after every batch and every `act`;
+        for outputs that hold events back in `saved()`.
+        """
+        return None
+
+    async def act(self) -> None:
+        """Called when `due_secs` is over, never beside `write`; cursor and `saved()` are stored right before and after.
+
+        Raises:
+            TemporaryError: again, with back-off; in between packs are written as ever.
+        """
 
     async def close(self) -> None:
         """Releases everything; called once, also after a failure. `flush` was called before, unless that failed."""

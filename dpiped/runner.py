@@ -237,6 +237,7 @@ class Runner(ABC, Generic[Options]):
             name=self.name,
             telemetry=self.around.telemetry,
             data_dir=self.around.data_dir,
+            durable=self.around.journal.storage.durable,
             lane=lane,
             window=self.window,
             save_state=self.save_plugin_state,

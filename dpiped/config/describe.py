@@ -43,7 +43,7 @@ class Key(NamedTuple):
 
 def keys_of_model(model: type[BaseModel], prefix: str = "") -> Iterator[Key]:
     """All keys of a model, in order; those of a table that has defaults follow it in its place."""
-    for name, info in model.model_fields.items():
+    for name, info in _required_first(model):
         inner = info.get_default(call_default_factory=True)
         if isinstance(inner, ConfigModel):
             yield from keys_of_model(type(inner), f"{prefix}{name}.")
@@ -51,9 +51,14 @@ def keys_of_model(model: type[BaseModel], prefix: str = "") -> Iterator[Key]:
             yield _key(prefix + name, info)
 
 
+def _required_first(model: type[BaseModel]) -> list[tuple[str, FieldInfo]]:
+    """Else those that a plugin inherits would stand before what nobody can leave away."""
+    return sorted(model.model_fields.items(), key=lambda field: not field[1].is_required())
+
+
 def keys_in_depth(model: type[BaseModel], prefix: str = "") -> Iterator[Key]:
     """As `keys_of_model`, and behind a list or table of tables what may stand in each: `rules[].where`."""
-    for name, info in model.model_fields.items():
+    for name, info in _required_first(model):
         inner = info.get_default(call_default_factory=True)
         if isinstance(inner, ConfigModel):
             yield from keys_in_depth(type(inner), f"{prefix}{name}.")

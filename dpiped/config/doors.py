@@ -71,6 +71,7 @@ def door_warnings(config: DaemonConfig) -> Iterator[Finding]:
 def _sent_in_clear(config: DaemonConfig) -> Iterator[Finding]:
     """Outputs whose credentials anybody on the way can read."""
     for table in config.outputs:
+        server, security = getattr(table.config, "server", None), getattr(table.config, "security", "")
         has_credentials = any(getattr(table.config, key, None) is not None for key in ("token", "password"))
         for key in ("url", "endpoints"):
             value = getattr(table.config, key, ())
@@ -83,6 +84,8 @@ def _sent_in_clear(config: DaemonConfig) -> Iterator[Finding]:
                 ):
                     text = f'key "{key}" = "{blot(str(url))}": the credentials travel in clear text: use https'
                     yield Finding(table, key, text)
+        if has_credentials and security == "none" and server and not is_loopback(split_listen(server)[0]):
+            yield Finding(table, "security", 'key "security" = "none": the credentials travel in clear text: use "tls"')
 
 
 def admin_tokens(engine: EngineConfig) -> list[str]:

@@ -1,6 +1,6 @@
 """One behaviour for every output: what is written is what came, in order, whole; it closes whatever happened.
 
-A new output fails here until it has a case in CASES.
+A new output fails here until it has a case: a function NAME_case.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from dpiped.plugin import Output, PluginContext
 from dpiped.telemetry import Telemetry
 from dpiped.testing import address_of, events_in, running, until
 from dpiped.testing.parts import Parts, parts
+from tests.mailbox import smtp_server
 from tests.servers.elastic_stub import ElasticStub
 
 Events = list[dict[str, Any]]
@@ -39,7 +40,7 @@ class Case(NamedTuple):
 
     config: dict[str, Any]
     arrived: Callable[[], Events] | None
-    """None: nothing is kept."""
+    """None: nothing is kept, or what arrives is a text for people."""
 
 
 @asynccontextmanager
@@ -105,14 +106,21 @@ def _ours(event: dict[str, Any]) -> dict[str, Any]:
     return {"_source" if name == "_file" else name: value for name, value in event.items()}
 
 
-CASES = {
-    "elasticsearch": elasticsearch_case,
-    "console": console_case,
-    "discard": discard_case,
-    "dpipe": dpipe_case,
-    "file": file_case,
-    "http": http_case,
-}
+@asynccontextmanager
+async def mail_case(folder: Path, capture: Any) -> AsyncIterator[Case]:
+    async with smtp_server() as box:
+        server = f"127.0.0.1:{box.port}"
+        yield Case({"to": ["a@b.c"], "sender": "a@b.c", "server": server, "security": "none", "min_gap_secs": 0}, None)
+
+
+@asynccontextmanager
+async def notify_case(folder: Path, capture: Any) -> AsyncIterator[Case]:
+    async with http_case(folder, capture) as case:
+        url = case.config["url"].replace("http://", "json://")
+        yield Case({"url": url, "min_gap_secs": 0}, None)
+
+
+CASES = {name.removesuffix("_case"): case for name, case in list(globals().items()) if name.endswith("_case")}
 ALL = sorted(name for kind, name in registry.all_types() if kind == "output")
 
 

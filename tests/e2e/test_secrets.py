@@ -68,6 +68,16 @@ endpoints = ["http://127.0.0.1:{dead}"]
 token = "{CANARY}-dpipe"
 retry = {{ initial_secs = 0.05, max_secs = 0.1 }}
 [[output]]
+type = "mail"
+to = ["ops@example.com"]
+sender = "dpipe@example.com"
+server = "127.0.0.1:{dead}"
+user = "me"
+password = "{CANARY}-mail"
+[[output]]
+type = "notify"
+url = "json://me:{CANARY}-notify@127.0.0.1:{dead}/{CANARY}-hook?overflow=split"
+[[output]]
 type = "file"
 name = "told"
 match = ["_dpipe.**"]
@@ -99,7 +109,9 @@ def test_a_daemon_tells_no_secret_and_opens_no_file(tmp_path: Path, e2e: Any, um
     ]
     told += [read(f"http://127.0.0.1:{ingest}/ingest/rs/app", data=b"{}", token=f"{CANARY}-file") for _ in range(2)]
     told += [read(f"http://127.0.0.1:{ingest}/ingest/rs/app", data=b"{}", token=f"{CANARY}-wrong")]
-    e2e.wait_until(lambda: "trying again" in daemon.text() and "plugin=web" in daemon.text(), "an output fails")
+    e2e.wait_until(
+        lambda: all(f"again plugin={name}" in daemon.text() for name in ("web", "mail", "notify")), "outputs fail"
+    )
 
     # A reload brings a new secret, and one in a config that is wrong.
     text = config.read_text().replace(f"{CANARY}-dpipe", f"{CANARY}-reloaded")

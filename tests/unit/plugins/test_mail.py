@@ -1,0 +1,304 @@
+"""Output `mail` at a real SMTP server: what arrives, how it gets there, and what a server may say."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dpiped.config.load import load_daemon_config
+from dpiped.errors import ConfigError
+from dpiped.testing import until
+from dpiped.testing.parts import Parts, parts
+from plugins.outputs.mail import MailConfig, MailOutput
+from tests.mailbox import PASSWORD, USER, Mailbox, part_of, smtp_server
+from tests.pki import Pki
+
+ALARM: dict[str, Any] = {
+    "@timestamp": 1_700_000_060_000,
+    "alarm": "errors",
+    "state": "firing",
+    "severity": 20,
+    "score": 500,
+    "title": "25 errors in area <eu> & more",
+    "area": "eu",
+    "group": {"area": "eu"},
+    "window_start": 1_700_000_000_000,
+    "window_end": 1_700_000_060_000,
+    "values": {"count": 25, "p95": 1.75},
+    "previous": {"count": 3},
+    "samples": [{"@timestamp": 1, "message": "<script>alert('x')</script>"}, {"message": "käse 🐈"}],
+    "fingerprint": "ab12",
+}
+
+
+def line(**changes: Any) -> bytes:
+    """An alarm as one line of a body."""
+    return json.dumps({**ALARM, **changes}).encode() + b"\n"
+
+
+@asynccontextmanager
+async def mailing(folder: Path, box: Mailbox, **keys: Any) -> AsyncIterator[tuple[Parts, Any]]:
+    """(parts, runner) with a mail output that runs, in clear text unless `keys` say otherwise."""
+    config = MailConfig.model_validate(
+        {
+            "to": ["ops@example.com"],
+            "sender": "dpipe@example.com",
+            "server": f"127.0.0.1:{box.port}",
+            "security": "none",
+            "min_gap_secs": 0,
+            **keys,
+        }
+    )
+    async with parts(folder) as world:
+        runner = world.output(MailOutput, config, retry={"initial_secs": 0.02, "max_secs": 0.02})
+        await world.start(runner)
+        yield world, runner
+
+
+async def test_an_alarm_makes_a_mail_in_text_and_html(tmp_path: Path) -> None:
+    async with smtp_server() as box, mailing(tmp_path, box, intro="{title} at {group}") as (world, _):
+        await world.append(line(), ident="alarm.errors")
+        await until(lambda: len(box.mails) == 1)
+    mail = box.mails[0]
+    assert mail["Subject"] == "[dpipe] 25 errors in area <eu> & more"
+    assert (mail["From"], mail["To"]) == ("dpipe@example.com", "ops@example.com")
+    assert mail["Auto-Submitted"] == "auto-generated"
+    assert mail["Message-ID"].endswith("@example.com>")
+    text, html = part_of(mail, "plain"), part_of(mail, "html")
+    for piece in ("FIRING 25 errors in area <eu> & more", "severity 20, score 500", "count: 25 (was 3)", "p95: 1.75"):
+        assert piece in text
+    assert "2023-11-14 22:13:20 UTC to 2023-11-14 22:14:20 UTC" in text
+    assert "group: area=eu" in text
+    assert "käse 🐈" in text
+    assert "<script" not in html
+    assert "&lt;script&gt;alert" in html
+    assert "25 errors in area &lt;eu&gt; &amp; more at area=eu" in html
+    assert html.count("<tr>") == 2
+
+
+async def test_any_event_makes_a_mail(tmp_path: Path) -> None:
+    bodies = [
+        b'{"@timestamp":1700000000000,"message":"disk full","severity":"CRIT","level":3,"path":"/var"}\n',
+        b'{"@timestamp":1700000000000}\n',
+        b'{"@timestamp":1700000000000,"title":{"a":1},"severity":"no such","samples":7,"values":3,"group":[1]}\n',
+        b'{"@timestamp":1700000000000,"message":"","window_start":99999999999999999,"window_end":1}\n',
+        b'{"@timestamp":1700000000000,"severity":1e308,"score":-5,"state":{"x":[]},"previous":null}\n',
+    ]
+    async with smtp_server() as box, mailing(tmp_path, box) as (world, runner):
+        for number, body in enumerate(bodies, 1):
+            await world.append(body, host="web-7")
+            await until(lambda n=number: len(box.mails) == n)  # type: ignore[misc]
+        await until(lambda: runner.events == len(bodies))
+    assert box.mails[0]["Subject"] == "[dpipe] disk full"
+    assert "severity 100" in box.texts[0]
+    assert "path: /var" in box.texts[0]
+    assert "host: web-7" in box.texts[0]
+    assert "severity 10," in box.texts[1]
+    assert "severity 10," in box.texts[2]
+
+
+async def test_no_event_gets_into_a_header_or_steers_what_shows_it(tmp_path: Path) -> None:
+    evil = "x\r\nBcc: thief@example.com\r\n\r\n<b>\x1b[2J\u202e\u2028 owned"
+    event = line(title=evil, state=evil, group={evil: evil}, values={evil: evil}, samples=[evil], fingerprint=evil)
+    async with smtp_server() as box, mailing(tmp_path, box, intro="{title}{state}{group}") as (world, _):
+        await world.append(event, host="web-7")
+        await until(lambda: len(box.mails) == 1)
+    mail, envelope = box.mails[0], box.envelopes[0]
+    assert envelope.rcpt_tos == ["ops@example.com"]
+    assert mail["Bcc"] is None
+    assert mail["Subject"].startswith("[dpipe] x  Bcc: thief@example.com")
+    for kind in ("plain", "html"):
+        assert not set("\r\x1b\u202e\u2028") & set(part_of(mail, kind).replace("\r\n", "\n"))
+        assert "\nBcc" not in part_of(mail, kind)
+    assert "<b> " not in part_of(mail, "html").replace("<b>x", "")
+
+
+async def test_huge_events_make_a_small_mail(tmp_path: Path) -> None:
+    huge = {"text": "ö" * 5_000, "deep": [[[["x" * 5_000]]]]}
+    event = line(title="t" * 50_000, samples=[huge] * 40, values={f"v{n}" * 500: "y" * 2_000 for n in range(50)})
+    async with smtp_server() as box, mailing(tmp_path, box, pool_count=60) as (world, _):
+        await world.append(event * 60)
+        await until(lambda: len(box.mails) == 1, 40)
+    assert len(box.envelopes[0].content or b"") < 1_500_000
+    assert "and 10 more of at most the same severity: 10 x ttt" in box.texts[0]
+
+
+@pytest.mark.parametrize("security", ["starttls", "tls"])
+async def test_it_logs_in_over_an_encrypted_connection(tmp_path: Path, security: Any) -> None:
+    pki = Pki(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(pki.issue("server"))
+    keys = {"security": security, "tls": {"ca": pki.ca}, "user": USER, "password": PASSWORD}
+    async with (
+        smtp_server(security=security, tls=context, login=True) as box,
+        mailing(tmp_path, box, **keys) as (world, _),
+    ):
+        await world.append(line())
+        await until(lambda: len(box.mails) == 1)
+    assert box.logins == [USER]
+
+
+async def test_a_server_of_another_authority_gets_no_password(tmp_path: Path) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(Pki(tmp_path).issue("server"))
+    other = Pki(tmp_path, "other")
+    keys = {"security": "starttls", "tls": {"ca": other.ca}, "user": USER, "password": PASSWORD}
+    async with (
+        smtp_server(security="starttls", tls=context, login=True) as box,
+        mailing(tmp_path, box, **keys) as (world, runner),
+    ):
+        await world.append(line())
+        await until(lambda: runner.status == "retrying")
+        assert "certificate verify failed" in runner.last_error
+    assert (box.logins, box.tries) == ([], 0)
+
+
+async def test_a_server_without_starttls_gets_nothing(tmp_path: Path) -> None:
+    keys = {"security": "starttls", "user": USER, "password": PASSWORD}
+    async with smtp_server(login=True) as box, mailing(tmp_path, box, **keys) as (world, runner):
+        await world.append(line())
+        await until(lambda: runner.status == "retrying")
+        assert "STARTTLS" in runner.last_error
+    assert (box.logins, box.tries) == ([], 0)
+
+
+async def test_a_wrong_password_is_one_clear_line_and_the_events_wait(tmp_path: Path) -> None:
+    keys = {"user": USER, "password": "wrong-password"}
+    async with smtp_server(login=True) as box, mailing(tmp_path, box, **keys) as (world, runner):
+        await world.append(line())
+        await until(lambda: runner.status == "retrying")
+        assert runner.last_error.startswith(f"127.0.0.1:{box.port} refuses the login (535 ")
+        assert "): check user and password" in runner.last_error
+        assert "wrong-password" not in runner.last_error
+        assert "\n" not in runner.last_error
+        await until(lambda: runner.saved.cursor == 1)
+        assert runner.report()["pooled"] == 1
+    assert len(box.logins) == 2  # by PLAIN and by LOGIN; the next try is a minute away, or the account may be locked
+
+
+async def test_a_server_that_is_down_holds_no_pack_and_gets_everything_later(tmp_path: Path) -> None:
+    async with smtp_server() as box:
+        pass
+    async with mailing(tmp_path, box) as (world, runner):
+        await world.append(line(title="first"))
+        await until(lambda: runner.status == "retrying")
+        await world.append(line(title="second"), line(title="third"))
+        await until(lambda: runner.saved.cursor == 3)
+        async with smtp_server(mailbox=box, port=box.port):
+            await until(lambda: len(box.mails) >= 1 and runner.status == "running")
+            await until(lambda: runner.report()["pooled"] == 0)
+    assert all(sum(title in text for text in box.texts) == 1 for title in ("first", "second", "third"))
+
+
+async def test_a_server_that_never_answers_is_given_up_and_a_stop_does_not_wait_for_it(tmp_path: Path) -> None:
+    silent = await asyncio.start_server(lambda reader, writer: reader.read(), "127.0.0.1", 0)
+    box = Mailbox()
+    box.port = silent.sockets[0].getsockname()[1]
+    async with mailing(tmp_path, box, timeout_secs=0.1) as (world, runner):
+        await world.append(line())
+        await until(lambda: "no answer after 0.1 s" in runner.last_error or "Timed out" in runner.last_error)
+    async with mailing(tmp_path, box, timeout_secs=60) as (world, runner):
+        await until(lambda: runner.calling_since is not None)
+        await asyncio.wait_for(world.stop(runner), 2)
+    silent.close()
+
+
+async def test_what_a_server_says_decides(tmp_path: Path) -> None:
+    async with smtp_server() as box, mailing(tmp_path, box) as (world, runner):
+        box.answer = "451 greylisted, come back"
+        await world.append(line())
+        await until(lambda: box.tries >= 3)
+        assert runner.last_error == f"send mail to 127.0.0.1:{box.port}: 451 greylisted, come back"
+        box.answer = "250 OK"
+        await until(lambda: len(box.mails) == 1 and runner.status == "running")
+        assert runner.last_error == ""
+
+
+async def test_in_quiet_hours_it_is_held_until_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = int(datetime(2026, 1, 10, 23, 0, tzinfo=UTC).timestamp() * 1000)
+    monkeypatch.setattr(MailOutput, "now_ms", staticmethod(lambda: now))
+    keys = {"suppress_hours": ["22:00-07:00"], "timezone": "Europe/Berlin"}
+    async with smtp_server() as box, mailing(tmp_path, box, **keys) as (world, runner):
+        await world.append(line(severity=900))
+        await until(lambda: runner.saved.cursor == 1)
+        assert (runner.report()["pooled"], box.tries) == (1, 0)
+        now += 7 * 3_600_000  # 07:00 in Berlin
+        await world.append(line(title="the next"))
+        await until(lambda: len(box.mails) == 1)
+    assert box.mails[0]["Subject"] == "[dpipe] 25 errors in area <eu> & more (+1 more)"
+    assert "the next" in box.texts[0]
+
+
+async def test_one_address_that_is_refused_does_not_keep_the_mail_from_others(tmp_path: Path) -> None:
+    both = {"to": ["ops@example.com", "Gone <gone@example.com>"]}
+    async with smtp_server() as box, mailing(tmp_path, box, **both) as (world, runner):
+        box.refuses = {"gone@example.com"}
+        await world.append(line())
+        await until(lambda: len(box.mails) == 1 and runner.report()["pooled"] == 0)
+        box.refuses.add("ops@example.com")
+        await world.append(line(title="again"))
+        await until(lambda: runner.status == "retrying")
+        assert "550 no such user here" in runner.last_error
+    assert box.envelopes[0].rcpt_tos == ["ops@example.com"]
+
+
+async def test_sendmail_gets_the_mail_and_its_errors_are_told(tmp_path: Path) -> None:
+    program, kept = tmp_path / "sendmail", tmp_path / "kept"
+    program.write_text(
+        f'#!/bin/sh\necho "$@" > {kept}.args\ncat > {kept}\ntest -e {tmp_path}/ok || {{ echo no room >&2; exit 75; }}\n'
+    )
+    program.chmod(0o755)
+    keys = {"server": None, "sendmail": str(program)}
+    async with mailing(tmp_path, Mailbox(), **keys) as (world, runner):
+        await world.append(line())
+        await until(lambda: runner.status == "retrying")
+        assert runner.last_error == f"{program} ended with 75: no room"
+        (tmp_path / "ok").touch()
+        await until(lambda: runner.report()["pooled"] == 0)
+    assert "Subject: [dpipe] 25 errors" in kept.read_text()
+    assert Path(f"{kept}.args").read_text() == "-i -f dpipe@example.com -- ops@example.com\n"
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ('to = ["a@b, c@d"]', "expected one mail address in ASCII"),
+        ('to = ["a@b.c\\nBcc: x@y.z"]', "expected one mail address in ASCII"),
+        ("to = []", '"to"'),
+        ('user = "robot"', "user and password belong together"),
+        ('subject = "{title.__class__}"', "unknown field {title.__class__}"),
+        ('subject = "{title"', "a brace is not closed"),
+        ('suppress_hours = ["22-7", "7-22"]', "they cover the whole day"),
+        ('suppress_hours = ["25-7"]', "expected hours such as"),
+        ('timezone = "Mars/Olympus"', "expected a time zone such as Europe/Berlin"),
+        ('server = "smtp.example.com"', "expected HOST:PORT"),
+    ],
+)
+def test_mistakes_in_the_config_are_found(tmp_path: Path, keys: str, said: str) -> None:
+    name = keys.partition(" ")[0]
+    lines = ['to = ["ops@example.com"]', 'sender = "dpipe@example.com"', 'server = "h:25"']
+    table = "\n".join(
+        ["[[output]]", 'type = "mail"', keys, *(text for text in lines if not text.startswith(f"{name} "))]
+    )
+    (tmp_path / "c.toml").write_text(f'[[input]]\ntype = "demo"\n{table}\n')
+    with pytest.raises(ConfigError) as caught:
+        load_daemon_config(tmp_path / "c.toml", {})
+    assert len(caught.value.problems) == 1
+    assert said in caught.value.problems[0]
+
+
+def test_a_password_in_clear_text_is_warned_of(tmp_path: Path) -> None:
+    table = '[[output]]\ntype = "mail"\nto = ["a@b.c"]\nsender = "a@b.c"\nuser = "u"\npassword = "hush-hush"\n'
+    (tmp_path / "c.toml").write_text(f'[[input]]\ntype = "demo"\n{table}server = "10.0.0.9:25"\nsecurity = "none"\n')
+    warnings = load_daemon_config(tmp_path / "c.toml", {}).warnings
+    assert [warning.partition("mail): ")[2] for warning in warnings] == [
+        'key "security" = "none": the credentials travel in clear text: use "tls"'
+    ]

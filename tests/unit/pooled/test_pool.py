@@ -1,0 +1,133 @@
+"""The pool: when a message is due, what is in it, what is dropped, and that its state is the whole of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from dpiped.pooled.entry import Entry
+from dpiped.pooled.hours import Hours
+from dpiped.pooled.pool import Pool, Rules
+
+T = 1_700_000_000_000
+
+
+def rules(**changes: Any) -> Rules:
+    plain: dict[str, Any] = {
+        "severity": None,
+        "count": None,
+        "wait_ms": 60_000,
+        "gap_ms": 0,
+        "hours": Hours([], "UTC"),
+        "limit": 10,
+    }
+    return Rules(**{**plain, **changes})
+
+
+def entry(number: int, severity: float = 10.0, **more: Any) -> Entry:
+    made = {"score": severity, "at_ms": T + number, "added_ms": T, "title": f"t{number}", "name": f"n{number:04}"}
+    return Entry(severity=severity, **{**made, **more})
+
+
+def again(number: int, fingerprint: str = "f", **more: Any) -> Entry:
+    return entry(number, state="again", fingerprint=fingerprint, **more)
+
+
+def pool(**changes: Any) -> Pool:
+    lost: list[int] = []
+    made = Pool(rules(**changes), lost.append)
+    made.lost = lost  # type: ignore[attr-defined]
+    return made
+
+
+def test_without_marks_every_event_is_reason_enough() -> None:
+    made = pool()
+    assert made.due_secs(T) is None
+    made.add([entry(1)], 1, 0)
+    assert made.due_secs(T) == 0.0
+
+
+@pytest.mark.parametrize("marks", [{"severity": 30.0}, {"count": 3}, {"severity": 30.0, "count": 100}])
+def test_marks_are_reached_or_the_wait_is_over(marks: dict[str, Any]) -> None:
+    made = pool(**marks)
+    made.add([entry(1), entry(2)], 1, 0)
+    assert made.due_secs(T) == 60.0
+    assert made.due_secs(T + 59_000) == 1.0
+    assert made.due_secs(T + 61_000) == 0.0
+    made.add([entry(3)], 1, 1)
+    assert made.due_secs(T) == 0.0
+
+
+def test_scores_add_up_not_severities() -> None:
+    made = pool(severity=100.0)
+    made.add([entry(1, 10, score=99)], 1, 0)
+    assert made.due_secs(T) == 60.0
+    made.add([entry(2, 1)], 1, 1)
+    assert made.due_secs(T) == 0.0
+
+
+def test_again_counts_for_nothing_and_stands_once() -> None:
+    made = pool(count=2)
+    made.add([again(1), again(2), again(3, "g"), again(4, "")], 1, 0)
+    assert made.due_secs(T) is None
+    made.add([entry(5), again(6)], 1, 1)
+    assert made.due_secs(T) == 60.0
+    assert [(one.title, one.times) for one in made.digest().entries] == [("t6", 3), ("t5", 1), ("t4", 1), ("t3", 1)]
+
+
+def test_the_gap_is_kept_after_a_message() -> None:
+    made = pool(gap_ms=30_000)
+    made.add([entry(1)], 1, 0)
+    made.sent(T)
+    assert (len(made), made.due_secs(T)) == (0, None)
+    made.add([entry(2)], 1, 1)
+    assert made.due_secs(T + 10_000) == 20.0
+    assert made.due_secs(T + 30_000) == 0.0
+
+
+def test_a_clock_that_is_set_back_holds_nothing_up() -> None:
+    made = pool(gap_ms=30_000, count=5)
+    made.sent(T)
+    made.add([entry(1)], 1, 0)
+    assert made.due_secs(T - 1) == 0.0
+
+
+def test_quiet_hours_hold() -> None:
+    made = pool(hours=Hours(["22-23"], "UTC"))
+    made.add([entry(1, 1_000)], 1, 0)
+    assert 0 < (made.due_secs(T) or 0) <= 60  # T is 22:13:20
+    assert made.due_secs(T + 3_600_000) == 0.0
+
+
+def test_the_most_severe_come_first() -> None:
+    made = pool()
+    made.add([entry(1, 5), entry(2, 50), entry(3, 50, score=500), entry(4, 50)], 1, 0)
+    assert [one.title for one in made.digest().entries] == ["t3", "t4", "t2", "t1"]
+
+
+def test_the_oldest_are_dropped_counted_and_told() -> None:
+    made = pool(limit=3, severity=35.0)
+    made.add([entry(1, 100), again(2), again(3), entry(4)], 1, 0)
+    made.add([entry(5), entry(6)], 1, 1, over=7)
+    assert [one.title for one in made.digest().entries] == ["t6", "t5", "t4"]
+    assert made.digest().dropped == 1 + 2 + 7
+    assert made.lost == [10]  # type: ignore[attr-defined]
+    assert made.due_secs(T) == 60.0  # what was dropped does not count any more: 30 of 35
+    made.sent(T)
+    made.add([entry(7)], 1, 2)
+    assert made.digest().dropped == 0
+
+
+def test_a_pack_that_comes_again_is_known() -> None:
+    made = pool()
+    made.add([entry(1)], 1, 5)
+    assert [made.knows(1, offset) for offset in (4, 5, 6)] == [True, True, False]
+    assert not made.knows(2, 5)  # an operator has sent it once more
+
+
+def test_state_that_cannot_be_read_is_said() -> None:
+    for data in (b"\xc1", b"\x90", msgspec.msgpack.encode({"a": 1})):
+        with pytest.raises(msgspec.DecodeError):
+            pool().loads(data)
