@@ -59,6 +59,7 @@ from dpiped.sources.threads import finish_in_thread
 from dpiped.telemetry.events import EventsDropped
 from dpiped.templates import PathTemplate, check_path_template
 from dpiped.tls import SERVER_EXAMPLE, ClientTls, ServerTls, Tls, TlsError, client_tls
+from dpiped.transform import NOTHING, AnyStep, Program, Sheet, Target, mistakes
 from dpiped.view import PackView
 from dpiped.web.bodies import BodyReader
 from dpiped.web.listener import HttpListener
@@ -71,10 +72,12 @@ from dpiped.windows import Watermark, WindowPolicy
 __all__ = [
     "CONTENT_TYPE",
     "LANE",
+    "NOTHING",
     "OTHER",
     "RETRY_LATER",
     "SERVER_EXAMPLE",
     "Aggregate",
+    "AnyStep",
     "Batch",
     "BatchConflictError",
     "BatchId",
@@ -115,17 +118,20 @@ __all__ = [
     "PluginContext",
     "Positions",
     "Predicate",
+    "Program",
     "Receipt",
     "Refused",
     "RejectedError",
     "Secs",
     "ServerTls",
+    "Sheet",
     "Sorted",
     "Span",
     "StatefulFilter",
     "SyslogListener",
     "SyslogOptions",
     "TailOptions",
+    "Target",
     "TemporaryError",
     "Tls",
     "TlsError",
@@ -159,6 +165,7 @@ __all__ = [
     "is_loopback",
     "is_name",
     "iter_frames",
+    "mistakes",
     "read_lines",
     "register",
     "retry_after",

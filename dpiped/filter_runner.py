@@ -53,6 +53,7 @@ class FilterRunner(Runner[FilterOptions]):
     async def session(self) -> None:
         self._plugin = cast("Filter[Any]", self.make_plugin())
         self._in_hand = False
+        await self._plugin.open()
         await self._gather_skips()
         await self.prepare()
         self.status = "running"
