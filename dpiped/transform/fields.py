@@ -58,7 +58,7 @@ class _Rename(Work):
                 if new.member(row) is not NOTHING:
                     taken.append(at)
                     continue
-                old.remove(row)
+                old.take(row)
                 if not new.write(row, member):
                     old.write(row, member)
                     blocked.append(at)

@@ -51,9 +51,18 @@ class FieldPath:
             return None if parent is None else plain(parent.get(self._last))
         return found
 
+    def take(self, row: Row) -> Any:
+        """As `member`, and takes it out."""
+        found = self.member(row)
+        if found is not NOTHING:
+            node = row if found is row.get(self.text, NOTHING) else self._parent(row)
+            assert node is not None
+            del node[self.text if node is row else self._last]
+        return found
+
     def write(self, row: Row, value: Any) -> bool:
         """Puts a value there; objects on the way are made. False, and nothing done, if something else is in the way."""
-        if not self._nested or self.text in row:
+        if not self._nested or (self.text in row and self._is_literal(row)):
             row[self.text] = value
             return True
         node = row
@@ -67,6 +76,13 @@ class FieldPath:
             node = inner
         node[self._last] = value
         return True
+
+    def _is_literal(self, row: Row) -> bool:
+        """Whether the value of the path is that of its literal name, and none inside objects."""
+        if plain(row[self.text]) is not None:
+            return True
+        parent = self._parent(row)
+        return parent is None or self._last not in parent
 
     def move_nested(self, row: Row, kept: Row) -> None:
         """Puts what stands inside objects of one event into those of another."""
@@ -96,11 +112,12 @@ class FieldPath:
 
     def _parent(self, row: Row) -> Row | None:
         """The object that the last step is in."""
-        node: Row | None = row
+        node = row
         for step in self._around:
-            node = _opened(node, step)
-            if node is None:
+            inner = _opened(node, step)
+            if inner is None:
                 return None
+            node = inner
         return node
 
 
