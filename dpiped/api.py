@@ -33,6 +33,7 @@ from dpiped.expressions import Predicate, WhereError, check_where, compile_where
 from dpiped.http_client import RETRY_LATER, bearer, retry_after, text_of
 from dpiped.journal.append import LANE
 from dpiped.journal.record import CONTENT_TYPE, Frame, FrameError, encode_frame, iter_frames
+from dpiped.keys import KeyFields, keys_of
 from dpiped.pack import encode_body
 from dpiped.panes import (
     OTHER,
@@ -100,6 +101,7 @@ __all__ = [
     "HttpListener",
     "Ident",
     "Input",
+    "KeyFields",
     "LineCutter",
     "Listen",
     "LostTrackError",
@@ -165,6 +167,7 @@ __all__ = [
     "is_loopback",
     "is_name",
     "iter_frames",
+    "keys_of",
     "mistakes",
     "read_lines",
     "register",

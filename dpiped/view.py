@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from dpiped.pack import Head, Pack
-from dpiped.projection import HOST, SOURCE, Projection, Value
+from dpiped.projection import HOST, SOURCE, TIMESTAMP, Projection, Value
 
 if TYPE_CHECKING:
     from dpiped.expressions import Predicate
@@ -48,6 +48,24 @@ class PackView:
     def whole(self) -> bool:
         """Whether all events of the pack are wanted."""
         return self._mask is None
+
+    def only(self, mask: Sequence[bool]) -> PackView:
+        """The view of some of these events, shape (count,)."""
+        view = PackView(self.pack, self.projection)
+        if self._mask is not None:
+            chosen = iter(mask)
+            mask = [wanted and next(chosen) for wanted in self._mask]
+        view.count = sum(mask)
+        view._mask = None if view.count == self.pack.head.count else list(mask)
+        return view
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """(smallest, largest) `@timestamp`, of one event or more."""
+        if self._mask is None:
+            return self.head.min_ts, self.head.max_ts
+        stamps: Any = self.column(TIMESTAMP)
+        return min(stamps), max(stamps)
 
     @property
     def lines(self) -> Sequence[int]:

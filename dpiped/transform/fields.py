@@ -52,15 +52,11 @@ class _Rename(Work):
             taken, blocked = [], []
             for at in sheet.chosen:
                 row = rows[at]
-                member = old.member(row)
-                if member is NOTHING:
+                if old.member(row) is NOTHING:
                     continue
                 if new.member(row) is not NOTHING:
                     taken.append(at)
-                    continue
-                old.take(row)
-                if not new.write(row, member):
-                    old.write(row, member)
+                elif not old.move(row, new):
                     blocked.append(at)
             sheet.fail("rename", "name_taken", taken)
             sheet.fail("rename", "no_place", blocked)

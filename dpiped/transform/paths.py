@@ -51,14 +51,19 @@ class FieldPath:
             return None if parent is None else plain(parent.get(self._last))
         return found
 
-    def take(self, row: Row) -> Any:
-        """As `member`, and takes it out."""
+    def move(self, row: Row, new: FieldPath) -> bool:
+        """Puts the member, which is there, at another path; False, and nothing done, if something else is in the way
+        to it.
+        """
         found = self.member(row)
-        if found is not NOTHING:
-            node = row if found is row.get(self.text, NOTHING) else self._parent(row)
-            assert node is not None
-            del node[self.text if node is row else self._last]
-        return found
+        literal = found is row.get(self.text, NOTHING)
+        node, key = (row, self.text) if literal else (self._parent(row), self._last)
+        assert node is not None
+        del node[key]
+        if new.write(row, found):
+            return True
+        node[key] = found
+        return False
 
     def write(self, row: Row, value: Any) -> bool:
         """Puts a value there; objects on the way are made. False, and nothing done, if something else is in the way."""

@@ -86,8 +86,9 @@ class Sheet:
         """Of the events whose `values` of a path are None, those that have it all the same: an object, or a number out
         of all bounds. Few packs need a look into the events.
         """
-        missing = self.count - sum(1 for value in values if value is not None)
-        if not missing or (self._rows is None and not self._may_have(path.rpartition(".")[2], self.count - missing)):
+        present = sum(1 for value in values if value is not None)
+        names = {path, path.rpartition(".")[2]}
+        if present == self.count or (self._rows is None and not self._may_have(names, present)):
             return []
         field, rows = FieldPath(path), self.rows()
         return [at for at in self.chosen if values[at] is None and not _is_absent(field.member(rows[at]))]
@@ -134,14 +135,14 @@ class Sheet:
 
     def _is_new(self, path: str) -> bool:
         """Whether it is a top-level field that surely no event has."""
-        return "." not in path and path not in self._added and not self._may_have(path, 0)
+        return "." not in path and path not in self._added and not self._may_have({path}, 0)
 
-    def _may_have(self, name: str, times: int) -> bool:
-        """Whether a key may occur more often than so many times; not exact, but never wrong where it says no."""
+    def _may_have(self, names: Iterable[str], times: int) -> bool:
+        """Whether keys of these names may occur more often than so many times; not exact, but a no is sure."""
         body = self._view.body
         if self._escapes is None:
             self._escapes = b"\\u" in body or b"\\/" in body
-        return self._escapes or body.count(msgspec.json.encode(name)) > times
+        return self._escapes or sum(body.count(msgspec.json.encode(name)) for name in names) > times
 
     # ---- what comes out --------------------------------------------------------------------------------------------
     def body(self) -> bytes:

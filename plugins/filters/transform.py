@@ -66,12 +66,7 @@ class TransformFilter(Filter[TransformConfig]):
     def process(self, pack: PackView) -> Iterable[PackDraft]:
         sheet = self._program.run(pack)
         self._count(sheet.failures)
-        head = pack.head
-        oldest, newest = head.min_ts, head.max_ts
-        if not pack.whole:
-            stamps: list[int] = pack.column("@timestamp")  # type: ignore[assignment]
-            oldest, newest = min(stamps), max(stamps)
-        yield PackDraft(sheet.body(), pack.count, oldest, newest, ident=self._ident(head.ident))
+        yield PackDraft(sheet.body(), pack.count, *pack.span, ident=self._ident(pack.head.ident))
 
     def _ident(self, ident: str) -> str:
         """Empty: that of the filter."""

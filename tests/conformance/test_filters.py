@@ -21,6 +21,17 @@ from dpiped.view import PackView
 from dpiped.windows import WindowPolicy
 
 CASES: dict[str, dict[str, Any]] = {
+    "dedupe": {"fields": ["g", "n"], "window_secs": 2, "max_keys": 15, "count": True},
+    "sample": {"rate": 2, "by": ["g"], "always": "n == 1", "add_rate": True},
+    "transform": {
+        "steps": [
+            {"do": "rename", "fields": {"n": "é.n"}, "where": "n > 2"},
+            {"do": "convert", "fields": ["é.n", "g"], "to": "string"},
+            {"do": "normalise", "field": "g"},
+        ],
+        "mark": "_failed",
+        "prefix": "clean",
+    },
     "aggregate": {"window_secs": 2, "slide_secs": 1, "group_by": ["g", "_host"], "metrics": {"hits": {"op": "count"}}},
     "merge": {"window_secs": 2, "slide_secs": 1, "group_by": ["g", "_host"], "metrics": {"hits": {"op": "count"}}},
     "relabel": {"rules": [{"where": "n > 3", "ident": "big", "add": {"é": "x"}, "drop": ["g"]}], "unmatched": "pass"},

@@ -7,7 +7,7 @@ import json
 from itertools import pairwise
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.transform.kit import AT, change, program_of
@@ -63,6 +63,10 @@ steps = st.one_of(
 
 
 @settings(max_examples=400, deadline=None)
+@example(
+    [f'{{"@timestamp":{AT},"a":{{"b":false}},"b.a":null}}'], [({"do": "rename", "fields": {"b.a": "a.b.n"}}, False)]
+)
+@example([f'{{"@timestamp":{AT},"b.a":{{}}}}'], [({"do": "set", "values": {"b.a": "s"}, "replace": False}, False)])
 @given(st.lists(lines(), min_size=1, max_size=4), st.lists(st.tuples(steps, st.booleans()), max_size=5))
 def test_as_the_reference_says(events: list[str], chosen: list[tuple[dict[str, Any], bool]]) -> None:
     program = program_of(*({**step, **({"where": "n > 4"} if some else {})} for step, some in chosen))
