@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -141,7 +142,7 @@ class Sheet:
         """Whether keys of these names may occur more often than so many times; not exact, but a no is sure."""
         body = self._view.body
         if self._escapes is None:
-            self._escapes = b"\\u" in body or b"\\/" in body
+            self._escapes = b"\\" in body and (b"\\u" in body or b"\\/" in body)
         return self._escapes or sum(body.count(msgspec.json.encode(name)) for name in names) > times
 
     # ---- what comes out --------------------------------------------------------------------------------------------
@@ -151,13 +152,19 @@ class Sheet:
             return _encode_lines(self._rows)
         if not self._added:
             return self._view.body
-        members = _members(tuple(self._added))
-        more = _encode_lines(list(map(members, *self._added.values()))).split(b"\n")
-        lines = self._view.body.split(b"\n")
-        pairs = zip(lines[:-1], more, strict=False)
-        out = [line if new == b"{}" else b"%b,%b" % (line[:-1], new[1:]) for line, new in pairs]
-        out.append(b"")
-        return b"\n".join(out)
+        new = _encode_lines(list(map(_members(tuple(self._added)), *self._added.values())))
+        return _spliced(self._view.body, new)
+
+
+def _spliced(body: bytes, new: bytes) -> bytes:
+    """A body with the members of the objects of another one. In both, what stands between lines stands nowhere else."""
+    lines = body.split(b"}\n")
+    lines.pop()
+    members = new[1:-2].split(b"}\n{")
+    if b"" in members:
+        lines = [b"%b,%b" % (line, more) if more else line for line, more in zip(lines, members, strict=True)]
+        return b"}\n".join([*lines, b""])
+    return b"".join(chain.from_iterable(zip(lines, repeat(b","), members, repeat(b"}\n"), strict=False)))
 
 
 def _is_absent(member: Any) -> bool:
