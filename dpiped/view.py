@@ -40,6 +40,16 @@ class PackView:
             self._mask = mask
             self.count = kept
 
+    def only(self, wanted: Sequence[bool]) -> PackView:
+        """The same pack with only some of the events of this view, shape (count,)."""
+        if all(wanted):
+            return self
+        fewer = PackView(self.pack, self.projection)
+        left = iter(wanted)
+        fewer._mask = list(wanted) if self._mask is None else [kept and next(left) for kept in self._mask]
+        fewer.count = sum(wanted)
+        return fewer
+
     @property
     def head(self) -> Head:
         return self.pack.head
@@ -48,16 +58,6 @@ class PackView:
     def whole(self) -> bool:
         """Whether all events of the pack are wanted."""
         return self._mask is None
-
-    def only(self, mask: Sequence[bool]) -> PackView:
-        """The view of some of these events, shape (count,)."""
-        view = PackView(self.pack, self.projection)
-        if self._mask is not None:
-            chosen = iter(mask)
-            mask = [wanted and next(chosen) for wanted in self._mask]
-        view.count = sum(mask)
-        view._mask = None if view.count == self.pack.head.count else list(mask)
-        return view
 
     @property
     def span(self) -> tuple[int, int]:
