@@ -155,6 +155,10 @@ class FilterRunner(Runner[FilterOptions]):
                 self.around.watch.enter(self.name, offset)
                 since = time.perf_counter()
 
+    def report(self) -> dict[str, object]:
+        plugin: Filter[Any] | None = getattr(self, "_plugin", None)
+        return {**super().report(), **(plugin.status() if plugin is not None else {})}
+
     def on_tick(self, now_ms: int) -> Iterable[PackDraft]:
         """Journaled time; only stateful filters get it."""
         return ()

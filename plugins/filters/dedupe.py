@@ -81,14 +81,13 @@ class DedupeFilter(StatefulFilter[DedupeConfig]):
     # ---- packs and ticks -------------------------------------------------------------------------------------------
     def process(self, pack: PackView) -> Iterator[PackDraft]:
         ended: list[Seen] = []
-        kept = [*self._judge(pack, ended)]
-        yield from self._summaries(ended)
-        passed = pack.only(kept)
+        passed = pack.only([*self._judge(pack, ended)])
         if passed.count < pack.count:
             dropped = self.context.telemetry.metrics.dropped  # as the operator wants it: nothing for the log
             dropped.labels(self.context.name, "duplicate").inc(pack.count - passed.count)
         if passed.count:
             yield PackDraft(passed.body, passed.count, *passed.span)
+        yield from self._summaries(ended)
         yield from self._forget()
 
     def _judge(self, pack: PackView, ended: list[Seen]) -> Iterator[bool]:

@@ -87,11 +87,11 @@ def test_a_summary_tells_what_was_dropped() -> None:
     ]
 
 
-def test_a_summary_comes_before_the_next_first_one_and_at_the_end() -> None:
+def test_a_summary_comes_with_the_next_first_one_and_at_the_end() -> None:
     plugin = build("dedupe", fields=["k"], window_secs=5, count=True)
     feed(plugin, at(0, k="a"), at(1, k="a"))
     found = feed(plugin, at(5, k="a"), at(6, k="a"))
-    assert found == [{"@timestamp": AT + 1_000, "k": "a", "_repeats": 1, "_first": AT}, at(5, k="a")]
+    assert found == [at(5, k="a"), {"@timestamp": AT + 1_000, "k": "a", "_repeats": 1, "_first": AT}]
     assert events_of(plugin.finish()) == [{"@timestamp": AT + 6_000, "k": "a", "_repeats": 1, "_first": AT + 5_000}]
     assert plugin.status() == {"keys": 0}
 
