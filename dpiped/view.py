@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import compress
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +58,21 @@ class PackView:
     def whole(self) -> bool:
         """Whether all events of the pack are wanted."""
         return self._mask is None
+
+    def slices(self, most: int) -> Iterator[PackView]:
+        """The view in parts of about equal size, of at most so many events: for work that would keep the event loop
+        busy for too long.
+        """
+        parts = -(-self.count // most)
+        if parts <= 1:
+            yield self
+            return
+        lines = self.body.splitlines(keepends=True)
+        for part in range(parts):
+            start, end = self.count * part // parts, self.count * (part + 1) // parts
+            view = self.only([start <= at < end for at in range(self.count)])
+            view._body = b"".join(lines[start:end])
+            yield view
 
     @property
     def span(self) -> tuple[int, int]:

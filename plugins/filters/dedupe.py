@@ -17,7 +17,8 @@ from dpiped.api import KeyFields, PackDraft, PackView, PluginConfig, StatefulFil
 
 CLOCK, KEY = b"c", b"k"
 """State: `c` -> [newest time, ticks since, next number]; `k` DIGEST(16) -> a Seen; all msgpack arrays."""
-SUMMARIES_AT_ONCE = 500
+EVENTS_AT_ONCE, SUMMARIES_AT_ONCE = 1_000, 500
+"""So that the event loop is kept for 5 ms at most."""
 RESERVED = ("@timestamp", "_first", "_repeats")
 
 
@@ -80,6 +81,11 @@ class DedupeFilter(StatefulFilter[DedupeConfig]):
 
     # ---- packs and ticks -------------------------------------------------------------------------------------------
     def process(self, pack: PackView) -> Iterator[PackDraft]:
+        for part in pack.slices(EVENTS_AT_ONCE):
+            yield from self._pass(part)
+        yield from self._forget()
+
+    def _pass(self, pack: PackView) -> Iterator[PackDraft]:
         ended: list[Seen] = []
         passed = pack.only([*self._judge(pack, ended)])
         if passed.count < pack.count:
@@ -88,7 +94,6 @@ class DedupeFilter(StatefulFilter[DedupeConfig]):
         if passed.count:
             yield PackDraft(passed.body, passed.count, *passed.span)
         yield from self._summaries(ended)
-        yield from self._forget()
 
     def _judge(self, pack: PackView, ended: list[Seen]) -> Iterator[bool]:
         """Whether each event passes; first events that another one takes the place of go to `ended`."""

@@ -119,3 +119,10 @@ def test_a_reset_forgets_all() -> None:
 def test_what_it_refuses(config: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         build("dedupe", **config)
+
+
+def test_large_packs_are_taken_bit_by_bit() -> None:
+    plugin = build("dedupe", fields=["k"])
+    drafts = list(plugin.process(view(plugin, [{"k": n % 1_500, "n": n} for n in range(3_000)])))
+    assert [draft.count for draft in drafts] == [1_000, 500]
+    assert [event["n"] for event in events_of(drafts)] == list(range(1_500))
