@@ -48,7 +48,7 @@ from dpiped.panes import (
     decode_pane,
     encode_pane,
 )
-from dpiped.plugin import Emit, Filter, Input, Output, PackDraft, PluginContext, Receipt, StatefulFilter
+from dpiped.plugin import PAUSE, Emit, Filter, Input, Output, PackDraft, PluginContext, Receipt, StatefulFilter
 from dpiped.registry import register
 from dpiped.sources.lines import LineCutter, read_lines
 from dpiped.sources.noted import Noted
@@ -75,6 +75,7 @@ __all__ = [
     "LANE",
     "NOTHING",
     "OTHER",
+    "PAUSE",
     "RETRY_LATER",
     "SERVER_EXAMPLE",
     "Aggregate",

@@ -26,7 +26,7 @@ from dpiped.errors import HangError, LostTrackError, UnavailableError
 from dpiped.journal.append import Draft, Kind, Lot
 from dpiped.leveldb import LevelDbDamagedError
 from dpiped.pack import CONTROL_IDENT, MAX_HOPS, TICK_IDENT, Head, Pack, Route
-from dpiped.plugin import Filter, PackDraft, StatefulFilter
+from dpiped.plugin import PAUSE, Filter, PackDraft, StatefulFilter
 from dpiped.runner import CLOSE_SECS, Runner, one_line
 from dpiped.view import PackView
 from dpiped.windows import WindowPolicy
@@ -121,7 +121,7 @@ class FilterRunner(Runner[FilterOptions]):
                 raise HangError(f"it did not return in {watch.hung.times} processes")  # noqa: TRY301 - handled like its own
             watch.enter(self.name, offset)
             given, events = self._compute(pack)
-            drafts = [draft async for draft in self._bit_by_bit(given, offset)]
+            drafts = [draft async for draft in self._bit_by_bit(given, offset) if draft is not PAUSE]
         except Exception as exc:
             if (self.failed_on(offset) or isinstance(exc, HangError)) and offset > self.emitted:
                 await self._skip(pack, exc)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from dpiped.transform.base import Reason, Work
 from dpiped.transform.paths import NOTHING
 from dpiped.transform.sheet import Sheet
+
+if TYPE_CHECKING:
+    from dpiped.view import PackView
 
 REMEMBERED = 50_000
 """Texts whose results are kept."""
@@ -30,6 +33,8 @@ class Lookup(Work):
 
     refused: ClassVar[Reason]
     """What is said of a value that is no text, or far too long."""
+    at_once: ClassVar[int]
+    """So many are looked up in a few milliseconds."""
 
     def __init__(self, name: str, source: str, targets: Sequence[str]) -> None:
         self._name, self._source, self._targets = name, source, targets
@@ -52,6 +57,16 @@ class Lookup(Work):
                 sheet.write(target, column, self._name)
         for reason, places in failed.items():
             sheet.fail(self._name, reason, places)
+
+    def warm(self, view: PackView) -> Iterator[None]:
+        """Looks up what a pack holds that is not known yet, if no step before this one changes it; yields after some.
+        What is dear is so done bit by bit.
+        """
+        texts = {value for value in view.column(self._source) if type(value) is str}
+        for number, text in enumerate(texts - self.known.keys(), 1):
+            self._find(text)
+            if number % self.at_once == 0:
+                yield
 
     def _find(self, value: Any) -> Found:
         if type(value) is not str or len(value) > LONGEST:

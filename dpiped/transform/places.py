@@ -56,6 +56,7 @@ class IpWork(Lookup):
     """Looks addresses up in a copy of the file, since one that is overwritten in its place would end the process."""
 
     refused = Reason("not_an_address")
+    at_once = 300
 
     def __init__(self, step: IpStep) -> None:
         super().__init__("ip", step.field, [*step.writes()])

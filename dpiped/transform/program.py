@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dpiped.expressions import compile_where
 from dpiped.transform.base import Step
+from dpiped.transform.lookup import Lookup
 from dpiped.transform.money import MoneyWork
 from dpiped.transform.paths import NOTHING
 from dpiped.transform.sheet import Sheet
@@ -30,6 +31,12 @@ class Program:
     def stale(self) -> bool:
         """Whether one of these files is another one now. Raises TemporaryError."""
         return any(work.stale() for _, work in self._parts)
+
+    def warm(self, view: PackView) -> Iterator[None]:
+        """What is dear and can be done before `run`; others may run whenever it yields."""
+        for _, work in self._parts:
+            if isinstance(work, Lookup):
+                yield from work.warm(view)
 
     def run(self, view: PackView) -> Sheet:
         """The changed events of a pack. A step that could not do its work in an event has left that as it was."""

@@ -52,6 +52,7 @@ def parser() -> Parser:
 
 class _UserAgent(Lookup):
     refused = Reason("not_a_text")
+    at_once = 10
 
     def __init__(self, step: UserAgentStep) -> None:
         super().__init__("user_agent", step.field, [*step.writes()])

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import msgspec
 from pydantic import Field, model_validator
 
-from dpiped.api import KeyFields, PackDraft, PackView, PluginConfig, StatefulFilter, keys_of, register
+from dpiped.api import PAUSE, KeyFields, PackDraft, PackView, PluginConfig, StatefulFilter, keys_of, register
 
 CLOCK, KEY = b"c", b"k"
 """State: `c` -> [newest time, ticks since, next number]; `k` DIGEST(16) -> a Seen; all msgpack arrays."""
@@ -81,19 +81,19 @@ class DedupeFilter(StatefulFilter[DedupeConfig]):
 
     # ---- packs and ticks -------------------------------------------------------------------------------------------
     def process(self, pack: PackView) -> Iterator[PackDraft]:
-        for part in pack.slices(EVENTS_AT_ONCE):
-            yield from self._pass(part)
-        yield from self._forget()
-
-    def _pass(self, pack: PackView) -> Iterator[PackDraft]:
         ended: list[Seen] = []
-        passed = pack.only([*self._judge(pack, ended)])
+        kept: list[bool] = []
+        for part in pack.slices(EVENTS_AT_ONCE):
+            kept += self._judge(part, ended)
+            yield PAUSE
+        passed = pack.only(kept)
         if passed.count < pack.count:
             dropped = self.context.telemetry.metrics.dropped  # as the operator wants it: nothing for the log
             dropped.labels(self.context.name, "duplicate").inc(pack.count - passed.count)
         if passed.count:
             yield PackDraft(passed.body, passed.count, *passed.span)
         yield from self._summaries(ended)
+        yield from self._forget()
 
     def _judge(self, pack: PackView, ended: list[Seen]) -> Iterator[bool]:
         """Whether each event passes; first events that another one takes the place of go to `ended`."""

@@ -29,6 +29,8 @@ from dpiped.api import (
 )
 
 RATE = "_sample_rate"
+MOST = 1e12
+"""A rate in an event that is higher is not believed."""
 _WORD = (1 << 64) - 1
 
 
@@ -83,7 +85,8 @@ class SampleFilter(Filter[SampleConfig]):
         return kept
 
     def _with_rate(self, kept: PackView, always: list[bool]) -> bytes:
-        before = [rate if type(rate) in (int, float) else 1 for rate in kept.column(RATE)]
+        known: list[Any] = kept.column(RATE)
+        before = [rate if type(rate) in (int, float) and 1 <= rate <= MOST else 1 for rate in known]
         rates = [
             rate * (1 if in_any_case else self._stands_for) for rate, in_any_case in zip(before, always, strict=True)
         ]

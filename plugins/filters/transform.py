@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from dpiped.api import (
+    PAUSE,
     AnyStep,
     Filter,
     Ident,
@@ -68,10 +69,15 @@ class TransformFilter(Filter[TransformConfig]):
 
     def process(self, pack: PackView) -> Iterable[PackDraft]:
         ident = self._ident(pack.head.ident)
+        for _ in self._program.warm(pack):
+            yield PAUSE
+        bodies = []
         for part in pack.slices(EVENTS_AT_ONCE):
             sheet = self._program.run(part)
             self._count(sheet.failures)
-            yield PackDraft(sheet.body(), part.count, *part.span, ident=ident)
+            bodies.append(sheet.body())
+            yield PAUSE
+        yield PackDraft(b"".join(bodies), pack.count, *pack.span, ident=ident)
 
     def _ident(self, ident: str) -> str:
         """Empty: that of the filter."""

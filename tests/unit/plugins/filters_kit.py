@@ -9,7 +9,7 @@ from typing import Any
 from dpiped import registry
 from dpiped.expressions import compile_where
 from dpiped.pack import Head, Pack
-from dpiped.plugin import Filter, PackDraft, PluginContext
+from dpiped.plugin import PAUSE, Filter, PackDraft, PluginContext
 from dpiped.projection import Projection
 from dpiped.telemetry import Telemetry
 from dpiped.view import PackView
@@ -40,7 +40,7 @@ def view(plugin: Filter[Any], events: list[dict[str, Any]], where: str = "", **h
 def events_of(drafts: Iterable[PackDraft]) -> list[dict[str, Any]]:
     """What was emitted; checks what each pack says of itself."""
     found = []
-    for draft in drafts:
+    for draft in (draft for draft in drafts if draft is not PAUSE):
         events = [json.loads(line) for line in draft.body.splitlines()]
         stamps = [event["@timestamp"] for event in events]
         assert (draft.count, draft.min_ts, draft.max_ts) == (len(events), min(stamps), max(stamps))
