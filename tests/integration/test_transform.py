@@ -114,7 +114,7 @@ BEHIND = '[[filter]]\ntype = "transform"\nsteps = ['
         (STEP + 'do = "money"\nfield = "a"\n', r'"steps\[0\].rates" is missing'),
         (STEP + 'do = "money"\nfield = "a"\nrates = { euro = 1 }\n', "three capital letters"),
         (STEP + 'do = "range"\nfield = "a"\nbound = [1, 2]\n', 'did you mean "bounds"'),
-        (STEP + 'do = "drop"\nfields = ["a"]\nsalt = "x"\n', r'salt" is not known; known here: where, do, fields'),
+        (STEP + 'do = "drop"\nfields = ["a"]\nsalt = "x"\n', r'salt" is not known; known here: where, do, fields$'),
         (STEP + 'do = "normalise"\nfield = "a"\nrules = ["digit"]\n', 'did you mean "digits"'),
         (STEP + 'do = "normalise"\nfield = "a"\nrules = [{ pattern = "(" }]\n', r"pattern"),
         (STEP + 'do = "hash"\nfields = ["a"]\nsalt = "geheim"\n', r"\*\*\*: expected a secret of at least 8"),

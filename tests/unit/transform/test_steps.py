@@ -76,6 +76,14 @@ def test_convert_leaves_nulls_and_absent_fields() -> None:
     assert failures == {}
 
 
+def test_a_value_is_written_where_it_was_read() -> None:
+    """An object under the literal name hides no value inside objects, and is not overwritten."""
+    program = program_of({"do": "convert", "fields": ["a.b"], "to": "int"})
+    out, failures = change(program, {"a.b": {"x": 1}, "a": {"b": "5"}}, {"a.b": "6", "a": {"b": "5"}})
+    assert out == [{"a.b": {"x": 1}, "a": {"b": 5}}, {"a.b": 6, "a": {"b": "5"}}]
+    assert failures == {}
+
+
 def test_times_have_formats_and_zones() -> None:
     step = {"do": "convert", "fields": ["v"], "to": "time", "format": "%d/%m/%Y %H:%M:%S", "zone": "Europe/Berlin"}
     assert one(step, {"v": "14/11/2023 23:13:20"}) == ({"v": AT}, [])
@@ -193,6 +201,9 @@ def test_nothing_personal_slips_through(do: str, value: Any) -> None:
         ({"first": 2, "last": 2}, "abcd", "***"),
         ({"first": 2, "last": 2}, "abcde", "ab***de"),
         ({"last": 2}, 123456, "***56"),
+        ({"first": 3}, ["0171 123456"], "***"),
+        ({"first": 3}, {"no": "0171 123456"}, "***"),
+        ({"first": 3}, True, "***"),
         ({"kind": "email"}, "bob.x@mail.example.com", "b***@mail.example.com"),
         ({"kind": "email"}, "@mail", "***"),
         ({"kind": "email"}, "nobody", "***"),
