@@ -52,7 +52,11 @@ class TransformFilter(Filter[TransformConfig]):
 
     @classmethod
     def check(cls, config: TransformConfig) -> list[str]:
-        return list(mistakes(config.steps))
+        own = config.prefix.partition(".")[0] == "_dpipe"
+        return [
+            *mistakes(config.steps),
+            *(["prefix: idents that begin with _dpipe are the daemon's own"] if own else []),
+        ]
 
     @classmethod
     def idents(cls, config: TransformConfig) -> Iterable[str]:

@@ -314,6 +314,36 @@ def test_a_field_that_is_there_is_replaced_not_doubled() -> None:
         assert out == b'{"@timestamp":%d,"n":1,"n_rg":"0-9"}\n' % AT
 
 
+DEEP = "[" * 90 + "]" * 90
+
+
+@pytest.mark.parametrize(
+    "value", ["1e400", "-1e400", "9" * 400, DEEP, '"\\u0000\\ud83d\\ude00"', "[1e400]", '{"v":1e400}']
+)
+def test_odd_values_go_through_as_they_are(value: str) -> None:
+    """What steps cannot read is counted; it never fails a pack, and its bytes stay."""
+    line = f'{{"@timestamp":{AT},"v":{value},"o":{{"v":{value},"w":1}}}}'
+    program = program_of(
+        {"do": "convert", "fields": ["v", "o.v"], "to": "int"},
+        {"do": "range", "field": "o.v", "bounds": [0, 1]},
+        {"do": "normalise", "field": "v", "into": "norm"},
+        {"do": "money", "field": "v", "currency": "o.v", "rates": RATES},
+        {"do": "drop", "fields": ["o.w"]},
+    )
+    sheet = program.run(view_of(program, [line]))
+    assert f'"v":{value}'.encode() in sheet.body()
+    assert f'"o":{{"v":{value}}}'.encode() in sheet.body()
+    assert sheet.failures["convert_failed"] == 2 or value.isdigit()
+
+
+@pytest.mark.parametrize("do", ["hash", "mask"])
+@pytest.mark.parametrize("value", ["1e400", DEEP, "[1e400]", '{"v":1e400}'])
+def test_odd_values_are_hidden_too(do: str, value: str) -> None:
+    program = program_of({"do": do, "fields": ["v"], **({"salt": SALT} if do == "hash" else {})})
+    body = program.run(view_of(program, [f'{{"@timestamp":{AT},"v":{value}}}'])).body()
+    assert value.encode() not in body
+
+
 @pytest.mark.parametrize(
     "step",
     [
