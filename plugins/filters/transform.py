@@ -52,11 +52,10 @@ class TransformFilter(Filter[TransformConfig]):
 
     @classmethod
     def check(cls, config: TransformConfig) -> list[str]:
-        own = config.prefix.partition(".")[0] == "_dpipe"
-        return [
-            *mistakes(config.steps),
-            *(["prefix: idents that begin with _dpipe are the daemon's own"] if own else []),
-        ]
+        problems = list(mistakes(config.steps))
+        if config.prefix.partition(".")[0] == "_dpipe":
+            problems.append("prefix: idents that begin with _dpipe are the daemon's own")
+        return problems
 
     @classmethod
     def idents(cls, config: TransformConfig) -> Iterable[str]:

@@ -124,7 +124,7 @@ BEHIND = '[[filter]]\ntype = "transform"\nsteps = ['
         (BEHIND + '{ do = "keep", fields = ["a"] }, { do = "drop", fields = ["b"] }]\n', r"keeps only a"),
         (BEHIND + '{ do = "rename", fields = { a = "b" } }, { do = "mask", fields = ["a"] }]\n', r"\(rename\) took"),
         ('[[filter]]\ntype = "transform"\n', '"steps" is missing'),
-        (STEP.replace("[[filter.", 'prefix = "_dpipe.x"\n[[filter.') + 'do = "drop"\nfields = ["a"]\n', "the daemon's own"),
+        (BEHIND + '{ do = "drop", fields = ["a"] }]\nprefix = "_dpipe.x"\n', "the daemon's own"),
         ('[[filter]]\ntype = "sample"\nrat = 5\n', 'did you mean "rate"'),
         ('[[filter]]\ntype = "sample"\nrate = 5\nlateness_secs = 5\n', "only for filters with windows"),
         ('[[filter]]\ntype = "dedupe"\ncount = true\n', "count: expected fields"),
