@@ -36,7 +36,7 @@ class TransformConfig(PluginConfig):
         min_length=1, max_length=1_000, examples=[[{"do": "drop", "fields": ["password"]}]]
     )
     """Done in this order; `do` is one of convert, rename, drop, keep, set, money, ip, range, normalise, hash, mask,
-    user_agent.
+    user_agent. The keys of each stand in docs/transform.md.
     """
     prefix: Ident | Literal[""] = Field(default="", examples=["clean"])
     """Emit each pack under its own ident with this in front, such as `clean.rs.web`, instead of the filter's ident."""

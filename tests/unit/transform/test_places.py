@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from dpiped.errors import TemporaryError
 from dpiped.transform import Program
@@ -122,6 +123,17 @@ def test_a_damaged_file_never_raises_for_an_event(tmp_path: Path, database: Path
     out, failures = change(opened(tmp_path / "damaged.mmdb"), {"ip": "91.10.3.4"})
     assert out == [{"ip": "91.10.3.4"}]
     assert failures == {"ip_database_damaged": 1}
+
+
+@pytest.mark.parametrize(
+    ("step", "extra"), [({"do": "ip", "database": "x.mmdb"}, "geoip"), ({"do": "user_agent"}, "user_agent")]
+)
+def test_a_library_that_is_not_installed_is_named(
+    step: dict[str, Any], extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValidationError, match=f"pip install 'dpipe\\[{extra}\\]'"):
+        program_of({**step, "field": "x"})
 
 
 def test_a_file_that_went_away_is_told_at_a_reload(database: Path) -> None:
