@@ -191,14 +191,14 @@ class Filter(Plugin[C], ABC):
     kind = "filter"
     stateful: ClassVar[bool] = False
 
+    def fields(self) -> Iterable[str]:
+        """Which fields `process` reads, without those of `where`. Asked once, at start."""
+        return ()
+
     async def open(self) -> None:
         """Reads the files that its config names, in a thread; called before the first pack. Raises TemporaryError to
         be tried again.
         """
-
-    def fields(self) -> Iterable[str]:
-        """Which fields `process` reads, without those of `where`. Asked once, at start."""
-        return ()
 
     @abstractmethod
     def process(self, pack: PackView) -> Iterable[PackDraft]:
