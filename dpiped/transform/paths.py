@@ -119,9 +119,11 @@ class FieldPath:
         """The object that the last step is in."""
         node = row
         for step in self._around:
-            inner = _opened(node, step)
-            if inner is None:
-                return None
+            inner = node.get(step)
+            if type(inner) is not dict:
+                inner = _opened(node, step)
+                if inner is None:
+                    return None
             node = inner
         return node
 

@@ -1,7 +1,7 @@
 """Filter `dedupe`: lets the first of equal events through, and drops those that follow it within a time.
 
 Delivery: exactly once. What was seen survives a kill exactly and is a function of the journal alone. Dropped events are
-counted as `duplicate` in `dpipe_dropped_events`.
+counted as `duplicate` in `dpipe_dropped_events_total`.
 """
 
 from __future__ import annotations

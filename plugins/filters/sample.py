@@ -2,7 +2,7 @@
 
 Delivery: exactly once. Which events are kept follows from their keys alone, or from the whole events where no key is
 named: never by chance, the same on every machine and in a replay. Those that are left out are counted as `sampled` in
-`dpipe_dropped_events`.
+`dpipe_dropped_events_total`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Filter `transform`: changes events by a list of steps: types, names, money, places, ranges, personal data.
 
 Delivery: exactly once. No event is lost: where a step cannot do its work it leaves the event as it is, and that is
-counted as `STEP_REASON` in the metric `dpipe_noted_events`.
+counted as `STEP_REASON` in the metric `dpipe_noted_events_total`.
 """
 
 from __future__ import annotations
