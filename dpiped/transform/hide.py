@@ -15,7 +15,7 @@ import msgspec
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from dpiped.transform.base import Step, Target, Work
-from dpiped.transform.paths import FieldPath, plain
+from dpiped.transform.paths import FieldPath, is_null, plain
 from dpiped.transform.sheet import Sheet
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -102,10 +102,12 @@ class _Hide(Work):
                 path.replace(rows[at], self._change)
             sheet.touch(path.text)
 
-    def _change(self, member: Any) -> str:
+    def _change(self, member: Any) -> Any:
         value = plain(member)
         if isinstance(value, str):
             return self._known(value)
+        if value is None and is_null(member):
+            return member
         return self.hide_other(_encode(member if value is None else value))
 
     @abstractmethod

@@ -12,14 +12,13 @@ from typing import Any
 
 import msgspec
 
-from dpiped.projection import UNREADABLE
+from dpiped.projection import UNREADABLE, JsonObject
 
 Row = dict[str, Any]
 """Key -> Raw as it came, a dict of an object that was opened, or a value that a step wrote."""
 decode_rows = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode_lines
-_decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_decode_value = msgspec.json.Decoder().decode
-_OPEN = ord("{")
+_open = msgspec.json.Decoder(dict[str, msgspec.Raw] | int | float | str | bool | list[msgspec.Raw] | None).decode
+_decode_value = msgspec.json.Decoder(JsonObject | int | float | str | bool | list[Any] | None).decode
 NOTHING = msgspec.UNSET
 """There is no such member; for a column that is written: this event is left as it is."""
 
@@ -108,12 +107,12 @@ class FieldPath:
             parent.pop(self._last, None)
 
     def replace(self, row: Row, change: Callable[[Any], Any]) -> None:
-        """Puts what `change` makes of a member in its place, wherever it is; nulls stay."""
-        if not is_null(member := row.get(self.text)):
-            row[self.text] = change(member)
+        """Puts what `change` makes of a member in its place, wherever it is."""
+        if self.text in row:
+            row[self.text] = change(row[self.text])
         parent = self._parent(row) if self._nested else None
-        if parent is not None and not is_null(member := parent.get(self._last)):
-            parent[self._last] = change(member)
+        if parent is not None and self._last in parent:
+            parent[self._last] = change(parent[self._last])
 
     def _parent(self, row: Row) -> Row | None:
         """The object that the last step is in."""
@@ -130,13 +129,12 @@ class FieldPath:
 
 def plain(member: Any) -> Any:
     """The value of a member, as a column has it: None for null, objects and what cannot be read."""
-    if isinstance(member, msgspec.Raw):
-        if memoryview(member)[0] == _OPEN:
-            return None
+    if type(member) is msgspec.Raw:
         try:
-            return _decode_value(member)
+            value = _decode_value(member)
         except UNREADABLE:
             return None
+        return None if type(value) is JsonObject else value
     return None if isinstance(member, dict) else member
 
 
@@ -148,11 +146,16 @@ def is_null(member: Any) -> bool:
 def _opened(node: Row, step: str) -> Row | None:
     """The object under a key, decoded one level deep in its place; None if there is none."""
     inner = node.get(step)
-    if isinstance(inner, dict):
+    if type(inner) is dict:
         return inner
-    if not isinstance(inner, msgspec.Raw) or memoryview(inner)[0] != _OPEN:
+    if type(inner) is not msgspec.Raw:
         return None
-    opened: Row = _decode_object(inner)
+    try:
+        opened = _open(inner)
+    except UNREADABLE:
+        return None
+    if type(opened) is not dict:
+        return None
     node[step] = opened
     return opened
 

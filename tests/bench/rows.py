@@ -69,7 +69,7 @@ ROWS = (
     Row("answers", "http in, window of 4 metrics, 10 groups", 1.6, HTTP + ANSWERS.replace("GROUP", "_area")),
     Row("answers-10k", "the same, 10,000 groups", 4.0, HTTP + ANSWERS.replace("GROUP", "room")),
     Row("transform", "http in, 3 steps that add fields, emitted again", 3.5, HTTP + ADDING),
-    Row("transform-all", "the same and 3 that change fields inside objects", 9.0, HTTP + CHANGING),
+    Row("transform-all", "the same and 3 that change fields inside objects", 10.0, HTTP + CHANGING),
     Row("collector", "collector: tail, zstd, POST to a sink", 0.8, COLLECTOR, load="collector"),
     Row("syslog", "syslog tcp, RFC 5424, disk journal, file out", 3.0, SYSLOG + FILE, data="syslog", load="syslog"),
     Row("tail", "the daemon's tail, json, file out", 1.2, TAIL + FILE, load="tail"),
