@@ -43,6 +43,7 @@ from dpiped.expressions import Predicate, WhereError, check_where, compile_where
 from dpiped.http_client import RETRY_LATER, bearer, retry_after, text_of
 from dpiped.journal.append import LANE
 from dpiped.journal.record import CONTENT_TYPE, Frame, FrameError, encode_frame, iter_frames
+from dpiped.keys import KeyFields, keys_of
 from dpiped.pack import encode_body
 from dpiped.panes import (
     OTHER,
@@ -57,7 +58,7 @@ from dpiped.panes import (
     decode_pane,
     encode_pane,
 )
-from dpiped.plugin import Emit, Filter, Input, Output, PackDraft, PluginContext, Receipt, StatefulFilter
+from dpiped.plugin import PAUSE, Emit, Filter, Input, Output, PackDraft, PluginContext, Receipt, StatefulFilter
 from dpiped.pooled import (
     DEFAULT_SEVERITY,
     SEVERITIES,
@@ -81,6 +82,7 @@ from dpiped.sources.threads import finish_in_thread
 from dpiped.telemetry.events import EventsDropped
 from dpiped.templates import PathTemplate, check_path_template
 from dpiped.tls import SERVER_EXAMPLE, ClientTls, ServerTls, Tls, TlsError, client_tls
+from dpiped.transform import NOTHING, AnyStep, Program, Sheet, Target, mistakes
 from dpiped.view import PackView
 from dpiped.web.bodies import BodyReader
 from dpiped.web.listener import HttpListener
@@ -94,13 +96,16 @@ __all__ = [
     "CONTENT_TYPE",
     "DEFAULT_SEVERITY",
     "LANE",
+    "NOTHING",
     "OTHER",
+    "PAUSE",
     "RETRY_LATER",
     "SERVER_EXAMPLE",
     "SEVERITIES",
     "Aggregate",
     "Alarming",
     "Answering",
+    "AnyStep",
     "Batch",
     "BatchConflictError",
     "BatchId",
@@ -128,6 +133,7 @@ __all__ = [
     "IndexNames",
     "Input",
     "Judged",
+    "KeyFields",
     "LineCutter",
     "Listen",
     "LostTrackError",
@@ -149,18 +155,21 @@ __all__ = [
     "PooledOutput",
     "Positions",
     "Predicate",
+    "Program",
     "Question",
     "Receipt",
     "Refused",
     "RejectedError",
     "Secs",
     "ServerTls",
+    "Sheet",
     "Sorted",
     "Span",
     "StatefulFilter",
     "SyslogListener",
     "SyslogOptions",
     "TailOptions",
+    "Target",
     "TemporaryError",
     "Tls",
     "TlsError",
@@ -199,7 +208,9 @@ __all__ = [
     "is_name",
     "iter_frames",
     "judge",
+    "keys_of",
     "lifecycle_policy",
+    "mistakes",
     "read_lines",
     "register",
     "retry_after",

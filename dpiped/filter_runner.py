@@ -27,7 +27,7 @@ from dpiped.errors import HangError, LostTrackError, UnavailableError
 from dpiped.journal.append import Draft, Kind, Lot
 from dpiped.leveldb import LevelDbDamagedError
 from dpiped.pack import MAX_HOPS, TICK_IDENT, Head, Pack, Route
-from dpiped.plugin import Filter, PackDraft, StatefulFilter
+from dpiped.plugin import PAUSE, Filter, PackDraft, StatefulFilter
 from dpiped.runner import CLOSE_SECS, Runner, Surroundings, one_line
 from dpiped.view import PackView
 from dpiped.windows import WindowPolicy
@@ -62,6 +62,7 @@ class FilterRunner(Runner[FilterOptions]):
     async def session(self) -> None:
         self._plugin = cast("Filter[Any]", self.make_plugin())
         self._in_hand = False
+        await self._plugin.open()
         await self._gather_skips()
         await self.prepare()
         self.status = "running"
@@ -130,7 +131,7 @@ class FilterRunner(Runner[FilterOptions]):
                 raise HangError(f"it did not return in {watch.hung.times} processes")  # noqa: TRY301 - handled like its own
             watch.enter(self.name, offset)
             given, events = self._compute(pack)
-            drafts = [draft async for draft in self._bit_by_bit(given, watched=offset)]
+            drafts = [draft async for draft in self._bit_by_bit(given, watched=offset) if draft is not PAUSE]
         except Exception as exc:
             if (self.failed_on(offset) or isinstance(exc, HangError)) and offset > self.emitted:
                 await self._skip(pack, exc)
@@ -174,13 +175,17 @@ class FilterRunner(Runner[FilterOptions]):
             async with asyncio.timeout(ASK_SECS), self._turn:
                 self._check_answering()  # it may have failed on the pack that had its turn before
                 async with aclosing(self._bit_by_bit(question(self._plugin))) as given:
-                    return [one async for one in given]
+                    return [one async for one in given if one is not PAUSE]
         except TimeoutError as exc:
             raise UnavailableError(f"filter {self.name!r} is busy: no answer within {ASK_SECS:g} s") from exc
 
     def _check_answering(self) -> None:
         if self.status != "running":
             raise UnavailableError(f"filter {self.name!r} is {self.status} {self.last_error}".rstrip())
+
+    def report(self) -> dict[str, object]:
+        plugin: Filter[Any] | None = getattr(self, "_plugin", None)
+        return {**super().report(), **(plugin.status() if plugin is not None else {})}
 
     def on_tick(self, now_ms: int) -> Iterable[PackDraft]:
         """Journaled time; only stateful filters get it."""

@@ -41,6 +41,10 @@ class PackDraft:
     source: str | None = None
 
 
+PAUSE = PackDraft(b"", 0, 0, 0)
+"""A filter that computes much gives it now and then between its drafts: it is not emitted, and others may run."""
+
+
 class Receipt(NamedTuple):
     """What became of data that was emitted; it is durable."""
 
@@ -200,9 +204,16 @@ class Filter(Plugin[C], ABC):
         """Which fields `process` reads, without those of `where`. Asked once, at start."""
         return ()
 
+    async def open(self) -> None:
+        """Reads the files that its config names, in a thread; called before the first pack. Raises TemporaryError to
+        be tried again.
+        """
+
     @abstractmethod
     def process(self, pack: PackView) -> Iterable[PackDraft]:
-        """0..n packs out. Must be a function of what it read: no clock, no random. Repeated after a crash."""
+        """0..n packs out, and `PAUSE`. Must be a function of what it read: no clock, no random. Repeated after a
+        crash.
+        """
 
 
 class StatefulFilter(Filter[C], ABC):

@@ -77,7 +77,7 @@ def _renew(kept: dict[str, R]) -> list[str]:
             if not runner.renew():
                 del kept[name]
         except DpipeError as exc:
-            said.append(f"{name}: the old certificate stays: {exc}")
+            said.append(f"{name}: the old file stays in use: {exc}")
     return said
 
 

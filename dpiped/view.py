@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from dpiped.pack import Head, Pack
-from dpiped.projection import HOST, SOURCE, Projection, Value
+from dpiped.projection import HOST, SOURCE, TIMESTAMP, Projection, Value
 
 if TYPE_CHECKING:
     from dpiped.expressions import Predicate
@@ -40,6 +40,16 @@ class PackView:
             self._mask = mask
             self.count = kept
 
+    def only(self, wanted: Sequence[bool]) -> PackView:
+        """The same pack with only some of the events of this view, shape (count,)."""
+        if all(wanted):
+            return self
+        fewer = PackView(self.pack, self.projection)
+        left = iter(wanted)
+        fewer._mask = list(wanted) if self._mask is None else [kept and next(left) for kept in self._mask]
+        fewer.count = sum(wanted)
+        return fewer
+
     @property
     def head(self) -> Head:
         return self.pack.head
@@ -48,6 +58,29 @@ class PackView:
     def whole(self) -> bool:
         """Whether all events of the pack are wanted."""
         return self._mask is None
+
+    def slices(self, most: int) -> Iterator[PackView]:
+        """The view in parts of about equal size, of at most so many events: for work that would keep the event loop
+        busy for too long.
+        """
+        parts = -(-self.count // most)
+        if parts <= 1:
+            yield self
+            return
+        lines = self.body.splitlines(keepends=True)
+        for part in range(parts):
+            start, end = self.count * part // parts, self.count * (part + 1) // parts
+            view = self.only([start <= at < end for at in range(self.count)])
+            view._body = b"".join(lines[start:end])
+            yield view
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """(smallest, largest) `@timestamp`, of one event or more."""
+        if self._mask is None:
+            return self.head.min_ts, self.head.max_ts
+        stamps: Any = self.column(TIMESTAMP)
+        return min(stamps), max(stamps)
 
     @property
     def lines(self) -> Sequence[int]:

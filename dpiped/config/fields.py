@@ -11,6 +11,9 @@ from pydantic import BaseModel, SecretBytes, SecretStr
 
 from dpiped.config.locate import Path
 
+CHOOSERS = ("type", "op", "do")
+"""Keys that say which of several models a table is."""
+
 
 def kinds_of(annotation: Any) -> list[Any]:
     """The annotation without Annotated and aliases; a union as its members."""
@@ -81,14 +84,15 @@ def _below(kind: Any, part: str | int) -> list[Any]:
 
 
 def _fitting(kinds: list[Any], data: Any) -> list[Any]:
-    """Without the models whose `type` says that they are not meant."""
-    tag = data.get("type") if isinstance(data, dict) else None
-    return [kind for kind in kinds if tag is None or _tags(kind) is None or tag in (_tags(kind) or ())]
+    """Without the models that a key of the data, such as `type`, says are not meant."""
+    chosen = {key: data[key] for key in CHOOSERS if key in data} if isinstance(data, dict) else {}
+    return [kind for kind in kinds if all(value in _tags(kind, key, value) for key, value in chosen.items())]
 
 
-def _tags(kind: Any) -> tuple[Any, ...] | None:
-    annotation = keys_of(kind).get("type")
-    return get_args(annotation) if get_origin(annotation) is Literal else None
+def _tags(kind: Any, key: str, value: Any) -> tuple[Any, ...]:
+    """What the key may be in a model; any value where it does not choose."""
+    annotation = keys_of(kind).get(key)
+    return get_args(annotation) if get_origin(annotation) is Literal else (value,)
 
 
 def secrets_of(value: Any) -> set[str]:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from dpiped.config.explain import choices, expectation
-from dpiped.config.fields import holds_secret, keys_of, kinds_at, value_at
+from dpiped.config.fields import CHOOSERS, holds_secret, keys_of, kinds_at, value_at
 from dpiped.config.locate import Path
 from dpiped.config.source import Source
 from dpiped.hidden import blot
@@ -177,7 +177,7 @@ def _misspelt(error: Any, table: Any) -> Path:
     if error["type"] in UNKNOWN:
         return path
     if error["type"] == "union_tag_not_found" and isinstance(value := value_at(table, path), dict):
-        return next(((*path, key) for key in value if nearest(key, ["type"])), ())
+        return next(((*path, key) for key in value if nearest(key, CHOOSERS)), ())
     return ()
 
 

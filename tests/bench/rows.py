@@ -25,6 +25,21 @@ ANSWERS = (
 )
 """Count, distinct, quantiles and top 10 in windows of a minute."""
 ELASTIC = '[[output]]\ntype = "elasticsearch"\nhosts = ["http://127.0.0.1:{store}"]\nindex = "INDEX"\n'
+ADDING = (
+    '[[filter]]\ntype = "transform"\nident = "clean"\n'
+    '[[filter.steps]]\ndo = "range"\nfield = "lv"\nbounds = [0, 10, 20, 30, 40, 50, 60]\n'
+    '[[filter.steps]]\ndo = "normalise"\nfield = "uri"\nrules = ["digits"]\n'
+    '[[filter.steps]]\ndo = "set"\nvalues = {{ env = "prod" }}\n'
+    '[[output]]\ntype = "discard"\nname = "out"\nmatch = ["clean"]\n'
+)
+"""Steps that only add fields."""
+CHANGING = ADDING.replace(
+    "[[output]]",
+    '[[filter.steps]]\ndo = "drop"\nfields = ["_log_info.snsid"]\n'
+    '[[filter.steps]]\ndo = "convert"\nfields = ["room"]\nto = "string"\n'
+    '[[filter.steps]]\ndo = "mask"\nkind = "ip"\nfields = ["_log_info.ip"]\n[[output]]',
+)
+"""The same, and steps that need the events decoded."""
 COLLECTOR = (
     '[collector]\ndata_dir = "{folder}/collector"\nendpoints = ["http://127.0.0.1:{port}"]\n'
     'status = "127.0.0.1:{admin}"\n'
@@ -70,6 +85,8 @@ ROWS = (
         HTTP + ELASTIC.replace("INDEX", "logs-%Y.%m.%d"),
         store="elastic",
     ),
+    Row("transform", "http in, 3 steps that add fields, emitted again", 3.5, HTTP + ADDING),
+    Row("transform-all", "the same and 3 that change fields inside objects", 10.0, HTTP + CHANGING),
     Row("collector", "collector: tail, zstd, POST to a sink", 0.8, COLLECTOR, load="collector"),
     Row("syslog", "syslog tcp, RFC 5424, disk journal, file out", 3.0, SYSLOG + FILE, data="syslog", load="syslog"),
     Row("tail", "the daemon's tail, json, file out", 1.2, TAIL + FILE, load="tail"),

@@ -19,7 +19,7 @@ from dpiped.journal.state import RunnerKey, State
 from dpiped.leveldb import LevelDb
 from dpiped.matcher import Matcher
 from dpiped.pack import CONTROL_IDENT, TICK_IDENT, Pack
-from dpiped.plugin import PackDraft, PluginContext, StatefulFilter
+from dpiped.plugin import PAUSE, PackDraft, PluginContext, StatefulFilter
 from dpiped.projection import Projection
 from dpiped.telemetry import Telemetry
 from dpiped.view import PackView
@@ -187,7 +187,8 @@ class _Replayed:
         return self._table.plugin_class(self._table.config, context)
 
     def _note(self, offset: int, drafts: Iterable[PackDraft]) -> None:
-        self.emissions += [(offset, draft.ident or self._table.options.ident, draft.body) for draft in drafts]
+        emitted = (draft for draft in drafts if draft is not PAUSE)
+        self.emissions += [(offset, draft.ident or self._table.options.ident, draft.body) for draft in emitted]
 
     def result(self) -> list[bytes]:
         """What its open windows hold."""

@@ -74,6 +74,40 @@ idle_secs = 1
 max_ahead_secs = 1e9
 metrics = {{ hits = {{ op = "count" }} }}
 
+[[filter]]
+type = "transform"
+name = "changed"
+match = ["app.**"]
+prefix = "clean"
+mark = "_failed"
+[[filter.steps]]
+do = "normalise"
+field = "id"
+rules = ["digits"]
+[[filter.steps]]
+do = "rename"
+fields = {{ area = "place.area" }}
+where = "area == 'us'"
+
+[[filter]]
+type = "sample"
+name = "some"
+match = ["app.**"]
+rate = 3
+by = ["area", "id"]
+
+[[filter]]
+type = "dedupe"
+name = "seen"
+match = ["clean.**"]
+ident = "stats.seen"
+fields = ["area", "place.area", "id_norm"]
+window_secs = 3
+lateness_secs = 1
+max_ahead_secs = 1e9
+max_keys = 4
+count = true
+
 [[output]]
 type = "file"
 name = "archive"

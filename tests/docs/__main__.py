@@ -7,7 +7,14 @@ import sys
 from pathlib import Path
 
 from dpiped.config.render import generated_files
-from tests.docs.pages import aggregates_page, codecs_page, collector_page, collector_sample, metrics_page
+from tests.docs.pages import (
+    aggregates_page,
+    codecs_page,
+    collector_page,
+    collector_sample,
+    metrics_page,
+    transform_page,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -21,6 +28,7 @@ def all_files() -> dict[str, str]:
         "docs/codecs.md": codecs_page(),
         "docs/metrics.md": metrics_page(),
         "docs/aggregates.md": aggregates_page((ROOT / "docs/aggregates.md").read_text("utf-8")),
+        "docs/transform.md": transform_page((ROOT / "docs/transform.md").read_text("utf-8")),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections import Counter
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any, get_args
 
@@ -19,6 +20,7 @@ from dpiped.config.describe import keys_in_depth, keys_of_model
 from dpiped.config.render import key_table, sample_keys
 from dpiped.telemetry import Telemetry
 from dpiped.telemetry.metrics import Metrics
+from dpiped.transform import STEPS
 
 MADE = "Made by `./dev docs`: change the models, not this file."
 SHOWN = "tail"
@@ -100,13 +102,22 @@ def codecs_page() -> str:
 
 def aggregates_page(text: str) -> str:
     """`docs/aggregates.md`, which is written by hand, with the keys of all ops in their place."""
+    return _with_models(text, "ops", METRICS, "op")
+
+
+def transform_page(text: str) -> str:
+    """`docs/transform.md`, which is written by hand, with the keys of all steps in their place."""
+    return _with_models(text, "steps", STEPS, "do")
+
+
+def _with_models(text: str, place: str, models: Mapping[str, type[BaseModel]], chooser: str) -> str:
+    """The page with the keys of models between the marks of a place; the key that chooses among them is left out."""
     lines = ["", ""]
-    for name, model in METRICS.items():
-        keys = [key for key in keys_in_depth(model) if key.name != "op"]
+    for name, model in models.items():
+        keys = [key for key in keys_in_depth(model) if key.name != chooser]
         lines += [f"### {name}", "", about(model), "", *key_table(keys)]
-    return re.sub(
-        r"(<!-- ops: [^\n]*)\n.*(<!-- end of ops)", lambda m: m[1] + "\n".join(lines) + m[2], text, flags=re.DOTALL
-    )
+    marked = rf"(<!-- {place}: [^\n]*)\n.*(<!-- end of {place})"
+    return re.sub(marked, lambda match: match[1] + "\n".join(lines) + match[2], text, flags=re.DOTALL)
 
 
 def metrics_page() -> str:

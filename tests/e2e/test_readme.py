@@ -61,7 +61,8 @@ class Reader:
         bin_folder = folder / ".bin"
         bin_folder.mkdir()
         path = f"{bin_folder}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-        self.environ = {**os.environ, "PATH": path, "DPIPE_TOKEN": "geheim-5", "DPIPE_ADMIN_TOKEN": "geheim-6"}
+        secrets = {"DPIPE_TOKEN": "geheim-5", "DPIPE_ADMIN_TOKEN": "geheim-6", "DPIPE_SALT": "geheim-7-salt"}
+        self.environ = {**os.environ, "PATH": path, **secrets}
         for name, (variable, libraries, command) in WRAPPERS.items():
             root = os.environ.get(variable)
             if root and not shutil.which(name):

@@ -28,7 +28,7 @@ from dpiped.errors import ConfigError
 from dpiped.web.admin import AdminServer
 from tests.docs.markdown import PAGES, ROOT, Block, all_blocks, anchors, blocks, links, prose
 
-ENVIRON = {"DPIPE_TOKEN": "geheim-5", "DPIPE_ADMIN_TOKEN": "geheim-6"}
+ENVIRON = {"DPIPE_TOKEN": "geheim-5", "DPIPE_ADMIN_TOKEN": "geheim-6", "DPIPE_SALT": "geheim-7-salt"}
 FRAGMENT_OF = '[[input]]\ntype = "http"\n'
 SHOWN_ONLY = (
     "git",

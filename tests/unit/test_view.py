@@ -1,0 +1,47 @@
+"""Parts of a view: the same events, columns and times, in every way they are cut."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dpiped.expressions import compile_where
+from dpiped.pack import Head, Pack
+from dpiped.projection import Projection
+from dpiped.view import PackView
+
+
+def view_of(numbers: list[int], where: str) -> PackView:
+    body = b"".join(b'{"@timestamp":%d,"n":%d}\n' % (1_000 + number, number) for number in numbers)
+    head = Head(
+        host="h", count=len(numbers), min_ts=1_000 + min(numbers), max_ts=1_000 + max(numbers), raw_bytes=len(body)
+    )
+    pack = Pack()
+    pack.fill(head, body, body)
+    return PackView(pack, Projection.of(["n"]), compile_where(where))
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=30), st.integers(1, 12), st.sampled_from(["n >= 0", "n > 4"]))
+def test_slices_are_the_view_in_order(numbers: list[int], most: int, where: str) -> None:
+    whole = view_of(numbers, where)
+    parts = [part for part in whole.slices(most) if part.count]
+    assert b"".join(part.body for part in parts) == whole.body
+    assert [value for part in parts for value in part.column("n")] == whole.column("n")
+    assert [line for part in parts for line in part.lines] == list(whole.lines)
+    for part in parts:
+        stamps = [json.loads(line)["@timestamp"] for line in part.body.splitlines()]
+        assert part.count == len(stamps) <= most
+        assert part.span == (min(stamps), max(stamps))
+        assert part.column("_host") == ["h"] * part.count
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=20), st.data())
+def test_only_some_of_some(numbers: list[int], data: st.DataObject) -> None:
+    some = view_of(numbers, "n > 2")
+    wanted = data.draw(st.lists(st.booleans(), min_size=some.count, max_size=some.count))
+    fewer = some.only(wanted)
+    expected = [n for n, kept in zip((n for n in numbers if n > 2), wanted, strict=True) if kept]
+    assert fewer.column("n") == expected
+    assert [json.loads(line)["n"] for line in fewer.body.splitlines()] == expected
