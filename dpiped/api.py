@@ -33,6 +33,7 @@ from dpiped.expressions import Predicate, WhereError, check_where, compile_where
 from dpiped.http_client import RETRY_LATER, bearer, retry_after, text_of
 from dpiped.journal.append import LANE
 from dpiped.journal.record import CONTENT_TYPE, Frame, FrameError, encode_frame, iter_frames
+from dpiped.normalise import Normaliser, NormaliseRule
 from dpiped.pack import encode_body
 from dpiped.panes import (
     OTHER,
@@ -101,6 +102,8 @@ __all__ = [
     "Listen",
     "LostTrackError",
     "Name",
+    "NormaliseRule",
+    "Normaliser",
     "Noted",
     "Output",
     "PackDraft",
