@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from dpiped.normalise import LONGEST, PATTERNS, Kind, Normaliser, OwnRule, NormaliseRule
+from dpiped.normalise import LONGEST, PATTERNS, Kind, Normaliser, NormaliseRule, OwnRule
 
 EVERYTHING: tuple[Kind, ...] = tuple(PATTERNS)
 
@@ -40,7 +40,8 @@ def test_the_order_of_known_kinds_does_not_matter() -> None:
 
 
 def test_own_rules_come_first_and_in_their_order() -> None:
-    rules: list[NormaliseRule] = ["digits", OwnRule(pattern=r"batch=(\w)\w*", replace=r"batch=\1*"), OwnRule(pattern="a\\*")]
+    own = [OwnRule(pattern=r"batch=(\w)\w*", replace=r"batch=\1*"), OwnRule(pattern="a\\*")]
+    rules: list[NormaliseRule] = ["digits", *own]
     assert Normaliser(rules).text("batch=ab12 n 7") == "batch=? n ?"
 
 
