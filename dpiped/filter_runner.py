@@ -26,7 +26,7 @@ from dpiped.errors import HangError, LostTrackError, UnavailableError
 from dpiped.journal.append import Draft, Kind, Lot
 from dpiped.leveldb import LevelDbDamagedError
 from dpiped.pack import CONTROL_IDENT, MAX_HOPS, TICK_IDENT, Head, Pack, Route
-from dpiped.plugin import Filter, PackDraft, StatefulFilter
+from dpiped.plugin import PAUSE, Filter, PackDraft, StatefulFilter
 from dpiped.runner import CLOSE_SECS, Runner, one_line
 from dpiped.view import PackView
 from dpiped.windows import WindowPolicy
@@ -120,7 +120,7 @@ class FilterRunner(Runner[FilterOptions]):
                 raise HangError(f"it did not return in {watch.hung.times} processes")  # noqa: TRY301 - handled like its own
             watch.enter(self.name, offset)
             given, events = self._compute(pack)
-            drafts = [draft async for draft in self._bit_by_bit(given, offset)]
+            drafts = [draft async for draft in self._bit_by_bit(given, offset) if draft is not PAUSE]
         except Exception as exc:
             if (self.failed_on(offset) or isinstance(exc, HangError)) and offset > self.emitted:
                 await self._skip(pack, exc)
@@ -289,9 +289,13 @@ class StatefulFilterRunner(FilterRunner):
         return self._plugin.tick(now_ms)
 
     def on_control(self, said: dict[str, Any]) -> Iterable[PackDraft]:
-        if said.get("control") == "reset":
+        what = said.get("control")
+        if what == "finish":
+            return self._plugin.finish()
+        if what == "reset":
             self._plugin.reset()
-        return self._plugin.finish() if said.get("control") == "finish" else ()
+            return ()
+        return self._plugin.command(said)
 
     def report(self) -> dict[str, object]:
         return {**super().report(), "emitted": self.emitted}

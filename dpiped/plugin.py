@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 from dpiped.batch import Batch, BatchId
 from dpiped.config.base import PluginConfig
@@ -39,6 +39,10 @@ class PackDraft:
     """None: that of the pack it was made of."""
     host: str | None = None
     source: str | None = None
+
+
+PAUSE = PackDraft(b"", 0, 0, 0)
+"""A filter that computes much gives it now and then between its drafts: it is not emitted, and others may run."""
 
 
 class Receipt(NamedTuple):
@@ -134,6 +138,11 @@ class Plugin(Generic[C]):
         return []
 
     @classmethod
+    def check_match(cls, config: C, match: Sequence[str]) -> list[str]:
+        """The same of the runner's key `match`, for plugins that cannot do with any."""
+        return []
+
+    @classmethod
     def exclusive(cls, config: C) -> str | None:
         """What no two plugins may share, such as the path they write to; two with equal texts are a config error."""
         return None
@@ -187,13 +196,20 @@ class Filter(Plugin[C], ABC):
     kind = "filter"
     stateful: ClassVar[bool] = False
 
+    @classmethod
+    def default_ident(cls, name: str) -> str:
+        """The ident of what it emits where the config gives none; `name` is that of its table."""
+        return name
+
     def fields(self) -> Iterable[str]:
         """Which fields `process` reads, without those of `where`. Asked once, at start."""
         return ()
 
     @abstractmethod
     def process(self, pack: PackView) -> Iterable[PackDraft]:
-        """0..n packs out. Must be a function of what it read: no clock, no random. Repeated after a crash."""
+        """0..n packs out, and `PAUSE`. Must be a function of what it read: no clock, no random. Repeated after a
+        crash.
+        """
 
 
 class StatefulFilter(Filter[C], ABC):
@@ -218,6 +234,12 @@ class StatefulFilter(Filter[C], ABC):
         """Empties the state, as an operator asked; called for a journaled control pack, so that a replay does the
         same.
         """
+
+    def command(self, said: dict[str, Any]) -> Iterable[PackDraft]:
+        """What an operator says by a journaled control pack of the filter's own, so that a replay does the same:
+        `{"control": .., ..}`. What it does not know changes nothing.
+        """
+        return ()
 
     @abstractmethod
     def changes(self) -> Iterable[tuple[bytes, bytes | None]]:

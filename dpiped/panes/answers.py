@@ -14,7 +14,7 @@ from dpiped.panes.shape import Answers, Key, Shape
 from dpiped.panes.store import Change, answer_key, dump_answers
 
 if TYPE_CHECKING:
-    from dpiped.panes.config import WindowConfig
+    from dpiped.panes.config import Telling
 
 Span = tuple[int, int]
 """(start, end) of a window, milliseconds."""
@@ -24,12 +24,12 @@ _encode = msgspec.json.Encoder().encode
 class Writer:
     """Writes the answer of one group in one window."""
 
-    def __init__(self, config: WindowConfig, shape: Shape, name: str) -> None:
+    def __init__(self, telling: Telling, shape: Shape, name: str) -> None:
         self._shape = shape
         self._name = name
         self._names = tuple(name for name, _ in shape.metrics)
-        self._with_errors = config.errors
-        self._with_id = config.id == "window"
+        self._with_errors = telling.with_errors
+        self._with_id = telling.with_id
 
     def event(self, span: Span, key: Key) -> dict[str, Any]:
         """All fields of an event beside its metrics."""
