@@ -11,13 +11,15 @@ Acknowledged, it tells nothing until it is resolved.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from dpiped.alarms.table import Table
 
+_fingerprint = attrgetter("fingerprint")
 Word = Literal["firing", "again", "resolved"]
 
 
@@ -93,7 +95,9 @@ class Board:
         self.now_ms = 0
         """Journaled time of the pack or tick in hand."""
         self.over_limit = 0
-        """Hits of groups for which there is no room; whoever tells them sets it back."""
+        """Hits of groups for which there is no room; whoever counts them sets it back."""
+        self.held_back = 0
+        """The same of those that were silenced."""
 
     def __len__(self) -> int:
         return len(self._alarms)
@@ -122,13 +126,14 @@ class Board:
     def _update(self, alarm: Alarm, hit: Hit) -> None:
         alarm.reason, alarm.severity, alarm.score = hit.reason, hit.severity, hit.score
         alarm.title, alarm.values, alarm.project = hit.title, hit.values, hit.project
-        if hit.end >= alarm.window_end:
+        if hit.windowed != alarm.windowed or hit.end >= alarm.window_end:
             alarm.window_start, alarm.window_end = hit.start, hit.end
         alarm.windowed = hit.windowed
         alarm.last_ms, alarm.quiet_tick = self.now_ms, None
 
     def _word(self, alarm: Alarm, hit: Hit) -> Word | None:
         if self._silenced(alarm):
+            self.held_back += 1
             return None
         if not alarm.told:
             return "firing"
@@ -144,39 +149,40 @@ class Board:
         """Called once a tick, behind all hits of it: those that are resolved now. `closed`: end of the last closed
         window.
         """
-        for alarm in list(self._alarms.values()):
-            if alarm.over:
-                yield from self._end(alarm)
-                continue
-            if alarm.windowed and closed < alarm.window_end:
-                continue
-            if alarm.quiet_tick is None:
-                alarm.quiet_tick = self.ticks
-                self._alarms.touch(alarm.fingerprint)
-            wanted = self._rules.resolve_ms
-            if alarm.windowed and self._rules.whole_windows:
-                wanted += alarm.window_end - alarm.window_start
-            if (self.ticks - alarm.quiet_tick) * self._rules.tick_ms >= wanted:
-                yield from self._end(alarm)
+        return self._end(alarm for alarm in self._alarms.values() if alarm.over or self._is_quiet(alarm, closed))
+
+    def _is_quiet(self, alarm: Alarm, closed: int) -> bool:
+        """Whether it did not hold for long enough, by ticks."""
+        if alarm.windowed and closed < alarm.window_end:
+            return False
+        if alarm.quiet_tick is None:
+            alarm.quiet_tick = self.ticks
+            self._alarms.touch(alarm.fingerprint)
+        wanted = self._rules.resolve_ms
+        if alarm.windowed and self._rules.whole_windows:
+            wanted += alarm.window_end - alarm.window_start
+        return (self.ticks - alarm.quiet_tick) * self._rules.tick_ms >= wanted
 
     def pass_to(self, end: int) -> Iterator[Alarm]:
         """All windows up to here are judged: those that are resolved by event time."""
-        for alarm in list(self._alarms.values()):
-            quiet_ms = end - alarm.window_end
-            if alarm.windowed and not alarm.over and quiet_ms > 0 and quiet_ms >= self._rules.resolve_ms:
-                yield from self._end(alarm)
+        quiet_ms = max(1, self._rules.resolve_ms)
+        return self._end(
+            alarm
+            for alarm in self._alarms.values()
+            if alarm.windowed and not alarm.over and end - alarm.window_end >= quiet_ms
+        )
 
-    def _end(self, alarm: Alarm) -> Iterator[Alarm]:
-        """It is resolved; told at once if it was told that it fires and nobody silenced it."""
-        silenced = self._silenced(alarm)
-        if not alarm.over:
-            alarm.over, alarm.acked = True, False
-            self._alarms.touch(alarm.fingerprint)
-        if silenced:
-            return
-        self._alarms.drop(alarm.fingerprint)
-        if alarm.told:
-            yield alarm
+    def _end(self, alarms: Iterable[Alarm]) -> Iterator[Alarm]:
+        """They are resolved; those of which it was told that they fire are told, unless somebody silenced them."""
+        for alarm in sorted(alarms, key=_fingerprint):  # the order in which they came is not kept over a restart
+            if not alarm.over:
+                alarm.over, alarm.acked = True, False
+                self._alarms.touch(alarm.fingerprint)
+            if self._silenced(alarm):
+                continue
+            self._alarms.drop(alarm.fingerprint)
+            if alarm.told:
+                yield alarm
 
     def command(self, said: dict[str, Any]) -> bool:
         """What an operator says about one alarm; False: it means nothing here."""
@@ -190,16 +196,14 @@ class Board:
         elif what == "unsilence":
             alarm.silenced_until_ms = 0
         else:
-            at, secs = said.get("at_ms"), said.get("secs")
-            if not _is_number(at) or not _is_number(secs):
+            at_ms, secs = _number(said.get("at_ms")), _number(said.get("secs"))
+            if at_ms is None or secs is None:
                 return False
-            alarm.silenced_until_ms = int(at) + round(min(max(secs, 0), LONGEST_SILENCE_SECS) * 1000)
+            alarm.silenced_until_ms = round(at_ms + secs * 1000)
         self._alarms.touch(alarm.fingerprint)
         return True
 
 
-LONGEST_SILENCE_SECS = 10 * 365 * 86_400
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) < 1e15
+def _number(value: Any) -> int | float | None:
+    """The value if it is a time or a number of seconds."""
+    return value if type(value) in (int, float) and 0 <= value < 1e15 else None
