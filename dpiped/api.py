@@ -1,6 +1,7 @@
 """All that a plugin may import from dpiped."""
 
 from dpiped.aggregates import Aggregate
+from dpiped.alarms import AlarmConfig, AlarmingFilter
 from dpiped.batch import Batch, BatchId
 from dpiped.codecs.base import Codec
 from dpiped.compression import DamagedError, TooLargeError, UnknownEncodingError, decompress, gzip_bytes
@@ -75,6 +76,8 @@ __all__ = [
     "RETRY_LATER",
     "SERVER_EXAMPLE",
     "Aggregate",
+    "AlarmConfig",
+    "AlarmingFilter",
     "Batch",
     "BatchConflictError",
     "BatchId",

@@ -40,6 +40,16 @@ class PackView:
             self._mask = mask
             self.count = kept
 
+    def only(self, wanted: Sequence[bool]) -> PackView:
+        """The same pack with only some of the events of this view, shape (count,)."""
+        if all(wanted):
+            return self
+        fewer = PackView(self.pack, self.projection)
+        left = iter(wanted)
+        fewer._mask = list(wanted) if self._mask is None else [kept and next(left) for kept in self._mask]
+        fewer.count = sum(wanted)
+        return fewer
+
     @property
     def head(self) -> Head:
         return self.pack.head

@@ -89,7 +89,7 @@ class Board:
     """All alarms of one filter. Not task-safe."""
 
     def __init__(self, rules: Rules) -> None:
-        self._rules = rules
+        self.rules = rules
         self._alarms: Table[str, Alarm] = Table()
         self.ticks = 0
         self.now_ms = 0
@@ -110,7 +110,7 @@ class Board:
         """Notes that a condition holds; what has to be told."""
         alarm = self._alarms.get(hit.fingerprint)
         if alarm is None:
-            if len(self._alarms) >= self._rules.most:
+            if len(self._alarms) >= self.rules.most:
                 self.over_limit += 1
                 return None
             alarm = Alarm(hit.fingerprint, hit.group, since_ms=self.now_ms)
@@ -139,8 +139,8 @@ class Board:
             return "firing"
         if alarm.acked or (not hit.fresh and hit.end <= alarm.told_end):
             return None
-        passed = max((self.ticks - alarm.told_tick) * self._rules.tick_ms, hit.end - alarm.told_end)
-        return "again" if passed >= self._rules.throttle_ms else None
+        passed = max((self.ticks - alarm.told_tick) * self.rules.tick_ms, hit.end - alarm.told_end)
+        return "again" if passed >= self.rules.throttle_ms else None
 
     def _silenced(self, alarm: Alarm) -> bool:
         return self.now_ms < alarm.silenced_until_ms
@@ -158,14 +158,14 @@ class Board:
         if alarm.quiet_tick is None:
             alarm.quiet_tick = self.ticks
             self._alarms.touch(alarm.fingerprint)
-        wanted = self._rules.resolve_ms
-        if alarm.windowed and self._rules.whole_windows:
+        wanted = self.rules.resolve_ms
+        if alarm.windowed and self.rules.whole_windows:
             wanted += alarm.window_end - alarm.window_start
-        return (self.ticks - alarm.quiet_tick) * self._rules.tick_ms >= wanted
+        return (self.ticks - alarm.quiet_tick) * self.rules.tick_ms >= wanted
 
     def pass_to(self, end: int) -> Iterator[Alarm]:
         """All windows up to here are judged: those that are resolved by event time."""
-        quiet_ms = max(1, self._rules.resolve_ms)
+        quiet_ms = max(1, self.rules.resolve_ms)
         return self._end(
             alarm
             for alarm in self._alarms.values()

@@ -79,15 +79,20 @@ class Teller:
         if word := self._board.hit(hit):
             alarm = self._board.alarms.get(hit.fingerprint)
             assert alarm is not None
-            self._tell(alarm, word, finding.previous, samples())
+            event = self._event(alarm, word, min(finding.end, self._board.now_ms), (finding.start, finding.end))
+            if finding.previous is not None:
+                event["previous"] = finding.previous
+            event["samples"] = msgspec.Raw(b"[" + b",".join(samples()) + b"]")
+            self._put(alarm, event)
 
     def resolved(self, alarm: Alarm) -> None:
         """An alarm has ended."""
-        self._tell(alarm, "resolved", None, ())
+        at = min(alarm.window_end + self._board.rules.resolve_ms, self._board.now_ms)
+        event = self._event(alarm, "resolved", at, (alarm.window_start, alarm.window_end))
+        self._put(alarm, {**event, "samples": []})
 
-    def _tell(self, alarm: Alarm, word: Word, previous: dict[str, Any] | None, samples: Sequence[bytes]) -> None:
-        at = min(alarm.window_end, self._board.now_ms) if word != "resolved" else self._end_of(alarm)
-        event: dict[str, Any] = {
+    def _event(self, alarm: Alarm, word: Word, at: int, span: tuple[int, int]) -> dict[str, Any]:
+        return {
             "@timestamp": at,
             "alarm": self._name,
             "state": word,
@@ -96,21 +101,17 @@ class Teller:
             "title": alarm.title,
             "reason": alarm.reason,
             "fingerprint": alarm.fingerprint,
-            "window_start": alarm.window_start,
-            "window_end": alarm.window_end,
+            "window_start": span[0],
+            "window_end": span[1],
             "group": msgspec.Raw(alarm.group.encode()),
             "values": msgspec.Raw(alarm.values.encode()),
-            "samples": msgspec.Raw(b"[" + b",".join(samples) + b"]"),
         }
-        if previous is not None:
-            event["previous"] = previous
+
+    def _put(self, alarm: Alarm, event: dict[str, Any]) -> None:
+        """Writes the line; a field of the group that is called like another one stands in `group` only."""
         reserved = {*event, "previous"}
         event |= {name: value for name, value in _decode(alarm.group).items() if name not in reserved}
-        self._waiting.append((alarm.project, at, _encode(event) + b"\n"))
-
-    def _end_of(self, alarm: Alarm) -> int:
-        """The time of `resolved`: now, but never before the window in which it held last."""
-        return max(alarm.window_end, min(self._board.now_ms, alarm.window_end))
+        self._waiting.append((alarm.project, event["@timestamp"], _encode(event) + b"\n"))
 
     def _title_of(self, finding: Finding, score: int | float) -> str:
         values = self._names.widen(finding.values)

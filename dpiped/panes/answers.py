@@ -35,15 +35,16 @@ class Writer:
         """All fields of an event beside its metrics."""
         start, end = span
         event: dict[str, Any] = {"@timestamp": end, "window_start": start, "window_end": end}
-        return event | self._group(key)
+        return event | self.group(key)
 
-    def _group(self, key: Key) -> dict[str, Any]:
+    def group(self, key: Key) -> dict[str, Any]:
+        """The fields of a group that have a value."""
         pairs = zip(self._shape.group_by, self._shape.values(key), strict=True)
         return {name: shown(value) for name, value in pairs if value is not None}
 
     def lines(self, span: Span, key: Key, answers: Answers, *, early: bool) -> tuple[bytes, bytes]:
         """(the event to emit, the same with its error bounds), each one line."""
-        event = self._group(key)
+        event = self.group(key)
         if self._with_id:
             event["window_id"] = self._id(span, key)
         errors: dict[str, float] = {}
