@@ -13,6 +13,7 @@ from dpiped.alarms.config import AlarmConfig
 from dpiped.alarms.ignore import Ignore
 from dpiped.alarms.names import COUNT
 from dpiped.alarms.samples import LONGEST
+from dpiped.alarms.shape import whole
 from dpiped.alarms.store import digest_of
 from dpiped.alarms.table import Table
 from dpiped.alarms.teller import Finding
@@ -71,7 +72,7 @@ class Events:
     def unseen(self, pack: PackView, keys: Sequence[Key], *, learns: bool) -> tuple[list[Single], int]:
         """(events with a value that was never seen, how many could not be judged since no more values can be known)."""
         assert self._config.new is not None
-        values = hashable(pack.column(self._config.new))
+        values = hashable(whole(pack.column(self._config.new)))
         known: set[Any] = {None}
         found, over = [], 0
         stamps = pack.column("@timestamp")

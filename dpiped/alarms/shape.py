@@ -26,4 +26,11 @@ class AlarmShape(Shape):
             values = self._normalisers[name].texts(values)
         if any(type(value) is str and len(value) > LONGEST for value in values):
             values = [value[:LONGEST] if isinstance(value, str) else value for value in values]
+        return whole(values)
+
+
+def whole(values: list[Any]) -> list[Any]:
+    """5.0 as 5: they are one group, and what is saved of it must not depend on which of both came last."""
+    if float not in set(map(type, values)):
         return values
+    return [int(value) if type(value) is float and value.is_integer() else value for value in values]
