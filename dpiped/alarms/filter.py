@@ -157,6 +157,13 @@ class AlarmingFilter(WindowedFilter[AlarmConfig]):
             self._teller.resolved(alarm)
         yield from self._drain()
 
+    def idle_end(self, now_ms: int) -> int | None:
+        """Not before the journaled time has come there: what alarms look at is often rare, and an event behind a pause
+        shall still find its window open. Nothing waits for the end of one.
+        """
+        end = super().idle_end(now_ms)
+        return None if end is None else min(end, self.periods.floor(now_ms - self.watermark.policy.lateness_ms))
+
     def finish(self) -> Iterator[PackDraft]:
         yield from super().finish()
         yield from self._drain()

@@ -157,7 +157,7 @@ class WindowedFilter(StatefulFilter[C]):
 
     # ---- time ------------------------------------------------------------------------------------------------------
     def tick(self, now_ms: int) -> Iterable[PackDraft]:
-        self.watermark.tick(self._newest_end())
+        self.watermark.tick(self.idle_end(now_ms))
         self._clock_changed = True
         if self._every_ms is None:
             return self.close()
@@ -167,6 +167,10 @@ class WindowedFilter(StatefulFilter[C]):
         self.watermark.close_all(self._newest_end())
         self._clock_changed = True
         return self.close()
+
+    def idle_end(self, now_ms: int) -> int | None:
+        """Where the watermark goes when nothing came for long; None: nowhere."""
+        return self._newest_end()
 
     def _newest_end(self) -> int | None:
         """End of the last window that holds data."""

@@ -67,11 +67,11 @@ def test_early_false_waits_for_the_end_of_a_window() -> None:
 def test_a_resolved_alarm_can_fire_again() -> None:
     world = World(when="count >= 2", window_secs=10, resolve_after_secs=5)
     world.send({}, {})
-    assert states(world.tick(8)) == [("firing", "threshold")]  # idle closes the window at the fourth
+    assert states(world.tick(16)) == [("firing", "threshold")]  # the window is closed at the twelfth
     later = world.tick(1)
     assert states(later) == [("resolved", "threshold")]
     assert later[0]["samples"] == [] and later[0]["values"] == {"count": 2}
-    assert later[0]["@timestamp"] == AT + 9_000
+    assert later[0]["@timestamp"] == AT + 15_000
     world.send({}, {})
     assert states(world.tick()) == [("firing", "threshold")]
 
@@ -82,6 +82,15 @@ def test_a_gap_in_event_time_resolves_before_the_next_window_fires() -> None:
     alarms = world.send(*events)
     assert [alarm["state"] for alarm in alarms] == ["firing", "resolved", "firing"]
     assert [alarm["window_start"] - AT for alarm in alarms] == [0, 0, 60_000]
+
+
+def test_a_pause_within_a_window_makes_no_event_late() -> None:
+    world = World(when="count >= 3", window_secs=60)
+    for _ in range(3):
+        world.send({})
+        found = world.tick(19)
+    assert states(found) == [("firing", "threshold")]
+    assert world.dropped("late") == 0
 
 
 def test_sliding_windows_are_judged_while_they_are_the_newest() -> None:
