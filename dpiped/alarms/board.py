@@ -47,7 +47,10 @@ class Alarm(msgspec.Struct, array_like=True):
     told: bool = False
     """`firing` was emitted."""
     told_tick: int = 0
+    told_ms: int = 0
+    """When it was told last, in ticks and in event time."""
     told_end: int = 0
+    """End of the newest window that was told."""
     quiet_tick: int | None = None
     """Since when it does not hold any more; None: it does."""
     over: bool = False
@@ -120,7 +123,8 @@ class Board:
         self._alarms.put(alarm.fingerprint, alarm)
         word = self._word(alarm, hit)
         if word:
-            alarm.told, alarm.told_tick, alarm.told_end = True, self.ticks, max(alarm.told_end, hit.end)
+            alarm.told, alarm.told_tick, alarm.told_ms = True, self.ticks, self._time_of(hit)
+            alarm.told_end = max(alarm.told_end, hit.end)
         return word
 
     def _update(self, alarm: Alarm, hit: Hit) -> None:
@@ -139,8 +143,12 @@ class Board:
             return "firing"
         if alarm.acked or (not hit.fresh and hit.end <= alarm.told_end):
             return None
-        passed = max((self.ticks - alarm.told_tick) * self.rules.tick_ms, hit.end - alarm.told_end)
+        passed = max((self.ticks - alarm.told_tick) * self.rules.tick_ms, self._time_of(hit) - alarm.told_ms)
         return "again" if passed >= self.rules.throttle_ms else None
+
+    def _time_of(self, hit: Hit) -> int:
+        """Event time at which it was found: now, or in a backlog the end of its window."""
+        return min(hit.end, self.now_ms)
 
     def _silenced(self, alarm: Alarm) -> bool:
         return self.now_ms < alarm.silenced_until_ms

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dpiped.alarms import AlarmingFilter
 from dpiped.config.load import load_daemon_config
 from dpiped.deadletter import DeadLetters
 from dpiped.journal.disk import DiskStorage
@@ -19,7 +20,7 @@ from dpiped.journal.state import RunnerKey, State
 from dpiped.leveldb import LevelDb
 from dpiped.matcher import Matcher
 from dpiped.pack import CONTROL_IDENT, TICK_IDENT, Pack
-from dpiped.plugin import PackDraft, PluginContext, StatefulFilter
+from dpiped.plugin import PAUSE, PackDraft, PluginContext, StatefulFilter
 from dpiped.projection import Projection
 from dpiped.telemetry import Telemetry
 from dpiped.view import PackView
@@ -187,14 +188,21 @@ class _Replayed:
         return self._table.plugin_class(self._table.config, context)
 
     def _note(self, offset: int, drafts: Iterable[PackDraft]) -> None:
-        self.emissions += [(offset, draft.ident or self._table.options.ident, draft.body) for draft in drafts]
+        emitted = (draft for draft in drafts if draft is not PAUSE)
+        self.emissions += [(offset, draft.ident or self._table.options.ident, draft.body) for draft in emitted]
 
     def result(self) -> list[bytes]:
         """What its open windows hold."""
-        return [draft.body for draft in self.plugin.finish()]
+        return _held(self.plugin)
 
     def result_of(self, snapshot: list[tuple[bytes, bytes]]) -> list[bytes]:
         """The same of a saved state."""
         plugin = self._make()
         plugin.restore(snapshot)
-        return [draft.body for draft in plugin.finish()]
+        return _held(plugin)
+
+
+def _held(plugin: Any) -> list[bytes]:
+    """What a filter has in its state: alarms as they stand, then what its open windows would give."""
+    alarms = [json.dumps(row).encode() for row in plugin.alarms()] if isinstance(plugin, AlarmingFilter) else []
+    return alarms + [draft.body for draft in plugin.finish() if draft is not PAUSE]
