@@ -45,8 +45,10 @@ class AlarmConfig(GroupedConfig):
         default={}, examples=[{"latency": {"op": "quantiles", "field": "elapsed", "q": [0.95]}}]
     )
     """Name -> what to compute of the events of a window, as in the filter `aggregate`. `count` is always there."""
-    when: Where | None = Field(default=None, examples=["count >= 20 and latency.p95 > 1.5"])
-    """Alarm if this holds for the metrics of a window; in the language of `where`."""
+    when: Where | None = Field(default=None, examples=["count >= 20"], json_schema_extra={"in_samples": True})
+    """Alarm if this holds for the metrics of a window, as `count >= 20 and latency.p95 > 1.5`; in the language of
+    `where`.
+    """
     change: Growth | None = Field(default=None, examples=[1.5])
     """Alarm if `count` grew by so much since the previous window: 1.5 = by 150 %. Needs `base`."""
     yesterday: Growth | None = Field(default=None, examples=[2.0])
@@ -89,7 +91,7 @@ class AlarmConfig(GroupedConfig):
     """Where to look for `ignore`; by default in the whole event, as the line of JSON that it is."""
     severity: Annotated[int, Field(ge=0, le=1_000)] = 10
     """How bad one event is; the score of an alarm is this times `count`."""
-    title: Annotated[str, Field(max_length=1_000)] | None = Field(default=None, examples=["{count} errors on {host}"])
+    title: Annotated[str, Field(max_length=1_000)] | None = Field(default=None, examples=["{alarm}: {count} errors"])
     """What the alarm is called; `{name}` stands for a field of the group, a metric, `alarm`, `reason`, `severity` or
     `score`.
     """

@@ -20,7 +20,12 @@ ROOT = Path(__file__).resolve().parents[2]
 ENVIRON = dict.fromkeys(("NAME", "DPIPE_TOKEN", "DPIPE_ADMIN_TOKEN"), "geheim-5")
 SAMPLES = sorted((ROOT / "etc/samples").glob("*.toml"))
 UNITS = sorted((ROOT / "etc/systemd").glob("*.service"))
-EXCLUSIVE = {"output-http": ("user",), "input-syslog": ("path", "tls"), "collector": ("tls",)}
+EXCLUSIVE = {
+    "output-http": ("user",),
+    "input-syslog": ("path", "tls"),
+    "collector": ("tls",),
+    "filter-alarm": ("silence_secs", "forget_secs", "ignore_field"),
+}
 """Keys of a sample that cannot be used together with others in it."""
 
 
@@ -67,7 +72,7 @@ def test_every_key_of_a_sample_is_accepted(path: Path, tmp_path: Path) -> None:
         text += '\n[[project]]\nname = "rs"\n'
     if path.stem == "dpiped":  # each table brings the same example of a name
         text = text.replace('name = "main"', 'name = "other"', 1)
-    if path.stem in ("filter-aggregate", "filter-merge"):  # instead of window_secs
+    if path.stem in ("filter-aggregate", "filter-alarm", "filter-merge"):  # instead of window_secs
         text = text.replace('window = "hour"\n', "", 1)
     everything = tmp_path / "all.toml"
     everything.write_text(with_certificates(text, tmp_path), encoding="utf-8")
