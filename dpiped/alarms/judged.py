@@ -6,6 +6,7 @@ What is computed bit by bit lets others run.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from dpiped.alarms.board import Alarm, Board, Rules
@@ -23,7 +24,7 @@ from dpiped.panes.windowed import Parts, WindowedFilter
 from dpiped.plugin import PAUSE, PackDraft
 from dpiped.view import PackView
 
-GROUPS_AT_ONCE = 50
+GROUPS_AT_ONCE = 20
 """Judged before others may run: some ms at most."""
 
 
@@ -97,7 +98,7 @@ class JudgedWindows(WindowedFilter[AlarmConfig]):
         """Every group of it is judged; what ended before it is resolved first."""
         yield from self._resolve(self._board.pass_to(self.periods.pane(span[1] - 1)[0]))
         counts: dict[Key, int] = {}
-        for number, (key, parts) in enumerate(self._groups(span), 1):
+        for number, (key, parts) in enumerate(self._some_groups(span), 1):
             counts[key] = self._judge_group(span, key, parts, early=False)
             yield from self._pause(number)
         history = self._judge.history
@@ -141,12 +142,17 @@ class JudgedWindows(WindowedFilter[AlarmConfig]):
                 end = self.periods.next_end(end)
         return [(self.periods.window_start(end), end) for end in sorted(ends)]
 
-    def _some_groups(self, span: Span, keys: Iterable[Key]) -> Iterable[tuple[Key, Parts]]:
-        """As `_groups`, of some; without a look at all others where there are not too many."""
+    def _some_groups(self, span: Span, keys: Iterable[Key] | None = None) -> Iterable[tuple[Key, Parts]]:
+        """As `_groups`, of some or of all, but on demand; that is only possible where there are not too many."""
         panes = self._panes_of(span)
-        if len(panes) > 1 and len(set().union(*(pane.groups for pane in panes))) > self.config.max_groups:
-            return self._groups(span, set(keys))
-        return ((key, [(pane, key) for pane in panes if key in pane.groups]) for key in keys)
+        if len(panes) > 1:
+            known = dict.fromkeys(chain.from_iterable(pane.groups for pane in panes))
+            if len(known) > self.config.max_groups:
+                return self._groups(span, None if keys is None else set(keys))
+        else:
+            known = dict.fromkeys(panes[0].groups)
+        wanted = known if keys is None else keys
+        return ((key, [(pane, key) for pane in panes if key in pane.groups]) for key in wanted)
 
     def _judge_group(self, span: Span, key: Key, parts: Parts, *, early: bool) -> int:
         """Returns how many events the group has in the window."""
