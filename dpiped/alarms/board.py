@@ -5,7 +5,7 @@
 A pure state machine. Time passes in two ways, and whichever passed more counts: by ticks that were counted (a daemon
 that was down makes nothing late), and by event time, so that a backlog is judged as it would have been at its time.
 
-Silenced by an operator, it goes on but tells nothing until the silence ends; then it tells what it has not told.
+Silenced by an operator, it goes on but tells nothing until the silence ends; then it tells if it is resolved.
 Acknowledged, it tells nothing until it is resolved.
 """
 
@@ -44,8 +44,6 @@ class Alarm(msgspec.Struct, array_like=True):
     since_ms: int = 0
     """Journaled time of the first hit."""
     last_ms: int = 0
-    told: bool = False
-    """`firing` was emitted."""
     told_tick: int = 0
     told_ms: int = 0
     """When it was told last, in ticks and in event time."""
@@ -112,6 +110,7 @@ class Board:
     def hit(self, hit: Hit) -> Word | None:
         """Notes that a condition holds; what has to be told."""
         alarm = self._alarms.get(hit.fingerprint)
+        is_new = alarm is None
         if alarm is None:
             if len(self._alarms) >= self.rules.most:
                 self.over_limit += 1
@@ -121,9 +120,9 @@ class Board:
             alarm.over, alarm.since_ms = False, self.now_ms
         self._update(alarm, hit)
         self._alarms.put(alarm.fingerprint, alarm)
-        word = self._word(alarm, hit)
+        word: Word | None = "firing" if is_new else self._again(alarm, hit)
         if word:
-            alarm.told, alarm.told_tick, alarm.told_ms = True, self.ticks, self._time_of(hit)
+            alarm.told_tick, alarm.told_ms = self.ticks, self._time_of(hit)
             alarm.told_end = max(alarm.told_end, hit.end)
         return word
 
@@ -135,12 +134,11 @@ class Board:
         alarm.windowed = hit.windowed
         alarm.last_ms, alarm.quiet_tick = self.now_ms, None
 
-    def _word(self, alarm: Alarm, hit: Hit) -> Word | None:
+    def _again(self, alarm: Alarm, hit: Hit) -> Word | None:
+        """What is told of an alarm that fires already."""
         if self._silenced(alarm):
             self.held_back += 1
             return None
-        if not alarm.told:
-            return "firing"
         if alarm.acked or (not hit.fresh and hit.end <= alarm.told_end):
             return None
         passed = max((self.ticks - alarm.told_tick) * self.rules.tick_ms, self._time_of(hit) - alarm.told_ms)
@@ -181,7 +179,7 @@ class Board:
         )
 
     def _end(self, alarms: Iterable[Alarm]) -> Iterator[Alarm]:
-        """They are resolved; those of which it was told that they fire are told, unless somebody silenced them."""
+        """They are resolved; told are those that nobody silenced, the others when their silence ends."""
         for alarm in sorted(alarms, key=_fingerprint):  # the order in which they came is not kept over a restart
             if not alarm.over:
                 alarm.over, alarm.acked = True, False
@@ -189,8 +187,7 @@ class Board:
             if self._silenced(alarm):
                 continue
             self._alarms.drop(alarm.fingerprint)
-            if alarm.told:
-                yield alarm
+            yield alarm
 
     def command(self, said: dict[str, Any]) -> bool:
         """What an operator says about one alarm; False: it means nothing here."""

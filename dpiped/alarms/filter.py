@@ -51,7 +51,7 @@ class AlarmingFilter(JudgedWindows):
         keys = self.shape.keys(pack)
         stamps = cast("list[int]", pack.column("@timestamp"))
         if self._state.first_ms is None:
-            self._state.first_ms = min(stamps)
+            self._state.first_tick, self._state.first_ms = self._board.ticks, min(stamps)
         if self._state.watch is not None:
             now = Watched(self._board.ticks, self._board.now_ms, pack.head.project)
             self._note("group_over_limit", self._state.watch.saw(dict.fromkeys(keys), now))
@@ -67,8 +67,9 @@ class AlarmingFilter(JudgedWindows):
 
     def _learns(self, newest: int) -> bool:
         """Whether values of `new` are still only learnt."""
-        assert self._state.first_ms is not None
-        passed = max(self._board.ticks * self._board.rules.tick_ms, newest - self._state.first_ms)
+        state, board = self._state, self._board
+        assert state.first_ms is not None
+        passed = max((board.ticks - state.first_tick) * board.rules.tick_ms, newest - state.first_ms)
         return passed < self.config.learn_secs * 1000
 
     def _tell_single(self, pack: PackView, found: Iterable[Single]) -> Iterator[PackDraft]:

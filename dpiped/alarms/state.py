@@ -22,8 +22,9 @@ class AlarmState:
         self.history = history
         self.watch = watch
         self.samples = Samples()
+        self.first_tick = 0
         self.first_ms: int | None = None
-        """Time of the first event."""
+        """When the first event came: tick and event time."""
         self.begin: int | None = None
         """Start of the first pane: what was before it nobody knows."""
         self._saved = store.AlarmClock()
@@ -53,7 +54,7 @@ class AlarmState:
         if self.watch is not None:
             for key, watched in self.watch.groups.changes():
                 yield store.watched_change(key, watched)
-        clock = store.AlarmClock(self.board.ticks, self.board.now_ms, self.first_ms, self.begin)
+        clock = store.AlarmClock(self.board.ticks, self.board.now_ms, self.first_tick, self.first_ms, self.begin)
         if clock != self._saved:
             self._saved = clock
             yield store.clock_change(clock)
@@ -66,7 +67,7 @@ class AlarmState:
             if key == store.CLOCK:
                 self._saved = clock = store.load_clock(value)
                 self.board.ticks, self.board.now_ms = clock.ticks, clock.now_ms
-                self.first_ms, self.begin = clock.first_ms, clock.begin
+                self.first_tick, self.first_ms, self.begin = clock.first_tick, clock.first_ms, clock.begin
             elif kind == b"a":
                 alarm = store.load_alarm(value)
                 self.board.alarms.load(alarm.fingerprint, alarm)

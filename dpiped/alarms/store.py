@@ -1,7 +1,7 @@
 """State of an alarm beside that of its windows (`dpiped/panes/store.py`), by key. Numbers in keys are big-endian,
 times plus 2**63. GROUP stands for the values of the fields of a group.
 
-    x                        [ticks, journaled time, time of the first event or nil, start of the first pane or nil]
+    x                        [ticks, journaled time, tick and time of the first event, start of the first pane]
     a FINGERPRINT(8)         an alarm: JSON, the fields of `board.Alarm` in their order
     s START(8) DIGEST(8)     samples of a group in a pane: [GROUP, [lines]]
     h END(8)                 what a window counted: [[GROUP, count], ..]
@@ -39,8 +39,9 @@ class AlarmClock(NamedTuple):
 
     ticks: int = 0
     now_ms: int = 0
+    first_tick: int = 0
     first_ms: int | None = None
-    """Time of the first event."""
+    """When the first event came: tick and event time."""
     begin: int | None = None
     """Start of the first pane."""
 

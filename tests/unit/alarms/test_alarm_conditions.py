@@ -104,10 +104,17 @@ def test_sliding_windows_are_judged_while_they_are_the_newest() -> None:
     assert [sample["@timestamp"] - AT for sample in found[0]["samples"]] == [0, 1_000, 2_000, 3_000]
 
 
+def test_of_sliding_windows_only_the_newest_is_told_at_a_tick() -> None:
+    world = World(when="count >= 1", window_secs=10, slide_secs=1, throttle_secs=0)
+    for _ in range(5):
+        world.send({})
+        assert [alarm["window_end"] for alarm in world.tick()] == [world.now]
+
+
 # ---- change --------------------------------------------------------------------------------------------------------
 def test_growth_against_the_window_before_multiplies_the_score() -> None:
     world = World(change=1.5, base=10, window_secs=10, abnormal_factor=3, severity=2)
-    assert world.send(*many(4, t=1)) == []
+    assert world.send(*many(3, t=1)) == []
     assert world.send(*many(9, t=11)) == []
     assert world.send(*many(22, t=21)) == []
     assert world.send(*many(24, t=31)) == []
@@ -134,6 +141,13 @@ def test_growth_against_yesterday_and_last_week() -> None:
         (alarm,) = world.send(*many(87, t=later), {"t": later + hour + 5})
         assert (alarm["reason"], alarm["score"]) == (key, 87 * 10 * 2)
         assert "previous" not in alarm
+
+
+def test_a_reset_forgets_the_window_before() -> None:
+    world = World(change=1.5, base=10, window_secs=10)
+    world.send({"t": 1})
+    world.plugin.reset()
+    assert world.send(*many(20, t=11)) + world.tick() == []
 
 
 # ---- silence -------------------------------------------------------------------------------------------------------
@@ -201,8 +215,13 @@ def test_values_are_learnt_first_and_bounded() -> None:
     world.tick(10)
     assert [alarm["group"] for alarm in world.send({"ip": "b"}, {"ip": "c"}, {"ip": "d"}, {"ip": "d"})] == [{"ip": "c"}]
     assert world.noted("new_value_over_limit") == 2
+    world.plugin.reset()
+    assert world.send({"ip": "a"}) == []  # it learns anew
+    assert len(world.send({"ip": "b"}, at=30)) == 1
+    world.send({"ip": "c"})
     world.restart()
     assert world.send({"ip": "e"}) == [] and world.noted("new_value_over_limit") == 1
+    assert world.send({"ip": "a"}, {"ip": "b"}, {"ip": "c"}) == []
 
 
 # ---- instant, parser -----------------------------------------------------------------------------------------------

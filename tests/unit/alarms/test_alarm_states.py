@@ -44,6 +44,17 @@ def test_time_in_which_the_daemon_was_down_lets_no_again_through() -> None:
     assert busy(world, 1) == []
 
 
+def test_a_clock_that_is_set_back_holds_no_again_up() -> None:
+    world = World(throttle_secs=7, window_secs=0, group_by=["g"])
+    busy(world, 1)
+    found = []
+    for second in range(1, 9):
+        world.now -= 3_600_000
+        found += [(second, alarm["state"]) for alarm in world.send({"g": "a"})]
+        world.tick()
+    assert found == [(7, "again")]
+
+
 def test_without_new_events_nothing_is_told_again() -> None:
     world = World(throttle_secs=0, resolve_after_secs=3, **RULE)
     assert busy(world, 2) == [(0, "firing"), (1, "again")]
