@@ -294,8 +294,7 @@ class StatefulFilterRunner(FilterRunner):
             return self._plugin.finish()
         if what == "reset":
             self._plugin.reset()
-            return ()
-        return self._plugin.command(said)
+        return () if what in ("reset", "skip") else self._plugin.command(said)
 
     def report(self) -> dict[str, object]:
         return {**super().report(), "emitted": self.emitted}

@@ -104,13 +104,13 @@ class Lines:
     """The lines of a pack as samples; made when somebody asks."""
 
     def __init__(self, pack: PackView) -> None:
-        self._pack = pack
+        self.pack = pack
         self._lines: list[bytes] | None = None
 
     def all(self) -> list[bytes]:
         """Shape (pack.count,), with metadata."""
         if self._lines is None:
-            self._lines = self._pack.body_with_metadata().splitlines()
+            self._lines = self.pack.body_with_metadata().splitlines()
         return self._lines
 
     def sample(self, place: int) -> list[bytes]:

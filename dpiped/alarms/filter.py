@@ -28,7 +28,7 @@ class AlarmingFilter(JudgedWindows):
 
     def fingerprint(self) -> str:
         config = self.config
-        shaping = config.normalise, config.new, config.timezone if self._judge.history else ""
+        shaping = config.normalise, config.new, config.change is None, config.timezone if self._judge.history else ""
         return f"{super().fingerprint()}/{shaping}"
 
     def process(self, pack: PackView) -> Iterator[PackDraft]:
@@ -108,6 +108,7 @@ class AlarmingFilter(JudgedWindows):
             yield from self._pause(number)
 
     def _drain(self) -> Iterator[PackDraft]:
+        self._in_hand = None
         yield from self._teller.drafts()
         self._note("alarm_over_limit", self._board.over_limit)
         self._note("alarm_silenced", self._board.held_back)

@@ -51,6 +51,8 @@ class JudgedWindows(WindowedFilter[AlarmConfig]):
         if config.silence_secs is not None:
             ticks = config.silence_secs * 1000 / tick_ms, config.forget_secs * 1000 / tick_ms
             watch = Watch(*ticks, config.max_groups)
+        self._in_hand: Lines | None = None
+        """Those of the pack in hand."""
         self._state = AlarmState(self._board, self._events.seen, self._judge.history, watch)
 
     def make_shape(self) -> Shape:
@@ -84,7 +86,9 @@ class JudgedWindows(WindowedFilter[AlarmConfig]):
         if self.shape.other in known:
             keys = [key if key in known else self.shape.other for key in keys]
         if state.samples.wants(span[0], dict.fromkeys(keys)):
-            lines = Lines(pack).all()
+            if self._in_hand is None or self._in_hand.pack is not pack:
+                self._in_hand = Lines(pack)
+            lines = self._in_hand.all()
             state.samples.add(span[0], keys, lines if places is None else [lines[place] for place in places])
 
     def idle_end(self, now_ms: int) -> int | None:

@@ -28,6 +28,8 @@ class AlarmState:
         self.begin: int | None = None
         """Start of the first pane: what was before it nobody knows."""
         self._saved = store.AlarmClock()
+        self._alien: list[bytes] = []
+        """Keys of what a config before this one kept."""
 
     def clear(self) -> None:
         """Forgets all but how many ticks there were."""
@@ -42,6 +44,8 @@ class AlarmState:
 
     def changes(self) -> Iterator[Change]:
         """One by one: whoever takes only some gets the rest with the next call."""
+        while self._alien:
+            yield self._alien.pop(), None
         for fingerprint, alarm in self.board.alarms.changes():
             yield store.alarm_change(fingerprint, alarm)
         for place, lines in self.samples.kept.changes():
@@ -73,12 +77,14 @@ class AlarmState:
                 self.board.alarms.load(alarm.fingerprint, alarm)
             elif kind == b"s":
                 self.samples.load(*store.load_samples(key, value))
-            elif kind == b"h":
+            elif kind == b"h" and self.history is not None:
                 counts.append(store.load_counts(key, value))
             elif kind == b"n":
                 self.seen.load(key[1:], True)
             elif kind == b"w" and self.watch is not None:
                 group, watched = store.load_watched(value)
                 self.watch.groups.load(group, Watched(*watched))
+            elif kind in (b"h", b"w"):
+                self._alien.append(key)
         if self.history is not None:
             self.history.load(counts)

@@ -138,3 +138,16 @@ def test_a_reset_forgets_everything_also_after_a_restart(case: str) -> None:
     assert again.alarms() == plugin.alarms() == []
     assert emitted(again.finish()) == emitted(plugin.finish()) == []
     assert again.status() == plugin.status()
+
+
+def test_what_a_config_before_this_one_kept_goes() -> None:
+    options = {"group_by": ["area"], "when": "count > 3", "window_secs": 3}
+    plugin, stored = build(POLICY, **options, silence_secs=4, yesterday=1.0), dict[bytes, bytes]()
+    for number in range(40):
+        step(plugin, number, 1, 1)
+        save(plugin, stored)
+    assert {key[:1] for key in stored} >= {b"h", b"w"}
+    plugin = build(POLICY, **options)
+    plugin.restore(sorted(stored.items()))
+    save(plugin, stored)
+    assert not {key[:1] for key in stored} & {b"h", b"w"}
