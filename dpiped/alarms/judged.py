@@ -5,8 +5,7 @@ What is computed bit by bit lets others run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any
 
 from dpiped.alarms.board import Alarm, Board, Rules
@@ -19,6 +18,7 @@ from dpiped.alarms.state import AlarmState
 from dpiped.alarms.teller import Finding, Teller
 from dpiped.alarms.watch import Watch
 from dpiped.panes.answers import Span
+from dpiped.panes.pane import Pane
 from dpiped.panes.shape import Key, Shape
 from dpiped.panes.windowed import Parts, WindowedFilter
 from dpiped.plugin import PAUSE, PackDraft
@@ -26,6 +26,8 @@ from dpiped.view import PackView
 
 GROUPS_AT_ONCE = 20
 """Judged before others may run: some ms at most."""
+MANY = 1_000
+"""So many groups are looked through, or parts of a group merged, before others may run."""
 
 
 class JudgedWindows(WindowedFilter[AlarmConfig]):
@@ -102,8 +104,11 @@ class JudgedWindows(WindowedFilter[AlarmConfig]):
         """Every group of it is judged; what ended before it is resolved first."""
         yield from self._resolve(self._board.pass_to(self.periods.pane(span[1] - 1)[0]))
         counts: dict[Key, int] = {}
-        for number, (key, parts) in enumerate(self._some_groups(span), 1):
-            counts[key] = self._judge_group(span, key, parts, early=False)
+        for number, found in enumerate(self._some_groups(span), 1):
+            if found is None:
+                yield PAUSE
+                continue
+            counts[found[0]] = yield from self._judge_group(span, *found, early=False)
             yield from self._pause(number)
         history = self._judge.history
         if history is not None and history.wants(span):
@@ -128,8 +133,11 @@ class JudgedWindows(WindowedFilter[AlarmConfig]):
         number = 0
         for span in self._windows_of(recent):
             touched = dict.fromkeys(key for start in recent if span[0] <= start < span[1] for key in recent[start])
-            for key, parts in self._some_groups(span, touched):
-                self._judge_group(span, key, parts, early=True)
+            for found in self._some_groups(span, touched):
+                if found is None:
+                    yield PAUSE
+                    continue
+                yield from self._judge_group(span, *found, early=True)
                 number += 1
                 yield from self._pause(number)
 
@@ -146,20 +154,38 @@ class JudgedWindows(WindowedFilter[AlarmConfig]):
                 end = self.periods.next_end(end)
         return [(self.periods.window_start(end), end) for end in sorted(ends)]
 
-    def _some_groups(self, span: Span, keys: Iterable[Key] | None = None) -> Iterable[tuple[Key, Parts]]:
-        """As `_groups`, of some or of all, but on demand; that is only possible where there are not too many."""
+    def _some_groups(self, span: Span, keys: Iterable[Key] | None = None) -> Iterator[tuple[Key, Parts] | None]:
+        """As `_groups`, of some or of all; None where others may run."""
         panes = self._panes_of(span)
-        if len(panes) > 1:
-            known = dict.fromkeys(chain.from_iterable(pane.groups for pane in panes))
-            if len(known) > self.config.max_groups:
-                return self._groups(span, None if keys is None else set(keys))
-        else:
-            known = dict.fromkeys(panes[0].groups)
-        wanted = known if keys is None else keys
-        return ((key, [(pane, key) for pane in panes if key in pane.groups]) for key in wanted)
+        known: dict[Key, None] = {}
+        for pane in panes:
+            known.update(dict.fromkeys(pane.groups))
+            if len(known) > self.config.max_groups and len(panes) > 1:
+                yield from self._crowded(panes, None if keys is None else set(keys))
+                return
+            if len(pane.groups) > MANY:
+                yield None
+        for key in known if keys is None else keys:
+            yield key, [(pane, key) for pane in panes if key in pane.groups]
 
-    def _judge_group(self, span: Span, key: Key, parts: Parts, *, early: bool) -> int:
+    def _crowded(self, panes: Sequence[Pane], only: set[Key] | None) -> Iterator[tuple[Key, Parts] | None]:
+        """Of more groups than a window may have: those that came last are in the group of the rest."""
+        where: dict[Key, Parts] = {}
+        other, most = self.shape.other, self.config.max_groups
+        for pane in panes:
+            for key in pane.groups:
+                full = len(where) - (other in where) >= most
+                where.setdefault(other if full and key not in where else key, []).append((pane, key))
+            yield None
+        for key, parts in where.items():
+            if only is None or not only.isdisjoint(part[1] for part in parts):
+                yield key, parts
+
+    def _judge_group(self, span: Span, key: Key, parts: Parts, *, early: bool) -> Generator[PackDraft, None, int]:
         """Returns how many events the group has in the window."""
+        newest = parts[-MANY:]
+        if len(parts) > MANY:
+            parts = yield from self._joined(span, parts)
         values = self._values(parts, self._secs(span, early=early))
         previous = self._previous(span, key)
         verdict = self._judge.verdict(span, key, values, previous)
@@ -177,9 +203,20 @@ class JudgedWindows(WindowedFilter[AlarmConfig]):
                 windowed=True,
                 fresh=early,
             )
-            starts, names = [pane.start for pane, _ in parts], [name for _, name in parts]
+            starts, names = [pane.start for pane, _ in newest], [name for _, name in newest]
             self._teller.found(finding, lambda: self._state.samples.of(starts, names))
         return int(values[COUNT])
+
+    def _joined(self, span: Span, parts: Parts) -> Generator[PackDraft, None, Parts]:
+        """The group of the rest, of which there may be very many parts, as one."""
+        joined = Pane(self.shape, *span)
+        for pane, _ in parts:
+            joined.projects |= pane.projects
+        for at in range(0, len(parts), MANY):
+            some = [pane.of(name) for pane, name in parts[at : at + MANY]]
+            joined.merge(self.shape.other, self.shape.merge(some))
+            yield PAUSE
+        return [(joined, self.shape.other)]
 
     def _values(self, parts: Parts, secs: float) -> dict[str, Any]:
         """The metrics of a group, without those that have no answer."""
