@@ -40,7 +40,7 @@ class JudgedWindows(WindowedFilter[AlarmConfig]):
         self._judge = Judge(config, names)
         self._board = Board(
             Rules(
-                config.max_groups,
+                config.max_groups + 1,  # and that of the rest
                 round(config.throttle_secs * 1000),
                 round(config.resolve_after_secs * 1000),
                 tick_ms,

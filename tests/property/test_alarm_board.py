@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from typing import Any
+from unittest import mock
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -179,13 +180,15 @@ packs = st.lists(
 shapes = st.sampled_from(((3, 1), (4, 2), (10, 10)))
 
 
-@given(packs, shapes, st.integers(1, 4))
+@mock.patch("dpiped.alarms.judged.MANY", 2)
+@given(packs, shapes, st.integers(1, 4), st.sampled_from((1, 2, 100)))
 def test_judged_are_the_windows_that_aggregate_answers_for(
-    packs: list[Any], shape: tuple[int, int], least: int
+    packs: list[Any], shape: tuple[int, int], least: int, most: int
 ) -> None:
     """Without ticks both close the same windows; with `throttle_secs = 0` each that holds is told."""
-    options: dict[str, Any] = {"window_secs": shape[0], "slide_secs": shape[1], "group_by": ["g"]}
+    options: dict[str, Any] = {"window_secs": shape[0], "slide_secs": shape[1], "group_by": ["g"], "max_groups": most}
     plugin = build(when=f"count >= {least}", throttle_secs=0, early=False, **options)
+    plugin._board.rules = plugin._board.rules._replace(most=100)  # each window may have groups of its own
     config = AggregateConfig.model_validate({"metrics": {"count": {"op": "count"}}, **options})
     reference = AggregateFilter(config, PluginContext(name="agg", telemetry=Telemetry(), window=POLICY))
     told, answers = [], []
@@ -208,6 +211,7 @@ def test_judged_are_the_windows_that_aggregate_answers_for(
         if alarm["state"] != "resolved"
     ]
     assert found == held
+    assert all(alarm["samples"] for alarm in _events(told) if alarm["state"] != "resolved")
 
 
 @given(packs, shapes, st.integers(1, 4))
