@@ -105,6 +105,7 @@ class Board:
 
     @property
     def alarms(self) -> Table[str, Alarm]:
+        """Fingerprint -> alarm, for the state and for questions."""
         return self._alarms
 
     def hit(self, hit: Hit) -> Word | None:

@@ -39,6 +39,7 @@ class History:
 
     @property
     def slots(self) -> Table[int, Mapping[Key, int]]:
+        """What is kept, for the state."""
         return self._slots
 
     def load(self, slots: Iterable[tuple[int, Mapping[Key, int]]]) -> None:

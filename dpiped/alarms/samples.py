@@ -32,6 +32,7 @@ class Samples:
 
     @property
     def kept(self) -> Table[Place, list[bytes]]:
+        """What is there, for the state."""
         return self._kept
 
     def wants(self, start: int, keys: Iterable[Key]) -> bool:

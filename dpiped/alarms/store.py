@@ -67,49 +67,60 @@ def digest_of(value: Any, size: int = 8) -> bytes:
 
 
 def clock_change(clock: AlarmClock) -> Change:
+    """What is stored of the clock."""
     return CLOCK, _encode(clock)
 
 
 def load_clock(value: bytes) -> AlarmClock:
+    """The inverse."""
     return AlarmClock(*_decode(value))
 
 
 def alarm_change(fingerprint: str, alarm: Alarm | None) -> Change:
+    """What is stored of an alarm; here and below None = it is gone."""
     return b"a" + bytes.fromhex(fingerprint), None if alarm is None else _encode_alarm(alarm)
 
 
 def load_alarm(value: bytes) -> Alarm:
+    """The inverse."""
     return _decode_alarm(value)
 
 
 def samples_change(place: tuple[int, Key], lines: list[bytes] | None) -> Change:
+    """What is stored of the samples of a group in a pane."""
     start, key = place
     value = None if lines is None else _encode((plain(key), lines))
     return _TIME.pack(b"s", start + _ZERO) + digest_of(key), value
 
 
 def load_samples(key: bytes, value: bytes) -> tuple[tuple[int, Key], list[bytes]]:
+    """The inverse."""
     group, lines = _decode(value)
     return (_TIME.unpack(key[: _TIME.size])[1] - _ZERO, unplain(group)), lines
 
 
 def counts_change(end: int, counts: Mapping[Key, int] | None) -> Change:
+    """What is stored of what a window counted."""
     value = None if counts is None else _encode([(plain(key), count) for key, count in counts.items()])
     return _TIME.pack(b"h", end + _ZERO), value
 
 
 def load_counts(key: bytes, value: bytes) -> tuple[int, dict[Key, int]]:
+    """The inverse."""
     return _TIME.unpack(key)[1] - _ZERO, {unplain(group): count for group, count in _decode(value)}
 
 
 def watched_change(key: Key, watched: Iterable[Any] | None) -> Change:
+    """What is stored of when a group was heard of."""
     return b"w" + digest_of(key), None if watched is None else _encode((plain(key), *watched))
 
 
 def load_watched(value: bytes) -> tuple[Key, tuple[int, int, str]]:
+    """The inverse."""
     group, *rest = _decode(value)
     return unplain(group), tuple(rest)
 
 
 def seen_change(digest: bytes, known: bool | None) -> Change:
+    """What is stored of a value that was seen."""
     return b"n" + digest, b"" if known else None

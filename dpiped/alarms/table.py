@@ -28,9 +28,11 @@ class Table(Generic[Key, Value]):
         return iter(self._entries)
 
     def get(self, key: Key) -> Value | None:
+        """The value of an entry; None if it is not there."""
         return self._entries.get(key)
 
     def values(self) -> ValuesView[Value]:
+        """All values, in the order of the entries."""
         return self._entries.values()
 
     def put(self, key: Key, value: Value) -> None:

@@ -32,6 +32,7 @@ class Watch:
 
     @property
     def groups(self) -> Table[Key, Watched]:
+        """Those that are waited for, for the state."""
         return self._groups
 
     def saw(self, keys: Iterable[Key], now: Watched) -> int:
