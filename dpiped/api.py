@@ -1,6 +1,7 @@
 """All that a plugin may import from dpiped."""
 
 from dpiped.aggregates import Aggregate
+from dpiped.alarms import AlarmConfig, AlarmingFilter
 from dpiped.batch import Batch, BatchId
 from dpiped.codecs.base import Codec
 from dpiped.compression import DamagedError, TooLargeError, UnknownEncodingError, decompress, gzip_bytes
@@ -44,6 +45,7 @@ from dpiped.http_client import RETRY_LATER, bearer, retry_after, text_of
 from dpiped.journal.append import LANE
 from dpiped.journal.record import CONTENT_TYPE, Frame, FrameError, encode_frame, iter_frames
 from dpiped.keys import KeyFields, keys_of
+from dpiped.normalise import Normaliser, NormaliseRule
 from dpiped.pack import encode_body
 from dpiped.panes import (
     OTHER,
@@ -51,7 +53,6 @@ from dpiped.panes import (
     PaneError,
     Parts,
     Periods,
-    Sorted,
     Span,
     WindowConfig,
     WindowedFilter,
@@ -103,7 +104,9 @@ __all__ = [
     "SERVER_EXAMPLE",
     "SEVERITIES",
     "Aggregate",
+    "AlarmConfig",
     "Alarming",
+    "AlarmingFilter",
     "Answering",
     "AnyStep",
     "Batch",
@@ -138,6 +141,8 @@ __all__ = [
     "Listen",
     "LostTrackError",
     "Name",
+    "NormaliseRule",
+    "Normaliser",
     "Noted",
     "Output",
     "Pace",
@@ -163,7 +168,6 @@ __all__ = [
     "Secs",
     "ServerTls",
     "Sheet",
-    "Sorted",
     "Span",
     "StatefulFilter",
     "SyslogListener",

@@ -147,6 +147,11 @@ class Plugin(Generic[C]):
         return []
 
     @classmethod
+    def check_match(cls, config: C, match: Sequence[str]) -> list[str]:
+        """The same of the runner's key `match`, for plugins that cannot do with any."""
+        return []
+
+    @classmethod
     def exclusive(cls, config: C) -> str | None:
         """What no two plugins may share, such as the path they write to; two with equal texts are a config error."""
         return None
@@ -200,6 +205,11 @@ class Filter(Plugin[C], ABC):
     kind = "filter"
     stateful: ClassVar[bool] = False
 
+    @classmethod
+    def default_ident(cls, name: str) -> str:
+        """The ident of what it emits where the config gives none; `name` is that of its table."""
+        return name
+
     def fields(self) -> Iterable[str]:
         """Which fields `process` reads, without those of `where`. Asked once, at start."""
         return ()
@@ -240,8 +250,8 @@ class StatefulFilter(Filter[C], ABC):
         """
 
     def command(self, said: dict[str, Any]) -> Iterable[PackDraft]:
-        """Another journaled control pack for this filter, such as `{"control": "ack", ..}`; what it does not know does
-        nothing.
+        """What an operator says by a journaled control pack of the filter's own, so that a replay does the same:
+        `{"control": .., ..}`. What it does not know changes nothing.
         """
         return ()
 

@@ -103,6 +103,10 @@ class QuantilesMetric(FieldMetric):
 
     stated_error: ClassVar[float] = QUANTILE_ERROR
 
+    def parts(self) -> tuple[str, ...]:
+        """The names in its answer."""
+        return tuple(map(quantile_name, self.q))
+
     def column(self) -> Column | None:
         return Column("quantile_codes", self.field, self.where)
 
@@ -194,6 +198,10 @@ class HistogramMetric(FieldMetric):
             return tuple(self.linear.start + n * self.linear.step for n in range(self.linear.count))
         assert self.log is not None
         return tuple(self.log.start * self.log.step**n for n in range(self.log.count))
+
+    def parts(self) -> tuple[str, ...]:
+        """The names that may be in its answer."""
+        return _labels(self.edges())
 
     def column(self) -> Column | None:
         return Column("edge_codes", self.field, self.where, self.edges())

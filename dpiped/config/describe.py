@@ -39,6 +39,8 @@ class Key(NamedTuple):
     """As TOML."""
     text: str
     """Its documentation."""
+    in_samples: bool = False
+    """Samples have it although it may be left away, since none of its kind may (`json_schema_extra` of the field)."""
 
 
 def keys_of_model(model: type[BaseModel], prefix: str = "") -> Iterator[Key]:
@@ -126,7 +128,9 @@ def _key(name: str, info: FieldInfo) -> Key:
         shown = None
     example = toml(info.examples[0], name) if info.examples else shown or _example(info.annotation, name)
     text = " ".join((info.description or "").split())
-    return Key(name, kind_in_words(info.annotation, name), shown, required, example, text)
+    extra = info.json_schema_extra
+    in_samples = isinstance(extra, dict) and bool(extra.get("in_samples"))
+    return Key(name, kind_in_words(info.annotation, name), shown, required, example, text, in_samples)
 
 
 def _words(kind: Any, name: str) -> str:

@@ -58,6 +58,8 @@ class _Linter:
             self.idents(table)
             if isinstance(table.options, RunnerOptions):
                 self.selection(table, table.options)
+                for text in table.plugin_class.check_match(table.config, table.options.match):
+                    self.report(table, "", text)
             for text in table.plugin_class.check(table.config):
                 self.report(table, "", text)
         self.shared()

@@ -32,7 +32,7 @@ from dpiped.config.schema import (
 from dpiped.config.source import Source, read_source
 from dpiped.config.validate import did_you_mean, nearest, validate
 from dpiped.hidden import hide
-from dpiped.plugin import Plugin
+from dpiped.plugin import Filter, Plugin
 
 M = TypeVar("M", bound=BaseModel)
 SINGLE = ("engine", "journal", "deadletter")
@@ -138,7 +138,7 @@ def _plugin_table(
     config = validate(plugin_class.config_class, source, path, label, parts[1]) if plugin_class else None
     if options is None or config is None or plugin_class is None:
         return None
-    return PluginTable(kind, _completed(options, projects), plugin_class, config, source.place(path))
+    return PluginTable(kind, _completed(options, projects, plugin_class), plugin_class, config, source.place(path))
 
 
 def _correct_type(source: Source, path: tuple[str, int], label: str, table: dict[str, Any]) -> dict[str, Any]:
@@ -217,11 +217,13 @@ def _split(
     return parts
 
 
-def _completed(options: TableOptions, projects: list[ProjectConfig]) -> TableOptions:
+def _completed(options: TableOptions, projects: list[ProjectConfig], plugin_class: type[Plugin[Any]]) -> TableOptions:
     """With the defaults that depend on other keys."""
     changes: dict[str, Any] = {}
     if isinstance(options, InputOptions | FilterOptions) and not options.ident:
         changes["ident"] = options.name
+        if issubclass(plugin_class, Filter):
+            changes["ident"] = plugin_class.default_ident(options.name)
     if isinstance(options, InputOptions) and not options.project and projects:
         changes["project"] = projects[0].name
     return options.model_copy(update=changes) if changes else options

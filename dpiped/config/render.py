@@ -79,12 +79,12 @@ def sample(plugin_class: PluginClass) -> str:
 
 
 def sample_keys(keys: Iterable[Key]) -> list[str]:
-    """Each key with its documentation above it; commented out unless it is required."""
+    """Each key with its documentation above it; commented out unless it is needed."""
     lines = []
     for key in keys:
         lines += wrap(key.text, WIDTH, initial_indent="# ", subsequent_indent="# ")
         value = key.example if key.required or key.default is None else key.default
-        lines += [f"{'' if key.required else '#'}{key.name} = {value}", ""]
+        lines += [f"{'' if key.required or key.in_samples else '#'}{key.name} = {value}", ""]
     return lines
 
 

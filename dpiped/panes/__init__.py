@@ -1,10 +1,9 @@
 """Panes and windows: what the filters `aggregate` and `merge` are made of."""
 
 from dpiped.panes.answers import Span
-from dpiped.panes.config import WindowConfig
+from dpiped.panes.config import GroupedConfig, WindowConfig
 from dpiped.panes.periods import CalendarPeriods, FixedPeriods, Periods
 from dpiped.panes.shape import OTHER
-from dpiped.panes.sorting import Sorted
 from dpiped.panes.windowed import Parts, WindowedFilter
 from dpiped.panes.wire import PaneError, decode_pane, encode_pane
 
@@ -12,10 +11,10 @@ __all__ = [
     "OTHER",
     "CalendarPeriods",
     "FixedPeriods",
+    "GroupedConfig",
     "PaneError",
     "Parts",
     "Periods",
-    "Sorted",
     "Span",
     "WindowConfig",
     "WindowedFilter",

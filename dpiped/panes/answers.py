@@ -14,7 +14,7 @@ from dpiped.panes.shape import Answers, Key, Shape
 from dpiped.panes.store import Change, answer_key, dump_answers
 
 if TYPE_CHECKING:
-    from dpiped.panes.config import WindowConfig
+    from dpiped.panes.config import Telling
     from dpiped.questions import Question
 
 Span = tuple[int, int]
@@ -25,26 +25,27 @@ _encode = msgspec.json.Encoder().encode
 class Writer:
     """Writes the answer of one group in one window."""
 
-    def __init__(self, config: WindowConfig, shape: Shape, name: str) -> None:
+    def __init__(self, telling: Telling, shape: Shape, name: str) -> None:
         self._shape = shape
         self._name = name
         self._names = tuple(name for name, _ in shape.metrics)
-        self._with_errors = config.errors
-        self._with_id = config.id == "window"
+        self._with_errors = telling.with_errors
+        self._with_id = telling.with_id
 
     def event(self, span: Span, key: Key) -> dict[str, Any]:
         """All fields of an event beside its metrics."""
         start, end = span
         event: dict[str, Any] = {"@timestamp": end, "window_start": start, "window_end": end}
-        return event | self._group(key)
+        return event | self.group(key)
 
-    def _group(self, key: Key) -> dict[str, Any]:
+    def group(self, key: Key) -> dict[str, Any]:
+        """The fields of a group that have a value."""
         pairs = zip(self._shape.group_by, self._shape.values(key), strict=True)
         return {name: shown(value) for name, value in pairs if value is not None}
 
     def lines(self, span: Span, key: Key, answers: Answers, *, early: bool) -> tuple[bytes, bytes]:
         """(the event to emit, the same with its error bounds), each one line."""
-        event = self._group(key)
+        event = self.group(key)
         if self._with_id:
             event["window_id"] = self._id(span, key)
         errors: dict[str, float] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -20,8 +20,21 @@ def _check_zone(name: str) -> str:
     return name
 
 
-class WindowConfig(PluginConfig):
-    """Windows, groups and metrics."""
+class Telling(NamedTuple):
+    """What becomes of answers, beside that those of closed windows are emitted."""
+
+    early_ms: int | None = None
+    """How often those of open windows are emitted, too; None: never."""
+    with_errors: bool = False
+    """Error bounds stand in the event."""
+    with_id: bool = False
+    """All results of one window and group have the same id."""
+    kept_periods: int = 0
+    """Of so many closed windows they are kept for questions."""
+
+
+class GroupedConfig(PluginConfig):
+    """Windows, groups and metrics: what is computed, whatever becomes of it."""
 
     window_secs: Annotated[float, Field(ge=0.001)] = 60
     """Length of a window, aligned to the epoch; or give `window`."""
@@ -39,19 +52,9 @@ class WindowConfig(PluginConfig):
     """Name of a field of the answer -> what to compute; `op` is one of count, sum, min, max, mean, stddev, rate, first,
     last, cardinality, quantiles, topn, histogram, ratio.
     """
-    emit_every_secs: Annotated[float, Field(gt=0)] | None = Field(default=None, examples=[10])
-    """Also emit what open windows hold, this often, of the groups that got events; marked by `_early = true`."""
-    errors: bool = False
-    """Error bounds of the answer stand in the event, as `_errors`: those that are not 0."""
-    id: Literal["window", ""] = Field(default="", examples=["window"])
-    """`window`: the field `window_id` is the same for all results of one window and group, so that in a store a later
-    one takes the place of an early one.
-    """
-    keep_periods: Annotated[int, Field(ge=0, le=1_000)] = 1
-    """So many closed windows are kept for questions about them."""
 
     @model_validator(mode="after")
-    def _check(self) -> WindowConfig:
+    def _check(self) -> GroupedConfig:
         if self.window is not None and "window_secs" in self.model_fields_set:
             raise ValueError("window: expected only one of window and window_secs")
         if self.window is not None and self.slide_secs is not None:
@@ -77,11 +80,36 @@ class WindowConfig(PluginConfig):
             return {"window": self.window, "timezone": self.timezone}
         return {"window_secs": self.window_secs, "slide_secs": self.slide_secs or self.window_secs}
 
+    @property
+    def telling(self) -> Telling:
+        """What becomes of the answers."""
+        return Telling()
+
     def periods(self) -> Periods:
         """How time is cut."""
         if self.window is not None:
             return CalendarPeriods(self.window, self.timezone)
         return FixedPeriods(_ms(self.window_secs), _ms(self.slide_secs or self.window_secs))
+
+
+class WindowConfig(GroupedConfig):
+    """Windows whose answers are emitted."""
+
+    emit_every_secs: Annotated[float, Field(gt=0)] | None = Field(default=None, examples=[10])
+    """Also emit what open windows hold, this often, of the groups that got events; marked by `_early = true`."""
+    errors: bool = False
+    """Error bounds of the answer stand in the event, as `_errors`: those that are not 0."""
+    id: Literal["window", ""] = Field(default="", examples=["window"])
+    """`window`: the field `window_id` is the same for all results of one window and group, so that in a store a later
+    one takes the place of an early one.
+    """
+    keep_periods: Annotated[int, Field(ge=0, le=1_000)] = 1
+    """So many closed windows are kept for questions about them."""
+
+    @property
+    def telling(self) -> Telling:
+        every = None if self.emit_every_secs is None else max(1, _ms(self.emit_every_secs))
+        return Telling(every, self.errors, self.id == "window", self.keep_periods)
 
 
 def _ms(secs: float) -> int:

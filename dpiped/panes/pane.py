@@ -30,6 +30,7 @@ class Pane:
         "_shape",
         "changed",
         "end",
+        "last_touch",
         "projects",
         "start",
         "stored",
@@ -50,6 +51,8 @@ class Pane:
         """Groups that changed since the last snapshot."""
         self.touched: dict[Key, int] = {}
         """Group -> offset of the last pack that it got events of; only kept if the filter asks for it."""
+        self.last_touch = -1
+        """The newest of these offsets."""
         self.stored = -1
         """How many groups may be in a snapshot; -1: not even the pane itself is."""
 
@@ -76,6 +79,7 @@ class Pane:
         self.changed.update(distinct)
         if touch is not None:
             self.touched.update(dict.fromkeys(distinct, touch))
+            self.last_touch = touch
         return over
 
     def _admit(self, new: list[Key], keys: list[Key]) -> tuple[list[Key], int]:
@@ -137,7 +141,7 @@ class Pane:
             mine.merge(theirs)
         self.changed[key] = None
         if touch is not None:
-            self.touched[key] = touch
+            self.touched[key] = self.last_touch = touch
         return over
 
     def put(self, key: Key, aggregates: list[Aggregate], touched: int | None) -> None:
@@ -146,6 +150,7 @@ class Pane:
         self._aggregates[key] = aggregates
         if touched is not None:
             self.touched[key] = touched
+            self.last_touch = max(self.last_touch, touched)
 
     def numbered_changes(self) -> Iterator[tuple[int, Key]]:
         """(number of the group, group) of what changed since the last call, group by group: those that were given are

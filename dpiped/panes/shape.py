@@ -10,7 +10,7 @@ from dpiped.aggregates import Aggregate, Column, Columns, fields_of
 from dpiped.aggregates.plain import hashable
 
 if TYPE_CHECKING:
-    from dpiped.panes.config import WindowConfig
+    from dpiped.panes.config import GroupedConfig
     from dpiped.telemetry import Telemetry
     from dpiped.view import PackView
 
@@ -30,7 +30,7 @@ Answers = list[tuple[Any, float]]
 class Shape:
     """Groups and metrics of one filter. Immutable."""
 
-    def __init__(self, config: WindowConfig, pane: str) -> None:
+    def __init__(self, config: GroupedConfig, pane: str) -> None:
         self.group_by = config.group_by
         self.max_groups = config.max_groups
         self.metrics = tuple(config.metrics.items())
@@ -52,8 +52,12 @@ class Shape:
         """The group of each event, shape (view.count,)."""
         if not self.group_by:
             return [()] * view.count
-        columns = [hashable(view.column(name)) for name in self.group_by]
+        columns = [hashable(self.group_column(view, name)) for name in self.group_by]
         return columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
+
+    def group_column(self, view: PackView, name: str) -> list[Any]:
+        """The values of one of the fields that part the events."""
+        return view.column(name)
 
     def values(self, key: Key) -> Sequence[Any]:
         """The values of the fields of a group."""

@@ -11,10 +11,11 @@ from itertools import chain, compress
 from typing import Any, TypeVar
 
 from dpiped.panes.answers import Kept, Span, Writer
-from dpiped.panes.config import WindowConfig
+from dpiped.panes.config import GroupedConfig
 from dpiped.panes.pane import Pane
 from dpiped.panes.periods import LATEST_MS, Periods
 from dpiped.panes.shape import Key, Shape
+from dpiped.panes.sorting import Sorted
 from dpiped.panes.store import (
     CLOCK,
     Change,
@@ -32,7 +33,7 @@ from dpiped.telemetry.events import EventsDropped
 from dpiped.view import PackView
 from dpiped.windows import Watermark
 
-C = TypeVar("C", bound=WindowConfig)
+C = TypeVar("C", bound=GroupedConfig)
 EVENTS_AT_ONCE = 500
 """In one emitted pack: about 5 ms of work."""
 Parts = list[tuple[Pane, Key]]
@@ -47,24 +48,28 @@ class WindowedFilter(StatefulFilter[C]):
     def __init__(self, config: C, context: Any) -> None:
         super().__init__(config, context)
         self.periods = self.make_periods()
-        self.shape = Shape(config, self.periods.pane_name())
-        self.writer = Writer(config, self.shape, context.name)
+        self.shape = self.make_shape()
+        self.writer = Writer(config.telling, self.shape, context.name)
         self.watermark = Watermark(context.window)
         self.panes: dict[int, Pane] = {}
-        self._every_ms = None if config.emit_every_secs is None else max(1, round(config.emit_every_secs * 1000))
+        self._every_ms = config.telling.early_ms
         self._closed = -1
         """End of the last closed window."""
         self._early_ms = -1
         self._early_offset = -1
         """Early results told what came up to here."""
         self._offset = -1
-        self._kept = Kept(config.keep_periods)
+        self._kept = Kept(config.telling.kept_periods)
         self._gone: list[bytes] = []
         self._clock_changed = False
 
     def make_periods(self) -> Periods:
         """How time is cut."""
         return self.config.periods()
+
+    def make_shape(self) -> Shape:
+        """What is computed."""
+        return Shape(self.config, self.periods.pane_name())
 
     def fingerprint(self) -> str:
         return f"{self.shape.digest}/{self.periods}/{self.config.max_groups}/{self._every_ms is not None}"
@@ -87,9 +92,39 @@ class WindowedFilter(StatefulFilter[C]):
         pane.projects.add(project)
         return pane
 
-    def add(self, span: Span, keys: list[Key], columns: Sequence[list[Any]], pack: PackView) -> None:
-        """Puts events into a pane."""
-        touch = None if self._every_ms is None else pack.head.offset
+    def take(self, pack: PackView, keys: list[Key], columns: Sequence[list[Any]]) -> list[PackDraft]:
+        """Puts the events of a pack into their panes and moves time; returns what `on_late` emits."""
+        head = pack.head
+        span = self.periods.pane(head.min_ts)
+        if head.max_ts < span[1] and span[0] >= self.oldest and head.max_ts <= self.horizon(head.accepted_ms):
+            # what most packs are: all in one pane, so that no time has to be looked at
+            self.add(span, keys, columns, pack)
+            stamps: Any = pack.column("@timestamp") if not pack.whole else (head.max_ts,)
+            self.saw(max(stamps), head.offset)
+            return []
+        return self._take_by_time(pack, keys, columns)
+
+    def _take_by_time(self, pack: PackView, keys: list[Key], columns: Sequence[list[Any]]) -> list[PackDraft]:
+        """Looks at the time of each event: they fall into several panes, or some are late or too far ahead."""
+        stamps: list[int] = pack.column("@timestamp")  # type: ignore[assignment]
+        parts = Sorted(stamps, self.oldest, self.horizon(pack.head.accepted_ms))
+        for span, places in parts.panes(self.periods):
+            some = [list(map(column.__getitem__, places)) for column in columns]
+            self.add(span, list(map(keys.__getitem__, places)), some, pack, places)
+        late = self.count_out(pack, stamps, parts.ahead, parts.late)
+        self.saw(parts.newest, pack.head.offset)
+        return late
+
+    def add(
+        self,
+        span: Span,
+        keys: list[Key],
+        columns: Sequence[list[Any]],
+        pack: PackView,
+        places: Sequence[int] | None = None,
+    ) -> None:
+        """Puts events into a pane; `places`: which of the pack's they are, if not all."""
+        touch = pack.head.offset if self.touches else None
         self.note_over(self.pane(span, pack.head.project).add(keys, columns, touch))
 
     @property
@@ -124,7 +159,7 @@ class WindowedFilter(StatefulFilter[C]):
 
     # ---- time ------------------------------------------------------------------------------------------------------
     def tick(self, now_ms: int) -> Iterable[PackDraft]:
-        self.watermark.tick(self._idle_end(now_ms))
+        self.watermark.tick(self.idle_end(now_ms))
         self._clock_changed = True
         if self._every_ms is None:
             return self.close()
@@ -135,8 +170,8 @@ class WindowedFilter(StatefulFilter[C]):
         self._clock_changed = True
         return self.close()
 
-    def _idle_end(self, now_ms: int) -> int | None:
-        """Where time goes when no more events come."""
+    def idle_end(self, now_ms: int) -> int | None:
+        """Where the watermark goes when nothing came for long; None: nowhere."""
         if not self.panes:
             return None
         newest = self.panes[max(self.panes)]
@@ -151,34 +186,49 @@ class WindowedFilter(StatefulFilter[C]):
 
     def close(self) -> Iterable[PackDraft]:
         """Emits all windows that the watermark has passed, oldest first, and drops panes that no open window needs."""
-        if self.panes and self._next_end() <= self.watermark.at_ms:
+        if (end := self._next_end()) is not None and end <= self.watermark.at_ms:
             return self._close_due()
         self._pass_empty()
         return ()
 
-    def _next_end(self) -> int:
-        """End of the oldest open window that may hold data."""
-        end = self.panes[min(self.panes)].end
+    def _next_end(self) -> int | None:
+        """End of the oldest open window that holds data; None if there is none."""
+        oldest = self.oldest
+        live = [start for start in self.panes if start >= oldest]
+        if not live:
+            return None
+        end = self.panes[min(live)].end
         return end if self._closed < 0 else max(end, self.periods.next_end(self._closed))
 
     def _close_due(self) -> Iterator[PackDraft]:
-        while self.panes and (end := self._next_end()) <= self.watermark.at_ms:
-            span = (self.periods.window_start(end), end)
-            for emitted, kept, count in self._lines(span, early=False):
-                self._kept.add(span, kept)
-                yield self._draft(span, emitted, count)
+        while (end := self._next_end()) is not None and end <= self.watermark.at_ms:
+            yield from self.close_window((self.periods.window_start(end), end))
             self._closed = end
             self._drop_panes()
         self._pass_empty()
 
+    def close_window(self, span: Span) -> Iterable[PackDraft]:
+        """What is emitted when a window closes; all windows before it are closed."""
+        for emitted, kept, count in self._lines(span, early=False):
+            self._kept.add(span, kept)
+            yield self._draft(span, emitted, count)
+
+    @property
+    def oldest_kept(self) -> int:
+        """Start of the oldest pane that is still needed."""
+        return self.oldest
+
     def _drop_panes(self) -> None:
-        for start in [start for start in self.panes if start < self.oldest]:
+        oldest = self.oldest_kept
+        for start in [start for start in self.panes if start < oldest]:
             self._gone += pane_keys(self.panes.pop(start))
 
     def _pass_empty(self) -> None:
         """Windows without data are closed as well."""
-        if self.watermark.at_ms >= 0:
-            self._closed = max(self._closed, self.periods.floor(self.watermark.at_ms))
+        closed = self.periods.floor(self.watermark.at_ms) if self.watermark.at_ms >= 0 else -1
+        if closed > self._closed:
+            self._closed = closed
+            self._drop_panes()
 
     def _close_and_tell(self, now_ms: int) -> Iterator[PackDraft]:
         yield from self.close()

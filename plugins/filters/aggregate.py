@@ -5,7 +5,7 @@ Delivery: exactly once; what it emits is what an undisturbed run would have emit
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import model_validator
@@ -16,7 +16,6 @@ from dpiped.api import (
     PackView,
     Parts,
     Periods,
-    Sorted,
     Span,
     WindowConfig,
     WindowedFilter,
@@ -52,29 +51,9 @@ class AggregateFilter(WindowedFilter[AggregateConfig]):
         return self.shape.fields()
 
     def process(self, pack: PackView) -> Iterable[PackDraft]:
-        head = pack.head
-        span = self.periods.pane(head.min_ts)
-        keys = self.shape.keys(pack)
         columns = self.shape.read(pack, self.context.telemetry, self.context.name)
-        if head.max_ts < span[1] and span[0] >= self.oldest and head.max_ts <= self.horizon(head.accepted_ms):
-            # what most packs are: all in one pane, so that no time has to be looked at
-            self.add(span, keys, columns, pack)
-            stamps: Any = pack.column("@timestamp") if not pack.whole else (head.max_ts,)
-            self.saw(max(stamps), head.offset)
-            return self.close()
-        late = self._add_by_time(pack, keys, columns)
+        late = self.take(pack, self.shape.keys(pack), columns)
         return [*late, *self.close()] if late else self.close()
-
-    def _add_by_time(self, pack: PackView, keys: list[Any], columns: Sequence[list[Any]]) -> list[PackDraft]:
-        """Looks at the time of each event: they fall into several panes, or some are late or too far ahead."""
-        stamps: list[int] = pack.column("@timestamp")  # type: ignore[assignment]
-        parts = Sorted(stamps, self.oldest, self.horizon(pack.head.accepted_ms))
-        for span, places in parts.panes(self.periods):
-            some = [list(map(column.__getitem__, places)) for column in columns]
-            self.add(span, list(map(keys.__getitem__, places)), some, pack)
-        late = self.count_out(pack, stamps, parts.ahead, parts.late)
-        self.saw(parts.newest, pack.head.offset)
-        return late
 
     def lines(self, span: Span, key: Any, parts: Parts, secs: float, *, early: bool) -> tuple[bytes, bytes]:
         emitted, kept = super().lines(span, key, parts, secs, early=early)

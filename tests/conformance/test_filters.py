@@ -34,9 +34,13 @@ CASES: dict[str, dict[str, Any]] = {
         "prefix": "clean",
     },
     "aggregate": {"window_secs": 2, "slide_secs": 1, "group_by": ["g", "_host"], "metrics": {"hits": {"op": "count"}}},
+    "alarm": {
+        "window_secs": 2, "slide_secs": 1, "group_by": ["g", "_host"], "when": "count >= 4", "change": 1.0, "base": 2,
+        "new": "n", "silence_secs": 2, "throttle_secs": 1, "resolve_after_secs": 1,
+    },
     "merge": {"window_secs": 2, "slide_secs": 1, "group_by": ["g", "_host"], "metrics": {"hits": {"op": "count"}}},
     "relabel": {"rules": [{"where": "n > 3", "ident": "big", "add": {"é": "x"}, "drop": ["g"]}], "unmatched": "pass"},
-}
+}  # fmt: skip
 ALL = sorted(name for kind, name in registry.all_types() if kind == "filter")
 PACKS = 40
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dpiped.alarms import AlarmingFilter
 from dpiped.config.load import load_daemon_config
 from dpiped.deadletter import DeadLetters
 from dpiped.journal.disk import DiskStorage
@@ -192,10 +193,16 @@ class _Replayed:
 
     def result(self) -> list[bytes]:
         """What its open windows hold."""
-        return [draft.body for draft in self.plugin.finish()]
+        return _held(self.plugin)
 
     def result_of(self, snapshot: list[tuple[bytes, bytes]]) -> list[bytes]:
         """The same of a saved state."""
         plugin = self._make()
         plugin.restore(snapshot)
-        return [draft.body for draft in plugin.finish()]
+        return _held(plugin)
+
+
+def _held(plugin: Any) -> list[bytes]:
+    """What a filter has in its state: alarms as they stand, then what its open windows would give."""
+    alarms = [json.dumps(row).encode() for row in plugin.alarms()] if isinstance(plugin, AlarmingFilter) else []
+    return alarms + [draft.body for draft in plugin.finish() if draft is not PAUSE]

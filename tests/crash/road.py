@@ -108,10 +108,29 @@ max_ahead_secs = 1e9
 max_keys = 4
 count = true
 
+[[filter]]
+type = "alarm"
+name = "busy"
+match = ["app.**"]
+window_secs = 10
+slide_secs = 5
+lateness_secs = 2
+idle_secs = 1
+max_ahead_secs = 1e9
+group_by = ["area"]
+when = "count >= 30"
+change = 0.3
+base = 20
+silence_secs = 0.4
+new = "id"
+max_values = 300
+throttle_secs = 0.5
+resolve_after_secs = 0.5
+
 [[output]]
 type = "file"
 name = "archive"
-match = ["app.**", "copy.**", "stats.**"]
+match = ["app.**", "copy.**", "stats.**", "alarm.**"]
 path = "{folder}/archive/{{ident}}.ndjson"
 metadata = false
 
@@ -125,7 +144,7 @@ compression = "gzip"
 [[output]]
 type = "dpipe"
 name = "chain"
-match = ["app.**", "copy.**", "stats.**"]
+match = ["app.**", "copy.**", "stats.**", "alarm.**"]
 endpoints = ["http://127.0.0.1:{centre}"]
 retry = {{ max_secs = 0.5 }}
 

@@ -16,7 +16,8 @@ from dpiped.errors import UnavailableError
 from dpiped.journal.append import Lot
 from dpiped.journal.record import Frame
 from dpiped.leveldb import LevelDbError
-from dpiped.plugin import Filter, PackDraft, StatefulFilter
+from dpiped.pack import CONTROL_IDENT
+from dpiped.plugin import PAUSE, Filter, PackDraft, StatefulFilter
 from dpiped.runner import Runner
 from dpiped.testing import until
 from dpiped.testing.parts import NoConfig, Parts, parts
@@ -385,3 +386,28 @@ def _copy_as_killed(folder: Path, copy: Path) -> None:
     shutil.copytree(folder / "state", copy / "state", ignore=shutil.ignore_patterns("LOCK"))
     shutil.copytree(folder / "deadletter", copy / "deadletter", ignore=shutil.ignore_patterns("LOCK"))
     shutil.copytree(folder / "journal", copy / "journal")
+
+
+async def test_what_operators_say_reaches_the_filter_and_pauses_are_not_emitted(tmp_path: Path) -> None:
+    """Of control packs the filter gets those that are its own, in the order of the journal."""
+
+    class Told(Sum):
+        def process(self, pack: PackView) -> Iterable[PackDraft]:
+            yield PAUSE
+            yield draft(self.total, "pack")
+            yield PAUSE
+
+        def command(self, said: dict[str, Any]) -> Iterable[PackDraft]:
+            return [PAUSE, draft(0, f"told {said['control']}")]
+
+    async with parts(tmp_path) as world:
+        runner = world.filter(Told)
+        await world.append(event(0))
+        for control in ("ack", "reset", "skip", "finish"):
+            said = b'{"control":"%b","offset":99}\n' % control.encode()
+            await world.append(said, ident=CONTROL_IDENT, kind="control", only="flt", count=0, project="")
+        await world.append(b'{"control":"ack"}\n', ident=CONTROL_IDENT, kind="control", only="other", count=0)
+        await world.append(event(1))
+        await world.start(runner)
+        await until(lambda: runner.packs == 6)
+        assert made(world) == [(0, "pack"), (1, "told ack"), (4, "end 0"), (6, "pack")]

@@ -25,6 +25,7 @@ EXCLUSIVE = {
     "output-elasticsearch": ("cloud_id", "data_stream", "id_field", "api_key", "setup.ilm_policy"),
     "input-syslog": ("path", "tls"),
     "collector": ("tls",),
+    "filter-alarm": ("silence_secs", "forget_secs", "ignore_field"),
 }
 """Keys of a sample that cannot be used together with others in it."""
 
@@ -72,7 +73,7 @@ def test_every_key_of_a_sample_is_accepted(path: Path, tmp_path: Path) -> None:
         text += '\n[[project]]\nname = "rs"\n'
     if path.stem == "dpiped":  # each table brings the same example of a name
         text = text.replace('name = "main"', 'name = "other"', 1)
-    if path.stem in ("filter-aggregate", "filter-merge"):  # instead of window_secs
+    if path.stem in ("filter-aggregate", "filter-alarm", "filter-merge"):  # instead of window_secs
         text = text.replace('window = "hour"\n', "", 1)
     everything = tmp_path / "all.toml"
     everything.write_text(with_certificates(text, tmp_path), encoding="utf-8")

@@ -1,0 +1,119 @@
+"""What single events tell: they are ignored, are statistics of syslog-ng, have a value that was never seen, or each is
+an alarm by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from dpiped.aggregates.plain import hashable, shown
+from dpiped.alarms import syslogng
+from dpiped.alarms.config import AlarmConfig
+from dpiped.alarms.ignore import Ignore
+from dpiped.alarms.names import COUNT
+from dpiped.alarms.samples import LONGEST
+from dpiped.alarms.shape import whole
+from dpiped.alarms.store import digest_of
+from dpiped.alarms.table import Table
+from dpiped.alarms.teller import Finding
+from dpiped.panes.shape import Key
+from dpiped.view import PackView
+
+Group = Callable[[Key], dict[str, Any]]
+
+
+class Single(NamedTuple):
+    """An event that is an alarm."""
+
+    finding: Finding
+    place: int
+    """Which event of the pack."""
+
+
+class Events:
+    """The conditions of one alarm that look at events one by one."""
+
+    def __init__(self, config: AlarmConfig, group: Group) -> None:
+        self._config = config
+        self._group = group
+        self._ignore = Ignore(config.ignore, config.ignore_field) if config.ignore else None
+        self.seen: Table[bytes, bool] = Table()
+        """Digests of the values of `new`."""
+
+    def fields(self) -> set[str]:
+        """What is read of events."""
+        config = self._config
+        return {config.ignore_field, config.new or "", config.parser_field if config.parser else ""} - {""}
+
+    def wanted(self, pack: PackView) -> PackView:
+        """The pack without what is ignored."""
+        return pack if self._ignore is None else pack.only(self._ignore.wanted(pack))
+
+    def is_statistics(self, pack: PackView) -> list[bool]:
+        """Which events are for the parser, shape (pack.count,)."""
+        return list(map(syslogng.is_statistics, pack.column(self._config.parser_field)))
+
+    def dropped(self, pack: PackView, keys: Sequence[Key]) -> Iterator[Single]:
+        """What lines of statistics say was dropped; `pack` holds nothing else."""
+        stamps = pack.column("@timestamp")
+        for place, text in enumerate(pack.column(self._config.parser_field)):
+            for program, amount in syslogng.dropped(str(text)).items():
+                group = {**self._group(keys[place]), "program": program}
+                values = {COUNT: amount, "dropped": amount}
+                yield self._single(pack, place, stamps[place], "instant", group, values, syslogng.SEVERITY)
+
+    def instant(self, pack: PackView, keys: Sequence[Key]) -> Iterator[Single]:
+        """Every event."""
+        groups = {key: self._group(key) for key in dict.fromkeys(keys)}
+        for place, (at, key) in enumerate(zip(pack.column("@timestamp"), keys, strict=True)):
+            yield self._single(pack, place, at, "instant", groups[key], {COUNT: 1}, self._config.severity)
+
+    def unseen(self, pack: PackView, keys: Sequence[Key], *, learns: bool) -> tuple[list[Single], int]:
+        """(events with a value that was never seen, how many could not be judged since no more values can be known)."""
+        assert self._config.new is not None
+        values = hashable(whole(pack.column(self._config.new)))
+        known: set[Any] = {None}
+        found, over = [], 0
+        stamps = pack.column("@timestamp")
+        for place, value in enumerate(values):
+            if value in known:
+                continue
+            digest = digest_of(value, 16)
+            if digest not in self.seen and len(self.seen) >= self._config.max_values:
+                over += 1  # not among the known: each event of it is counted
+                continue
+            known.add(value)
+            if digest in self.seen:
+                continue
+            self.seen.put(digest, True)
+            if not learns:
+                group = {**self._group(keys[place]), self._config.new: shown(value)}
+                severity = self._config.severity
+                found.append(self._single(pack, place, stamps[place], "new", group, {COUNT: 1}, severity))
+        return found, over
+
+    @staticmethod
+    def _single(
+        pack: PackView, place: int, at: Any, reason: Any, group: dict[str, Any], values: dict[str, Any], severity: int
+    ) -> Single:
+        return Single(Finding(reason, group, values, at, at + 1, pack.head.project, severity), place)
+
+
+class Lines:
+    """The lines of a pack as samples; made when somebody asks."""
+
+    def __init__(self, pack: PackView) -> None:
+        self.pack = pack
+        self._lines: list[bytes] | None = None
+
+    def all(self) -> list[bytes]:
+        """Shape (pack.count,), with metadata."""
+        if self._lines is None:
+            self._lines = self.pack.body_with_metadata().splitlines()
+        return self._lines
+
+    def sample(self, place: int) -> list[bytes]:
+        """One event; none if it is too long."""
+        line = self.all()[place]
+        return [line] if len(line) <= LONGEST else []
