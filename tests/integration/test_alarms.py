@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+
 from dpiped.alarms import AlarmingFilter
 from dpiped.engine import Engine
-from dpiped.journal.append import Draft, Lot
-from dpiped.pack import CONTROL_IDENT, Head
 from dpiped.testing import events_in, post, running, until
 from tests.integration.test_replay import made, replay
 
@@ -53,11 +53,23 @@ def alarm_of(engine: Engine) -> AlarmingFilter:
     return plugin
 
 
-async def say(engine: Engine, **said: Any) -> None:
-    """A control pack, as the admin API appends it."""
-    body = json.dumps(said).encode() + b"\n"
-    head = Head(ident=CONTROL_IDENT, accepted_ms=engine.now_ms(), raw_bytes=len(body), only="errors")
-    await engine.journal.append("~test", "control", [Lot([Draft(head, body)])])
+async def ask(engine: Engine, path: str, method: str = "GET") -> tuple[int, Any]:
+    """(status, answer) of the admin API."""
+    assert engine.admin is not None
+    async with (
+        aiohttp.ClientSession() as session,
+        session.request(method, f"http://{engine.admin.address}{path}") as answer,
+    ):
+        return answer.status, await answer.json()
+
+
+async def say(engine: Engine, what: str, fingerprint: str, query: str = "") -> None:
+    """By the admin API, as an operator does."""
+    status, told = await ask(engine, f"/api/alarms/{fingerprint}/{what}{query}", "POST")
+    assert (status, told) == (
+        200,
+        {"fingerprint": fingerprint, "filter": "errors", "control": what, "done": True},
+    )
 
 
 async def send(engine: Engine, count: int, host: str = "web-1", at: int | None = None) -> None:
@@ -88,9 +100,8 @@ async def test_what_an_operator_says_holds_over_restarts(tmp_path: Path) -> None
         await send(engine, 3)
         await until(lambda: len(events_in(file)) == 1)
         fingerprint = events_in(file)[0]["fingerprint"]
-        await say(engine, control="ack", fingerprint=fingerprint, at_ms=engine.now_ms())
-        await say(engine, control="nonsense", fingerprint=fingerprint)
-        await until(lambda: alarm_of(engine).alarms()[0]["acked"] is True)
+        await say(engine, "ack", fingerprint)
+        assert alarm_of(engine).alarms()[0]["acked"] is True
         told = len(events_in(file))
     async with running(config, tmp_path, engine_keys=TICK) as engine:
         await until(lambda: len(alarm_of(engine).alarms("firing")) == 1)
@@ -108,9 +119,7 @@ async def test_a_replay_gives_the_same_alarms(tmp_path: Path) -> None:
     async with running(CONFIG + live, tmp_path, engine_keys=TICK) as engine:
         await send(engine, 3, at=base)
         await until(lambda: len(events_in(file)) >= 1)
-        await say(
-            engine, control="silence", fingerprint=events_in(file)[0]["fingerprint"], secs=0.4, at_ms=engine.now_ms()
-        )
+        await say(engine, "silence", events_in(file)[0]["fingerprint"], "?secs=1")
         await send(engine, 4, host="web-2", at=base + 5_000)
         await until(lambda: [alarm["state"] for alarm in events_in(file)].count("resolved") == 2)
         await send(engine, 4, at=base + 90_000)
@@ -121,3 +130,31 @@ async def test_a_replay_gives_the_same_alarms(tmp_path: Path) -> None:
     await replay(again, tmp_path / "again", tmp_path / "dpiped")
     assert made(tmp_path / "again/work", "alarm.errors") == emitted
     assert (tmp_path / "again/alarms.ndjson").read_bytes().splitlines() == emitted
+
+
+async def test_alarms_are_listed_and_told_by_http(tmp_path: Path) -> None:
+    file = tmp_path / "alarms.ndjson"
+    quiet = ALARM.replace("FOLDER", str(tmp_path)).replace("resolve_after_secs = 0.3", "resolve_after_secs = 600")
+    async with running(CONFIG + quiet, tmp_path, engine_keys=TICK) as engine:
+        await send(engine, 3)
+        await send(engine, 5, host="web-2")
+        await until(lambda: len(events_in(file)) >= 2)
+        status, found = await ask(engine, "/api/alarms?state=firing&limit=1")
+        (worst,) = found["alarms"]
+        assert (status, worst["group"], worst["score"], found["more"]) == (200, {"host": "web-2"}, 50, True)
+        fingerprint = worst["fingerprint"]
+        for what, query, key, value in (
+            ("ack", "", "acked", True),
+            ("unack", "", "acked", False),
+            ("silence", "?secs=60", "silenced_until_ms", True),
+            ("unsilence", "", "silenced_until_ms", False),
+        ):
+            await say(engine, what, fingerprint, query)
+            _, found = await ask(engine, "/api/alarms")
+            assert bool(found["alarms"][0][key]) is value, what
+        assert (await ask(engine, "/api/alarms?filter=other"))[1] == {"alarms": [], "more": False}
+        assert (await ask(engine, "/api/alarms?state=resolved"))[1]["alarms"] == []
+        assert (await ask(engine, f"/api/alarms/{fingerprint}/silence", "POST"))[0] == 422
+        assert (await ask(engine, "/api/alarms?state=loud"))[0] == 422
+        status, said = await ask(engine, "/api/alarms/ff00/ack", "POST")
+        assert (status, said) == (404, {"error": "no alarm 'ff00' is known; /api/alarms lists them"})

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dpiped.alarms.samples import LONGEST, MOST, Samples
+from dpiped.questions import Question
 from tests.alarming import AT, World, states
 
 RULE: dict[str, Any] = {"when": "count >= 1", "window_secs": 10, "group_by": ["g"]}
@@ -162,7 +163,7 @@ def test_alarms_are_told_the_worst_first() -> None:
         *("values", "acked", "silenced_until_ms"),
     }
     assert world.plugin.alarms("resolved") == []
-    assert [answer["count"] for answer in world.plugin.answers("current", "b")] == [2]
+    assert [answer["count"] for answer in world.plugin.answers(Question("current", "b"))] == [2]
 
 
 # ---- bounds --------------------------------------------------------------------------------------------------------
