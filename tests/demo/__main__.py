@@ -1,5 +1,6 @@
-"""`./dev demo`: a writer appends to log files, a collector tails them, a daemon counts and delivers; all in a
-temporary folder.
+"""`./dev demo`: the logs of a game. A writer appends to log files and POSTs, a collector tails them, a daemon delivers
+everything, answers how many users there are and what is slow, and sends a mail when payments fail; all in a temporary
+folder.
 
 `--seconds N` ends it by itself, with a summary that proves written = collected = delivered (exit status 1 if not).
 """
@@ -22,8 +23,13 @@ from rich.live import Live
 from tests.demo.road import Road
 from tests.demo.view import Snapshot, summary, view
 from tests.demo.writer import Writer
+from tests.mailbox import smtp_server
 
 SETTLE_SECS = 30.0
+TROUBLE_SECS = 25.0
+"""When payments begin to fail."""
+MAIL_SECS = 6.0
+"""Within so long the mail has come."""
 PREFIX = "dpipe-demo-"
 
 
@@ -43,12 +49,14 @@ async def main() -> int:
 
 
 async def run(folder: Path, seconds: float, rate: int, console: Console) -> int:
-    road, writer = Road(folder), Writer(folder / "logs", rate)
-    started = time.monotonic()
-    async with aiohttp.ClientSession() as session:
+    trouble_secs = min(TROUBLE_SECS, seconds * 0.4) if seconds else TROUBLE_SECS
+    async with smtp_server() as mailbox, aiohttp.ClientSession() as session:
+        road = Road(folder, mailbox)
+        started = time.monotonic()
         try:
             await road.start(session)
-            writing = asyncio.create_task(writer.run())
+            writer = Writer(folder / "logs", rate, trouble_secs)
+            writing = asyncio.create_task(writer.run(session, road.web))
             try:
                 with contextlib.suppress(asyncio.CancelledError):
                     await watch(road, writer, session, started, seconds, console)
@@ -56,10 +64,11 @@ async def run(folder: Path, seconds: float, rate: int, console: Console) -> int:
                 writing.cancel()
                 await asyncio.wait((writing,))
             writer.close()
+            told_by_now = time.monotonic() - started > trouble_secs + MAIL_SECS
             last = await settle(road, writer, session)
         finally:
             await road.stop()
-    proved = summary(last, writer.written, console)
+    proved = summary(last, writer.written, told_by_now, console)
     return 0 if proved else 1
 
 

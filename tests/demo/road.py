@@ -8,10 +8,12 @@ import socket
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
-from tests.demo.view import Snapshot, read_answers
+from tests.demo.view import Snapshot
+from tests.mailbox import Mailbox
 
 DAEMON = """
 [engine]
@@ -29,14 +31,43 @@ listen = "127.0.0.1:{ingest}"
 [[filter]]
 type = "aggregate"
 name = "traffic"
-match = ["game.**"]
-ident = "stats.traffic"
+match = ["game.play"]
 window_secs = 60
 slide_secs = 2
 lateness_secs = 1
 group_by = ["_area"]
 [filter.metrics]
 events = {{ op = "count" }}
+latency = {{ op = "quantiles", field = "_log_info.elapsed", q = [0.5, 0.95] }}
+
+[[filter]]
+type = "aggregate"
+name = "users"
+match = ["game.play"]
+window = "day"
+metrics = {{ users = {{ op = "cardinality", field = "_log_info.uid" }} }}
+
+[[filter]]
+type = "aggregate"
+name = "pages"
+match = ["game.web"]
+window_secs = 60
+slide_secs = 5
+lateness_secs = 1
+metrics = {{ pages = {{ op = "topn", field = "uri", n = 5 }} }}
+
+[[filter]]
+type = "alarm"
+name = "payments"
+match = ["sys.messages"]
+where = "message ~ '^payment .* failed'"
+group_by = ["host"]
+window_secs = 10
+slide_secs = 1
+when = "count >= 20"
+title = "{{count}} payments failed on {{host}} within 10 s"
+severity = 50
+throttle_secs = 60
 
 [[output]]
 type = "file"
@@ -44,15 +75,18 @@ name = "archive"
 path = "{folder}/out/{{ident}}.ndjson"
 
 [[output]]
-type = "file"
-name = "answers"
-match = ["stats.**"]
-path = "{folder}/answers.ndjson"
+type = "mail"
+match = ["alarm.**"]
+to = ["ops@game.example"]
+sender = "dpipe@game.example"
+server = "127.0.0.1:{smtp}"
+security = "none"
+min_gap_secs = 0
 
 [[output]]
 type = "discard"
-name = "errors_only"
-where = "severity == 'err'"
+name = "answers"
+match = ["traffic", "users", "pages"]
 """
 COLLECTOR = """
 [collector]
@@ -80,9 +114,10 @@ START_SECS = 20.0
 
 
 class Road:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, mailbox: Mailbox) -> None:
         self._folder = folder
-        self._ports = {"admin": free_port(), "ingest": free_port()}
+        self._mailbox = mailbox
+        self._ports = {"admin": free_port(), "ingest": free_port(), "smtp": mailbox.port}
         self._processes: dict[str, asyncio.subprocess.Process] = {}
 
     async def start(self, session: aiohttp.ClientSession) -> None:
@@ -120,11 +155,25 @@ class Road:
                 log = (self._folder / f"{name}.log").read_text("utf-8", "replace")[-2000:]
                 raise RuntimeError(f"{name} ended with status {process.returncode}:\n{log}")
 
+    @property
+    def web(self) -> str:
+        """Where the game's web pages POST their events."""
+        return f"http://127.0.0.1:{self._ports['ingest']}/ingest/game/game.web"
+
     async def snapshot(self, session: aiohttp.ClientSession) -> Snapshot:
         """What the daemon says of itself, and what the outputs have written."""
-        async with session.get(f"http://127.0.0.1:{self._ports['admin']}/admin/stat") as answer:
-            stat = await answer.json()
-        return Snapshot(stat, count_lines(self._folder / "out"), read_answers(self._folder / "answers.ndjson"))
+        stat = await self._ask(session, "/admin/stat")
+        answers = {
+            name: (await self._ask(session, f"/api/aggregates/{name}?window={which}")).get("answers", [])
+            for name, which in (("traffic", "last"), ("users", "current"), ("pages", "last"))
+        }
+        alarms = (await self._ask(session, "/api/alarms")).get("alarms", [])
+        return Snapshot(stat, count_lines(self._folder / "out"), answers, alarms, list(self._mailbox.mails))
+
+    async def _ask(self, session: aiohttp.ClientSession, path: str) -> dict[str, Any]:
+        async with session.get(f"http://127.0.0.1:{self._ports['admin']}{path}") as answer:
+            found: dict[str, Any] = await answer.json()
+            return found
 
     async def stop(self) -> None:
         """Collector first, so that it finishes its batch."""

@@ -1,14 +1,14 @@
-"""What the demonstration shows: the runners with their lag, rates, and a first answer."""
+"""What the demonstration shows: the runners with their lag and rates, answers, alarms, and the mail that came."""
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
+from email.message import EmailMessage
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
@@ -18,25 +18,15 @@ class Snapshot:
     stat: dict[str, Any]
     delivered: int
     """Lines in the archive."""
-    answers: list[dict[str, Any]]
-    """The events of the newest window."""
+    answers: dict[str, list[dict[str, Any]]]
+    """Filter -> its answers of one window."""
+    alarms: list[dict[str, Any]]
+    mails: list[EmailMessage]
     at: float = field(default_factory=time.monotonic)
 
     @property
     def collected(self) -> int:
         return sum(int(plugin.get("events", 0)) for plugin in self.stat["plugins"] if plugin["kind"] == "input")
-
-
-def read_answers(file: Path) -> list[dict[str, Any]]:
-    """The answers of the newest window in the file."""
-    if not file.exists():
-        return []
-    with file.open("rb") as handle:
-        handle.seek(max(0, file.stat().st_size - 16_384))
-        lines = handle.read().splitlines()[1:]
-    events = [json.loads(line) for line in lines if line.endswith(b"}")]
-    newest = max((event["window_end"] for event in events), default=0)
-    return [event for event in events if event["window_end"] == newest]
 
 
 def view(now: Snapshot, before: Snapshot | None, written: int, secs: float) -> RenderableType:
@@ -55,7 +45,7 @@ def view(now: Snapshot, before: Snapshot | None, written: int, secs: float) -> R
         f"   {rate:,.0f} events/s",
         f"   memory {now.stat['memory_bytes'] >> 20} MiB   journal {now.stat['journal']['bytes'] / 2**20:.1f} MiB",
     )
-    return Group(head, _runners(now, before), _answers(now))
+    return Group(head, _runners(now, before), _traffic(now), _more(now), *_trouble(now))
 
 
 def _runners(now: Snapshot, before: Snapshot | None) -> Table:
@@ -78,32 +68,62 @@ def _runners(now: Snapshot, before: Snapshot | None) -> Table:
     return table
 
 
-def _answers(now: Snapshot) -> Table:
-    table = Table(
-        "area",
-        "events in the last minute",
-        "",
-        box=None,
-        pad_edge=False,
-        title="answer of filter `traffic`",
-        title_justify="left",
-    )
-    most = max((event["events"] for event in now.answers), default=1)
-    for event in sorted(now.answers, key=lambda event: -event["events"]):
+def _traffic(now: Snapshot) -> Table:
+    table = Table(box=None, pad_edge=False, title="the last minute, by area (filter `traffic`)", title_justify="left")
+    table.add_column("area")
+    for name in ("events", "p50 ms", "p95 ms"):
+        table.add_column(name, justify="right")
+    table.add_column("")
+    answers = now.answers["traffic"]
+    most = max((one["events"] for one in answers), default=1)
+    for one in sorted(answers, key=lambda one: -one["events"]):
+        latency = one.get("latency", {})
         table.add_row(
-            str(event.get("_area", "(none)")), f"{event['events']:,}", "█" * round(40 * event["events"] / most)
+            str(one.get("_area", "(none)")),
+            f"{one['events']:,}",
+            *(f"{latency.get(name, 0) * 1000:.0f}" for name in ("p50", "p95")),
+            "█" * round(40 * one["events"] / most),
         )
     return table
 
 
-def summary(last: Snapshot, written: int, console: Console) -> bool:
-    """Says whether written = collected = delivered."""
+def _more(now: Snapshot) -> Text:
+    users = sum(one.get("users", 0) for one in now.answers["users"])
+    pages = [one for answer in now.answers["pages"] for one in answer.get("pages", ())]
+    shown = ", ".join(f"{page['value']} {page['count']:,}" for page in pages)
+    return Text.assemble(("users today ", "bold"), f"{users:,} (±1 %)   ", ("top pages ", "bold"), shown or "none yet")
+
+
+def _trouble(now: Snapshot) -> list[RenderableType]:
+    """Alarms, and the newest mail."""
+    shown: list[RenderableType] = []
+    for alarm in now.alarms:
+        style = "bold red" if alarm["state"] == "firing" else "green"
+        shown.append(Text.assemble(("alarm ", "bold"), (alarm["state"], style), f" {alarm['title']}"))
+    if now.mails:
+        mail = now.mails[-1]
+        part = mail.get_body(("plain",))
+        text = str(part.get_content()) if part is not None else ""
+        lines = "\n".join(text.splitlines()[:12])
+        shown.append(Panel(Text(lines), title=f"mail to {mail['To']}: {mail['Subject']}", title_align="left"))
+    return shown
+
+
+def summary(last: Snapshot, written: int, trouble: bool, console: Console) -> bool:
+    """Says whether written = collected = delivered, and whether the trouble was told by mail."""
     proved = written == last.collected == last.delivered
     console.print(
-        f"written   {written:>12,} lines to two log files\ncollected {last.collected:>12,} events by the daemon\n"
+        f"written   {written:>12,} lines to two log files, and events by POST\n"
+        f"collected {last.collected:>12,} events by the daemon\n"
         f"delivered {last.delivered:>12,} lines in the archive"
     )
-    areas = ", ".join(f"{event.get('_area')} {event['events']:,}" for event in last.answers)
-    console.print(f"last answer, events per minute and area: {areas or 'none yet'}")
+    areas = ", ".join(f"{one.get('_area')} {one['events']:,}" for one in last.answers["traffic"])
+    console.print(f"last minute, events by area: {areas or 'none yet'}")
+    console.print(_more(last))
+    told = bool(last.mails)
+    for mail in last.mails:
+        console.print(Text(f"mail to {mail['To']}: {mail['Subject']}"))
+    if trouble and not told:
+        console.print("[bold red]payments failed, and no mail came[/]")
     console.print("[bold green]written = collected = delivered[/]" if proved else "[bold red]the numbers differ[/]")
-    return proved
+    return proved and (told or not trouble)
