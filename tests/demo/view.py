@@ -105,7 +105,7 @@ def _trouble(now: Snapshot) -> list[RenderableType]:
         part = mail.get_body(("plain",))
         text = str(part.get_content()) if part is not None else ""
         lines = "\n".join(text.splitlines()[:12])
-        shown.append(Panel(Text(lines), title=f"mail to {mail['To']}: {mail['Subject']}", title_align="left"))
+        shown.append(Panel(Text(lines), title=Text(f"mail to {mail['To']}: {mail['Subject']}"), title_align="left"))
     return shown
 
 
