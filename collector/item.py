@@ -60,4 +60,5 @@ class Packer:
         """The item of some whole lines."""
         if len(data) < COMPRESS_FROM_BYTES:
             return Item(feed, what, host, "", data, len(data))
-        return Item(feed, what, host, "zstd", self._compressor.compress(data), len(data))
+        compressed = bytes(memoryview(self._compressor.compress(data)))  # see dpiped.pack.encode_body
+        return Item(feed, what, host, "zstd", compressed, len(data))

@@ -102,7 +102,8 @@ def encode_body(body: bytes, encoding: str = "zstd") -> tuple[str, bytes]:
     """(encoding, stored bytes) of a canonical body; small ones stay as they are."""
     if len(body) < COMPRESS_FROM_BYTES or not encoding:
         return "", body
-    return "zstd", zstandard.ZstdCompressor(compression_params=COMPRESSION).compress(body)
+    compressed = zstandard.ZstdCompressor(compression_params=COMPRESSION).compress(body)
+    return "zstd", bytes(memoryview(compressed))  # as it comes, it keeps the memory of the largest possible result
 
 
 def decode_body(stored: bytes, encoding: str, raw_bytes: int) -> bytes:
