@@ -1,0 +1,133 @@
+"""The pipelines of etc/pipelines run as they stand, with other ports and folders: what goes in comes out where it
+should.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+
+from dpiped.engine import Engine
+from dpiped.testing import address_of, post, running, until
+from tests.mailbox import smtp_server
+from tests.servers.elastic_stub import ElasticStub
+
+ROOT = Path(__file__).resolve().parents[2] / "etc/pipelines"
+SALT = "a-salt-of-many-letters"
+INFO = '"_log_info":{"uid":%d,"snsid":"s%d","level":12,"uri":"/shop","elapsed":0.25}'
+
+
+def adapted(name: str, folder: Path) -> str:
+    """A pipeline without its `[engine]`, with folders below `folder` and any port."""
+    text = re.sub(r"\[engine\]\n(?:.+\n)+", "", (ROOT / name).read_text("utf-8"))
+    text = text.replace("/var/lib/dpipe", str(folder)).replace("/var/log", str(folder / "log"))
+    return re.sub(r'listen = "127\.0\.0\.1:\d+"', 'listen = "127.0.0.1:0"', text)
+
+
+def als(kind: str, events: Iterable[str], area: str = "us") -> bytes:
+    now = int(time.time() * 1000)
+    return b"".join(f":{kind},{area},{now},{{{event}}}\n".encode() for event in events)
+
+
+def report(engine: Engine, name: str) -> dict[str, Any]:
+    return next(line for line in engine.report() if line["name"] == name)
+
+
+@pytest.fixture(autouse=True)
+def salt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DPIPE_SALT", SALT)
+
+
+async def test_the_game(tmp_path: Path) -> None:
+    async with ElasticStub().running() as stub, smtp_server() as box:
+        text = adapted("game.toml", tmp_path).replace("http://127.0.0.1:9200", stub.url)
+        text = text.replace("127.0.0.1:25", f"127.0.0.1:{box.port}").replace("min_gap_secs = 300", "min_gap_secs = 0")
+        text = text.replace('suppress_hours = ["02:00-06:00"]\n', "")
+        async with running(text, tmp_path) as engine:
+            sent = [
+                als("pv", (INFO % (n, n) + ',"uri":"/shop?a=1"' for n in range(5))),
+                als("dau", (f'"uid":{n % 3}' for n in range(6))),
+                als("payment", [f'"uid":1,"data":{{"amount":1000,"currency":"EUR"}},{INFO % (1, 1)}']),
+                als(
+                    "error",
+                    (f'"class":"E","message":"user {n} not found in \\"x{n}\\"",{INFO % (n, n)}' for n in range(25)),
+                ),
+                als("session", [f'"action":"login",{INFO % (1, 1)}']),
+                als("click", [f'"action":"click","snsid":"s1",{INFO % (1, 1)}']),
+                als("user", [f'"action":"snapshot",{INFO % (1, 1)}']),
+                als("levelup", [f'"action":"levelup",{INFO % (1, 1)}']),
+                als(
+                    "mongo_slow",
+                    ['"table":"users","method":"find","ms":120', '"table":"users","method":"find","ms":80'],
+                ),
+                als("memcache_to", ['"key":"k"']),
+                als("slowresponse", [INFO % (1, 1)]),
+                als("mongo_err", (f'"message":"no primary {n}"' for n in range(6))),
+                als("phperror", ['"host":"web-1","msg":"undefined index 7"']),
+                als("kernal", ['"host":"web-1","msg":"Log statistics; dropped=\'program(/usr/bin/x)=7\'"']),
+            ]
+            for body in sent:
+                status, told = await post(engine, "rs/rs", body, name="collectors")
+                assert (status, told["rejected"]) == (200, 0), body
+            await until(lambda: "6 errors of MongoDB in a minute" in " ".join(box.texts))
+            assert "syslog-ng dropped 7" in " ".join(box.texts)
+            await until(lambda: all(not runner.reader.behind for runner in engine.runners))
+        month = time.strftime("fun_rs_%Y_%m", time.gmtime())
+        stored = list(stub.documents[month].values())
+    (payment,) = (one for one in stored if "data" in one)
+    assert payment["data"]["amount_usd"] == 1080
+    assert payment["_log_info"]["level_rg"] == "10-20"
+    errors = {one["message_norm"] for one in stored if "message_norm" in one}
+    assert "user ? not found in ?" in errors
+    assert all(one["_log_info"]["snsid"] != "s1" for one in stored if one.get("action") == "login")
+    lines = sum(body.count(b"\n") for body in sent)
+    kept = [gzip.decompress(file.read_bytes()) for file in (tmp_path / "archive").rglob("*.gz")]
+    assert b"".join(kept).count(b"\n") == lines
+    assert len(kept) == 14  # a file for each ident
+
+
+async def test_nginx_to_elasticsearch(tmp_path: Path) -> None:
+    logs = tmp_path / "log/nginx"
+    logs.mkdir(parents=True)
+    async with ElasticStub().running() as stub:
+        text = adapted("nginx-elasticsearch.toml", tmp_path).replace("http://127.0.0.1:9200", stub.url)
+        (logs / "access.log").touch()
+        (logs / "error.log").touch()
+        async with running(text, tmp_path) as engine:
+            stamp = time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime())
+            access = f'10.0.0.7 - - [{stamp}] "GET /a HTTP/1.1" 200 17 "-" "curl/8"\n'
+            with (logs / "access.log").open("a") as file:
+                file.write(access * 3)
+            stamp = time.strftime("%Y/%m/%d %H:%M:%S", time.gmtime())
+            with (logs / "error.log").open("a") as file:
+                file.write(f"{stamp} [error] 17#17: *1 open() failed, client: 10.0.0.7\n")
+            await until(lambda: stub.count == 4)
+            await until(lambda: report(engine, "requests")["events"] == 3)
+    day = time.strftime("%Y.%m.%d", time.gmtime())
+    assert {name: len(events) for name, events in stub.documents.items()} == {
+        f"logs-nginx.access-{day}": 3,
+        f"logs-nginx.error-{day}": 1,
+    }
+    first = next(iter(stub.documents[f"logs-nginx.access-{day}"].values()))
+    assert first["status"] == 200
+
+
+async def test_agent_to_centre_to_archive(tmp_path: Path) -> None:
+    """The agent's part, a collector, is a process of its own in tests/e2e; here its POST is made by hand."""
+    async with running(adapted("tiers/archive.toml", tmp_path), tmp_path, name="archive") as archive:
+        centre_text = adapted("tiers/centre.toml", tmp_path).replace("127.0.0.1:9801", address_of(archive, "http"))
+        async with running(centre_text, tmp_path, name="centre") as centre:
+            lines = b"".join(b'{"n":%d}\n' % n for n in range(500))
+            assert (await post(centre, "shop/app.cart", lines))[0] == 200
+            await until(lambda: report(archive, "file")["events"] >= 500)
+    (file,) = (tmp_path / "kept/shop/app.cart").glob("*.zst")
+    data = zstandard.ZstdDecompressor().stream_reader(file.read_bytes(), read_across_frames=True).read()
+    assert [json.loads(line)["n"] for line in data.splitlines()] == list(range(500))
