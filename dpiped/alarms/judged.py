@@ -93,13 +93,6 @@ class JudgedWindows(WindowedFilter[AlarmConfig]):
             lines = self._in_hand.all()
             state.samples.add(span[0], keys, lines if places is None else [lines[place] for place in places])
 
-    def idle_end(self, now_ms: int) -> int | None:
-        """Not before the journaled time has come there: what alarms look at is often rare, and an event behind a pause
-        shall still find its window open. Nothing waits for the end of one.
-        """
-        end = super().idle_end(now_ms)
-        return None if end is None else min(end, self.periods.floor(now_ms - self.watermark.policy.lateness_ms))
-
     def close_window(self, span: Span) -> Iterator[PackDraft]:
         """Every group of it is judged; what ended before it is resolved first."""
         yield from self._resolve(self._board.pass_to(self.periods.pane(span[1] - 1)[0]))

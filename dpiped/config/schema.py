@@ -168,7 +168,7 @@ class FilterOptions(RunnerOptions):
     lateness_secs: Secs = 5.0
     """How much later than the newest event another may come and still be counted."""
     idle_secs: Secs = 10.0
-    """After so long without events the open windows are closed."""
+    """After so long without events the windows are closed whose end has passed."""
     max_ahead_secs: Secs = 60.0
     """Events further in the future than this open no window; they are counted."""
     on_late: Literal["drop", "emit"] = "drop"

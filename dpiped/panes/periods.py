@@ -41,10 +41,6 @@ class Periods(ABC):
     def oldest_pane(self, closed: int) -> int:
         """Start of the oldest pane that belongs to a window which ends after `closed`, the end of a window."""
 
-    def idle_end(self, pane: tuple[int, int], now_ms: int) -> int:
-        """Where time stands when no events have come for long, and the newest pane with data is this one."""
-        return self.last_end(pane)
-
     def floor(self, at: int) -> int:
         """The last end of a window at or before this moment."""
         return self.pane(at)[0]
@@ -104,10 +100,6 @@ class CalendarPeriods(Periods):
 
     def oldest_pane(self, closed: int) -> int:
         return closed
-
-    def idle_end(self, pane: tuple[int, int], now_ms: int) -> int:
-        """A day is not over because nobody came for a while: what is still to come of it would be late."""
-        return pane[1] if pane[1] <= now_ms else pane[0]
 
     def _days(self, at: int) -> tuple[int, int]:
         """A day may begin twice or, where a zone skips it, never; what counts is the first moment of its date."""

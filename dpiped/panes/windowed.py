@@ -171,11 +171,12 @@ class WindowedFilter(StatefulFilter[C]):
         return self.close()
 
     def idle_end(self, now_ms: int) -> int | None:
-        """Where the watermark goes when nothing came for long; None: nowhere."""
-        if not self.panes:
-            return None
-        newest = self.panes[max(self.panes)]
-        return self.periods.idle_end((newest.start, newest.end), now_ms)
+        """Where the watermark goes when nothing came for long: to the last end of a window that holds data, but never
+        past the journaled time. Else of events that are rare, or come in the evening, most would find their window
+        closed.
+        """
+        end = self._newest_end()
+        return None if end is None else min(end, self.periods.floor(now_ms - self.watermark.policy.lateness_ms))
 
     def _newest_end(self) -> int | None:
         """End of the last window that holds data."""

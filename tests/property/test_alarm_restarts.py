@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from dpiped.questions import Question
 from dpiped.windows import WindowPolicy
 from plugins.filters.alarm import AlarmFilter
 from tests.alarming import AT, build, emitted, pack_of
@@ -97,7 +98,7 @@ def save(plugin: AlarmFilter, stored: dict[bytes, bytes]) -> None:
 
 
 def state_of(plugin: AlarmFilter) -> str:
-    return json.dumps([plugin.alarms(), plugin.answers("current"), plugin.status()], sort_keys=True)
+    return json.dumps([plugin.alarms(), list(plugin.answers(Question("current"))), plugin.status()], sort_keys=True)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -101,7 +101,8 @@ class Reference:
             self.idle += 1
             open_panes = [at // self.slide * self.slide for at, _ in self.kept if not self.is_done(at)]
             if open_panes and self.idle * self.policy.tick_ms >= self.policy.idle_ms:
-                self.mark = max(self.mark, max(open_panes) + self.window)
+                passed = accepted_of(number) - self.policy.lateness_ms
+                self.mark = max(self.mark, min(max(open_panes) + self.window, passed // self.slide * self.slide))
         else:
             horizon = accepted_of(number) + self.policy.max_ahead_ms
             for at, group in step:

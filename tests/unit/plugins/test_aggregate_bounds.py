@@ -119,8 +119,26 @@ def test_a_quiet_hour_does_not_end_the_day() -> None:
     assert [answer["hits"] for one in told for answer in one] == [2]
 
 
-def test_a_minute_ends_when_nothing_comes() -> None:
+def test_a_minute_ends_when_nothing_comes_and_it_is_over() -> None:
     plugin = build(window_secs=60)
-    list(plugin.process(view(plugin, 1, [(AT, 1)])))
+    begin = AT // 60_000 * 60_000
+    list(plugin.process(view(plugin, 1, [(begin + 1_000, 1)], accepted_ms=begin + 1_000)))
+    told = [lines([*plugin.tick(begin + secs * 1_000)]) for secs in range(2, 61)]
+    assert [len(one) for one in told] == [0] * 58 + [1]
+
+
+def test_what_is_rare_finds_its_window_open() -> None:
+    plugin = build(window_secs=60, slide_secs=10)
+    begin = AT // 60_000 * 60_000
+    for secs in range(300):
+        if secs % 25 == 0:
+            list(plugin.process(view(plugin, secs, [(begin + secs * 1_000, 1)], accepted_ms=begin + secs * 1_000)))
+        list(plugin.tick(begin + secs * 1_000))
+    assert counted(plugin, "dropped", "late") == 0
+
+
+def test_what_is_long_past_ends_at_once() -> None:
+    plugin = build(window_secs=60)
+    list(plugin.process(view(plugin, 1, [(AT - 3_600_000, 1)])))
     told = [lines([*plugin.tick(AT + secs * 1_000)]) for secs in range(1, 11)]
     assert [len(one) for one in told] == [0] * 9 + [1]
