@@ -101,11 +101,15 @@ class Projection:
 
     def column(self, events: Sequence[Any], path: str) -> list[Value]:
         """The values of one field, shape (n_events,); absent, null and objects are None."""
+        return self.typed(events, path)[0]
+
+    def typed(self, events: Sequence[Any], path: str) -> tuple[list[Value], set[type]]:
+        """The same, and the types that are in it."""
         *literal, nested = self._getters[path]
         for getter in literal:
             if not _is_nowhere(events, getter):
-                column, other = _read(events, getter), _read(events, nested)
-                return [b if a is None else a for a, b in zip(column, other, strict=True)]
+                (column, kinds), (other, others) = _read(events, getter), _read(events, nested)
+                return [b if a is None else a for a, b in zip(column, other, strict=True)], kinds | others
         return _read(events, nested)
 
     def lacks(self, events: Sequence[Any], paths: Iterable[str]) -> bool:
@@ -130,14 +134,17 @@ class Projection:
         return attrgetter(self._names[path][0]), nested
 
 
-def _read(events: Sequence[Any], getter: Any) -> list[Value]:
+def _read(events: Sequence[Any], getter: Any) -> tuple[list[Value], set[type]]:
     try:
         column = list(map(getter, events))
     except AttributeError:  # somewhere a plain value stands where the path goes on
         column = [_careful(event, getter) for event in events]
-    if any(issubclass(kind, _ABSENT) for kind in set(map(type, column))):
+    kinds = set(map(type, column))
+    absent = {kind for kind in kinds if issubclass(kind, _ABSENT)}
+    if absent:
         column = [None if isinstance(value, _ABSENT) else value for value in column]
-    return column
+        kinds = kinds - absent | {type(None)}
+    return column, kinds
 
 
 def _is_nowhere(events: Sequence[Any], getter: Any) -> bool:

@@ -118,11 +118,15 @@ class PackView:
         """The values of a field, shape (count,); None = absent. `_host` and `_source` come from the head if it has
         them.
         """
+        return self.typed(path)[0]
+
+    def typed(self, path: str) -> tuple[list[Value], set[type]]:
+        """The same, and the types of its values; of a view of a part of the pack perhaps some more."""
         constant = self.constant(path)
         if constant:
-            return [constant] * self.count
-        column = self.projection.column(self.pack.events(self.projection), path)
-        return column if self._mask is None else list(compress(column, self._mask))
+            return [constant] * self.count, {str}
+        column, kinds = self.projection.typed(self.pack.events(self.projection), path)
+        return (column if self._mask is None else list(compress(column, self._mask))), kinds
 
     def constant(self, path: str) -> str:
         """The value that all events of the pack share because it stands in the head; empty if it does not."""

@@ -2,7 +2,8 @@
 
 The watermark is the largest event time seen minus the lateness; it moves after a whole pack. An event too far past the
 time its pack was accepted does not move it. So many ticks without an event move it to the end of the newest window
-that holds data, if that is over by the time of the ticks. Windows are half-open [start, end) in milliseconds, aligned to the epoch.
+that holds data, if that is over by the time of the ticks. Windows are half-open [start, end) in milliseconds, aligned
+to the epoch.
 """
 
 from __future__ import annotations

@@ -35,6 +35,7 @@ LARGEST = 1e150
 _SMALL = float(1 << 63)
 _encode = msgspec.json.Encoder().encode
 _NUMBERS = {int, float}
+_NUMBERS_OR_NONE = {*_NUMBERS, type(None)}
 
 
 class Columns:
@@ -45,6 +46,7 @@ class Columns:
         self.skipped: Counter[str] = Counter()
         self._masks: dict[str, list[bool]] = {}
         self._known: dict[Column, Any] = {}
+        self._array: tuple[list[Any] | None, Any] = None, None
 
     def read(self, column: Column) -> list[Any]:
         """Any column that a metric names."""
@@ -65,13 +67,13 @@ class Columns:
     def _flags(self, column: Column) -> list[bool]:
         return self.mask(column.where or "true")
 
-    def _chosen(self, column: Column, field: str, clean: Callable[[list[Any]], list[Any]]) -> list[Any]:
+    def _chosen(self, column: Column, field: str, clean: Callable[[list[Any], set[type]], list[Any]]) -> list[Any]:
         """A cleaned column of the events that `where` wants; the others neither count nor are complained about."""
-        values = self.view.column(field)
+        values, kinds = self.view.typed(field)
         if column.where is None:
-            return clean(values)
+            return clean(values, kinds)
         mask = self.mask(column.where)
-        chosen = iter(clean(list(compress(values, mask))))
+        chosen = iter(clean(list(compress(values, mask)), kinds))
         return [next(chosen) if wanted else None for wanted in mask]
 
     def _numbers(self, column: Column) -> list[Any]:
@@ -80,7 +82,13 @@ class Columns:
     def _floats(self, column: Column) -> Any:
         """The numbers as an array; NaN where there is none."""
         column = column._replace(kind="numbers", more=None)
-        return self._once(column._replace(kind="floats"), lambda: np.array(self.read(column), dtype=float))
+        return self._once(column._replace(kind="floats"), lambda: self._as_array(self.read(column)))
+
+    def _as_array(self, values: list[Any]) -> Any:
+        """Each list becomes an array once. Raises OverflowError if a number has no place in one."""
+        if self._array[0] is not values:
+            self._array = values, np.array(values, dtype=float)
+        return self._array[1]
 
     def _quantile_codes(self, column: Column) -> list[int]:
         codes: list[int] = quantile_codes(self._floats(column)).tolist()
@@ -114,27 +122,31 @@ class Columns:
         if amount:
             self.skipped[reason] += amount
 
-    def _clean_absent(self, values: list[Any]) -> list[Any]:
+    def _clean_absent(self, values: list[Any], kinds: set[type]) -> list[Any]:
         self._skip("absent", values.count(None))
         return values
 
-    def _clean_numbers(self, values: list[Any]) -> list[Any]:
-        kinds = set(map(type, values))
+    def _clean_numbers(self, values: list[Any], kinds: set[type]) -> list[Any]:
         if type(None) in kinds:
             self._skip("absent", values.count(None))
-            kinds.discard(type(None))
-        if not kinds <= _NUMBERS:
+        if not kinds <= _NUMBERS_OR_NONE:
             good = [value if type(value) in _NUMBERS else None for value in values]
             self._skip("not_a_number", good.count(None) - values.count(None))
             values = good
-        if _all_small(values):
+        if self._all_small(values):
             return values
         good = [value if value is None or _is_usable(value) else None for value in values]
         self._skip("number_too_large", good.count(None) - values.count(None))
         return good
 
-    def _clean_plain(self, values: list[Any]) -> list[Any]:
-        kinds = set(map(type, values))
+    def _all_small(self, values: list[Any]) -> bool:
+        """Whether no number needs a look of its own; None is none."""
+        try:
+            return not bool((np.abs(self._as_array(values)) >= _SMALL).any())
+        except OverflowError:
+            return False
+
+    def _clean_plain(self, values: list[Any], kinds: set[type]) -> list[Any]:
         if type(None) in kinds:
             self._skip("absent", values.count(None))
         if list in kinds:
@@ -146,14 +158,6 @@ class Columns:
             self._skip("empty", values.count(""))
             values = [None if value == "" else value for value in values]
         return values
-
-
-def _all_small(values: list[Any]) -> bool:
-    """Whether no number needs a look of its own; None is none."""
-    try:
-        return not bool((np.abs(np.array(values, dtype=float)) >= _SMALL).any())
-    except OverflowError:
-        return False
 
 
 def _is_usable(value: int | float) -> bool:

@@ -20,13 +20,14 @@ class AlarmShape(Shape):
         super().__init__(config, pane)
         self._normalisers = {name: Normaliser(rules) for name, rules in config.normalise.items()}
 
-    def group_column(self, view: PackView, name: str) -> list[Any]:
+    def group_column(self, view: PackView, name: str) -> tuple[list[Any], set[type]]:
         values = view.column(name)
         if name in self._normalisers:
             values = self._normalisers[name].texts(values)
         if any(type(value) is str and len(value) > LONGEST for value in values):
             values = [value[:LONGEST] if isinstance(value, str) else value for value in values]
-        return whole(values)
+        values = whole(values)
+        return values, set(map(type, values))
 
 
 def whole(values: list[Any]) -> list[Any]:

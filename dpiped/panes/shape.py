@@ -52,12 +52,12 @@ class Shape:
         """The group of each event, shape (view.count,)."""
         if not self.group_by:
             return [()] * view.count
-        columns = [hashable(self.group_column(view, name)) for name in self.group_by]
+        columns = [hashable(*self.group_column(view, name)) for name in self.group_by]
         return columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
 
-    def group_column(self, view: PackView, name: str) -> list[Any]:
-        """The values of one of the fields that part the events."""
-        return view.column(name)
+    def group_column(self, view: PackView, name: str) -> tuple[list[Any], set[type]]:
+        """The values of one of the fields that part the events, and their types."""
+        return view.typed(name)
 
     def values(self, key: Key) -> Sequence[Any]:
         """The values of the fields of a group."""
