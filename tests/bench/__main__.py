@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import accuracy, alarm_mail, data
-from tests.bench.process import Measured, MeasuredDaemon
+from tests.bench import accuracy, alarm_mail, data, elastic_real
+from tests.bench.process import Measured, MeasuredDaemon, load
 from tests.bench.rows import ROWS, Row
 from tests.demo.road import free_port
 
 HALF_LOAD = 150_000
 """Events a second: about half of what one core takes."""
 LINES = {"json": data.json_lines, "als": data.als_lines, "syslog": data.syslog_lines}
+OTHERS: dict[str, tuple[str, Callable[[], Awaitable[int]]]] = {
+    "accuracy": ("what sketches answer against the truth", accuracy.main),
+    "alarm-mail": ("from an event to the mail that tells of it", alarm_mail.main),
+    "elastic-real": ("to a real Elasticsearch, and what both take", elastic_real.main),
+}
+"""Benchmarks of their own kind: name -> what, and what to run."""
 
 
 @dataclass(frozen=True)
@@ -47,24 +51,22 @@ class Result:
 
 async def main() -> int:
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
-    parser.add_argument("names", nargs="*", help="rows; all of them by default; or accuracy, or alarm-mail")
+    parser.add_argument("names", nargs="*", help="rows; all of them by default; or one of the others that --list shows")
     parser.add_argument("--events", type=int, default=300_000)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--check", action="store_true", help="exit status 1 when a bound is not kept")
     arguments = parser.parse_args()
     console = Console(width=150)
-    unknown = set(arguments.names) - {"accuracy", "alarm-mail", *(row.name for row in ROWS)}
+    unknown = set(arguments.names) - {*OTHERS, *(row.name for row in ROWS)}
     if unknown or arguments.list:
         for row in ROWS:
             console.print(f"{row.name:14} {row.about}")
-        console.print("accuracy       what sketches answer against the truth")
-        console.print("alarm-mail     from an event to the mail that tells of it")
+        for name, (about, _) in OTHERS.items():
+            console.print(f"{name:14} {about}")
         return 2 if unknown else 0
-    if arguments.names == ["accuracy"]:
-        return accuracy.main()
-    if arguments.names == ["alarm-mail"]:
-        return await alarm_mail.main()
+    if len(arguments.names) == 1 and arguments.names[0] in OTHERS:
+        return await OTHERS[arguments.names[0]][1]()
     rows = [row for row in ROWS if not arguments.names or row.name in arguments.names]
     table = Table("row", "what", "R", "at most", "CPU s per million", "RSS MiB", "p50 ms", "p99 ms", "events/s")
     kept = True
@@ -103,18 +105,6 @@ async def measure(row: Row, amount: int) -> Result:
         reference = (before + await plain_cost(plain)) / 2
         per_million = cpu_secs / amount * 1e6
         return Result(per_million / reference, per_million, rss_bytes, told)
-
-
-async def load(*arguments: object) -> dict[str, Any]:
-    """Runs the other side and returns what it printed."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.bench.load", *map(str, arguments), stdout=asyncio.subprocess.PIPE
-    )
-    out, _ = await process.communicate()
-    if process.returncode:
-        raise RuntimeError(f"load {arguments[0]} ended with status {process.returncode}")
-    found: dict[str, Any] = json.loads(out) if out.strip() else {}
-    return found
 
 
 async def plain_cost(file: Path) -> float:

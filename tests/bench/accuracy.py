@@ -100,7 +100,7 @@ def topn(parts: int) -> Iterator[Line]:
     yield Line("topn", "Zipf 1.1, 10 of 100,000, recall; counts within bound", recall, 0.98, kept)
 
 
-def main() -> int:
+async def main() -> int:
     """Prints the table; 1 when a bound is missed."""
     table = Table("op", "data", "parts", "found", "bound", "")
     kept = True

@@ -85,3 +85,15 @@ class MeasuredDaemon(Measured):
             if time.monotonic() > deadline:
                 raise self.fail(f"{came} of {events} events came in, behind: {behind}")
             await asyncio.sleep(0.1)
+
+
+async def load(*arguments: object) -> dict[str, Any]:
+    """Runs the other side and returns what it printed."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.bench.load", *map(str, arguments), stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"load {arguments[0]} ended with status {process.returncode}")
+    found: dict[str, Any] = json.loads(out) if out.strip() else {}
+    return found
