@@ -78,7 +78,7 @@ from dpiped.sources.noted import Noted
 from dpiped.sources.options import SyslogOptions, TailOptions
 from dpiped.sources.syslog import SyslogListener
 from dpiped.sources.tail import Follower, follow
-from dpiped.sources.tail_marks import Positions
+from dpiped.sources.tail_marks import Chunk, Positions
 from dpiped.sources.threads import finish_in_thread
 from dpiped.telemetry.events import EventsDropped
 from dpiped.templates import PathTemplate, check_path_template
@@ -114,6 +114,7 @@ __all__ = [
     "BatchId",
     "BodyReader",
     "Bytes",
+    "Chunk",
     "ClientTls",
     "Codec",
     "CodecError",

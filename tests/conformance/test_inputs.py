@@ -76,7 +76,42 @@ def taken_port() -> str:
 
 _held: list[socket.socket] = []
 
+
+def of_docker(folder: Path) -> dict[str, Any]:
+    """The second text comes in two pieces."""
+    container = folder / "c0ffee"
+    container.mkdir(exist_ok=True)
+    pieces = [text + "\n" for text in TEXTS]
+    pieces[1:2] = [pieces[1][:3], pieces[1][3:]]
+    lines = (
+        json.dumps({"log": piece, "stream": "stdout", "time": "2026-01-01T00:00:00.123456789Z"}) for piece in pieces
+    )
+    (container / "c0ffee-json.log").write_text("".join(line + "\n" for line in lines))
+    return {"paths": [str(folder / "*/*-json.log")]}
+
+
+def of_journald(folder: Path) -> dict[str, Any]:
+    """A program that gives entries, as `journalctl` does, and waits for more."""
+    entries = [
+        json.dumps({"__CURSOR": f"s={n}", "__REALTIME_TIMESTAMP": "1767225600000000", "MESSAGE": text})
+        for n, text in enumerate(TEXTS)
+    ]
+    (folder / "entries").write_text("".join(entry + "\n" for entry in entries))
+    program = folder / "journalctl"
+    program.write_text(f"#!/bin/sh\ncat {folder}/entries\nexec sleep 60\n")
+    program.chmod(0o755)
+    return {"command": str(program)}
+
+
 CASES = {
+    "docker": Case(of_docker, nothing),
+    "journald": Case(of_journald, nothing, broken=lambda folder: {"command": "/no/such/program"}),
+    "selfsys": Case(
+        lambda folder: {"every_secs": 0.5, "parts": ["cpu", "load", "memory", "process"]},
+        nothing,
+        lambda event: str(event["kind"]),
+        ["cpu", "load", "memory", "process"],
+    ),
     "demo": Case(lambda folder: {"count": 5, "rate": 1000, "format": "syslog"}, nothing, lambda event: "", [""] * 5),
     "http": Case(lambda folder: {"listen": "127.0.0.1:0"}, post_lines, broken=lambda folder: {"listen": taken_port()}),
     "stdin": Case(lambda folder: {}, nothing),
