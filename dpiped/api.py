@@ -72,6 +72,8 @@ from dpiped.pooled import (
 )
 from dpiped.questions import Alarming, Answering, Question
 from dpiped.registry import register
+from dpiped.s3 import Deliverer, S3Config, write_ndjson, write_parquet
+from dpiped.s3 import Partition as ObjectPartition
 from dpiped.sources.lines import LineCutter, read_lines
 from dpiped.sources.noted import Noted
 from dpiped.sources.options import SyslogOptions, TailOptions
@@ -116,6 +118,7 @@ __all__ = [
     "CodecError",
     "ConfigModel",
     "DamagedError",
+    "Deliverer",
     "Digest",
     "DpipeError",
     "ElasticsearchConfig",
@@ -139,6 +142,7 @@ __all__ = [
     "LostTrackError",
     "Name",
     "Noted",
+    "ObjectPartition",
     "Output",
     "Pace",
     "PackDraft",
@@ -160,6 +164,7 @@ __all__ = [
     "Receipt",
     "Refused",
     "RejectedError",
+    "S3Config",
     "Secs",
     "ServerTls",
     "Sheet",
@@ -219,4 +224,6 @@ __all__ = [
     "stranger_logger",
     "text_of",
     "unavailable",
+    "write_ndjson",
+    "write_parquet",
 ]

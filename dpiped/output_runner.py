@@ -21,6 +21,8 @@ from dpiped.telemetry.events import DataLost, DeliveryRetried, EventsDropped
 from dpiped.view import METADATA_FIELDS, PackView
 
 MAX_BATCH_PACKS = 1_000
+LEAST_PACK_BYTES = 4 << 10
+"""A batch of packs that are smaller on average than this ends by their number."""
 BEHIND_SECS = 1.0
 """How often it is asked whether an output with `when_behind = "skip"` is too far behind."""
 
@@ -31,10 +33,14 @@ class OutputRunner(Runner[OutputOptions]):
     _plugin: Output[Any]
     _behind_asked = 0.0
     """When it was last asked whether it is too far behind; monotonic."""
+    _waiting: asyncio.Timeout | None = None
+    """While a batch waits for more."""
     _is_open = False
     """Whether the plugin can be asked for its status."""
     _act_after = 0.0
     """The plugin's `act` failed and is not called before; monotonic."""
+    _hurried = False
+    """Nothing more comes: a batch that is not full goes at once."""
     _suspect = -1
     """Up to this offset packs go one by one: a batch of them made the plugin raise, and one of them may be why."""
 
@@ -111,14 +117,14 @@ class OutputRunner(Runner[OutputOptions]):
         """The packs of the next batch: what is there, up to the limits, waiting `max_secs` for a full one."""
         limits = self.options.batch
         careful = bool(self._tries) or self.reader.cursor <= self._suspect
-        most = 1 if careful else MAX_BATCH_PACKS
+        most = 1 if careful else max(MAX_BATCH_PACKS, limits.max_bytes // LEAST_PACK_BYTES)
         packs = await self.reader.pull(limits.max_bytes, most)
         deadline = time.monotonic() + limits.max_secs
         while packs and not careful and not self._is_full(packs):
             left = deadline - time.monotonic()
-            if left <= 0 or len(packs) >= MAX_BATCH_PACKS or not await self._more_within(left):
+            if left <= 0 or len(packs) >= most or not await self._more_within(left):
                 break
-            packs += await self.reader.pull(limits.max_bytes - _size(packs), MAX_BATCH_PACKS - len(packs))
+            packs += await self.reader.pull(limits.max_bytes - _size(packs), most - len(packs))
         return packs
 
     def _is_full(self, packs: list[Pack]) -> bool:
@@ -126,12 +132,21 @@ class OutputRunner(Runner[OutputOptions]):
         return _size(packs) >= limits.max_bytes or sum(pack.head.count for pack in packs) >= limits.max_events
 
     async def _more_within(self, secs: float) -> bool:
-        try:
-            async with asyncio.timeout(secs):
-                await self.reader.wait()
-        except TimeoutError:
-            return False
-        return True
+        if not self._hurried:
+            try:
+                async with asyncio.timeout(secs) as self._waiting:
+                    await self.reader.wait()
+            except TimeoutError:
+                return False
+            finally:
+                self._waiting = None
+        return self.reader.more
+
+    def hurry(self) -> None:
+        """The daemon drains: no batch waits for more any longer."""
+        self._hurried = True
+        if self._waiting is not None:
+            self._waiting.reschedule(0.0)
 
     # ---- one batch -------------------------------------------------------------------------------------------------
     async def _process(self, packs: list[Pack], name: str = "") -> None:
