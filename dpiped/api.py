@@ -72,7 +72,7 @@ from dpiped.pooled import (
 )
 from dpiped.questions import Alarming, Answering, Question
 from dpiped.registry import register
-from dpiped.s3 import Deliverer, S3Config, write_ndjson, write_parquet
+from dpiped.s3 import OBJECT_BATCH, Deliverer, S3Config, write_ndjson, write_parquet
 from dpiped.s3 import Partition as ObjectPartition
 from dpiped.sources.lines import LineCutter, read_lines
 from dpiped.sources.noted import Noted
@@ -99,6 +99,7 @@ __all__ = [
     "DEFAULT_SEVERITY",
     "LANE",
     "NOTHING",
+    "OBJECT_BATCH",
     "OTHER",
     "PAUSE",
     "RETRY_LATER",

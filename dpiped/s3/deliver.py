@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import IO, NamedTuple
 
 import msgspec
 
 from dpiped.batch import Batch
+from dpiped.errors import TemporaryError
 from dpiped.plugin import PluginContext
 from dpiped.s3.body import Body, spooled
 from dpiped.s3.config import ObjectConfig
@@ -22,6 +23,8 @@ from dpiped.s3.keys import Partition, Partitions, key_of
 from dpiped.s3.store import BucketStore
 from dpiped.workers import Workers
 
+OBJECT_BATCH: Mapping[str, int | float] = {"max_bytes": 32 << 20, "max_events": 500_000, "max_secs": 60.0}
+"""Defaults of `batch` for outputs that store objects: few that are large. About three times as much is in memory."""
 Write = Callable[[IO[bytes], Partition, Batch], int]
 """Writes the events of a partition; returns how many values had to be left out."""
 
@@ -135,7 +138,11 @@ class Deliverer:
             nonlocal left_out
             left_out = self._write(file, partition, batch)
 
-        return spooled(write, self._context.data_dir), left_out
+        try:
+            body = spooled(write, self._context.data_dir)
+        except OSError as exc:
+            raise TemporaryError(f"temporary file in {self._context.data_dir}: {exc.strerror or exc}") from exc
+        return body, left_out
 
     def _put(self, key: str, body: Body) -> bool:
         """Closes the body in any case: only this thread knows when nobody reads it any more."""

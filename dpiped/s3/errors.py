@@ -37,9 +37,17 @@ _UNKNOWN_HEADER = {"NotImplemented", "501"}
 _BUSY = {"ConditionalRequestConflict", "OperationAborted", "RequestTimeout", "SlowDown", "Throttling", "409", "429"}
 
 
+def request_errors() -> tuple[type[Exception], ...]:
+    """What a call of boto3 raises when the store or the way to it fails; anything else is a defect of ours."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    return (BotoCoreError, ClientError, OSError)
+
+
 def code_of(exc: Any) -> str:
     """What the store calls the error; empty when it did not answer."""
-    return str(getattr(exc, "response", {}).get("Error", {}).get("Code", ""))
+    response: Any = getattr(exc, "response", None) or {}
+    return str(response.get("Error", {}).get("Code", ""))
 
 
 def explained(exc: Exception, bucket: str, place: str) -> TemporaryError:

@@ -15,7 +15,7 @@ from typing import Any
 
 from dpiped.s3.body import Body
 from dpiped.s3.config import BucketConfig, ObjectConfig
-from dpiped.s3.errors import NO_UPLOAD, THERE, code_of, explained
+from dpiped.s3.errors import NO_UPLOAD, THERE, code_of, explained, request_errors
 
 PART_BYTES = 8 << 20
 """Held in memory, once for each object that is being sent."""
@@ -52,7 +52,7 @@ class BucketStore:
         if self._client is None:
             try:
                 self._client = make_client("s3", self._config, self._config.max_uploads)
-            except Exception as exc:
+            except request_errors() as exc:
                 raise self._told(exc) from exc
 
     def _told(self, exc: Exception) -> Exception:
@@ -74,7 +74,7 @@ class BucketStore:
                 ContentLength=body.size,
                 ChecksumCRC32=_encoded(body.crc32),
             )
-        except Exception as exc:
+        except request_errors() as exc:
             if code_of(exc) in THERE:
                 return False
             if code_of(exc) == NO_UPLOAD:
@@ -121,7 +121,7 @@ class BucketStore:
             self._client.complete_multipart_upload(
                 **self._named(key), **self._once(), UploadId=upload.identity, MultipartUpload={"Parts": parts}
             )
-        except Exception as exc:
+        except request_errors() as exc:
             if code_of(exc) in THERE:
                 self._uploads.pop(key)
                 self.abort(key)
@@ -142,7 +142,7 @@ class BucketStore:
         """Asked before many bytes are sent; a user without the right to look is told by the end of the upload."""
         try:
             self._client.head_object(**self._named(key))
-        except Exception as exc:
+        except request_errors() as exc:
             if code_of(exc) in ("404", "403", "NoSuchKey", "NotFound"):
                 return False
             raise
@@ -159,7 +159,7 @@ class BucketStore:
             for one in found:
                 self._client.abort_multipart_upload(**self._named(key), UploadId=one["UploadId"])
                 aborted += 1
-        except Exception as exc:
+        except request_errors() as exc:
             if code_of(exc) != NO_UPLOAD:
                 raise self._told(exc) from exc
         return aborted
@@ -171,13 +171,13 @@ class BucketStore:
         """
         try:
             self._client.head_bucket(Bucket=self._config.bucket)
-        except Exception as exc:
+        except request_errors() as exc:
             if code_of(exc) not in ("403", "AccessDenied"):  # whoever may only put is refused here
                 raise self._told(exc) from exc
         try:
             begun = self._client.create_multipart_upload(**self._named(key), **self._made(""))
             self._client.abort_multipart_upload(**self._named(key), UploadId=begun["UploadId"])
-        except Exception as exc:
+        except request_errors() as exc:
             return [f"no right to put objects: {self._told(exc)}"]
         return []
 

@@ -12,6 +12,8 @@ from typing import IO, Any, ClassVar
 import boto3  # noqa: F401 - so that a config that needs it is refused where it is not installed
 
 from dpiped.api import (
+    OBJECT_BATCH,
+    Batch,
     Deliverer,
     ObjectPartition,
     Output,
@@ -25,11 +27,7 @@ from dpiped.api import (
 @register("s3")
 class S3Output(Output[S3Config]):
     stable_batches: ClassVar[bool] = True
-    batch_defaults: ClassVar[Mapping[str, int | float]] = {
-        "max_bytes": 32 << 20,
-        "max_events": 500_000,
-        "max_secs": 60.0,
-    }
+    batch_defaults: ClassVar[Mapping[str, int | float]] = OBJECT_BATCH
 
     def __init__(self, config: S3Config, context: Any) -> None:
         super().__init__(config, context)
