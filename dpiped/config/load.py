@@ -134,7 +134,7 @@ def _plugin_table(
     model = OPTIONS[kind]
     parts = _split(source, path, label, table, list(model.model_fields), list(own) if plugin_class else None)
     parts[0].setdefault("name", table["type"])
-    if plugin_class is not None and issubclass(plugin_class, Output):
+    if plugin_class is not None and issubclass(plugin_class, Output) and plugin_class.batch_defaults:
         parts[0]["batch"] = _with_defaults(plugin_class.batch_defaults, parts[0].get("batch", {}))
     options = validate(model, source, path, label, parts[0])
     config = validate(plugin_class.config_class, source, path, label, parts[1]) if plugin_class else None
