@@ -5,6 +5,7 @@ python -m tests.bench.load latency FILE URL OUT PER_SECOND PER_POST   prints p50
 python -m tests.bench.load syslog FILE HOST PORT CONNECTIONS
 python -m tests.bench.load sink PORT                             answers 200 to everything, counts bytes
 python -m tests.bench.load elastic PORT                          answers `_bulk`: everything is stored
+python -m tests.bench.load objects PORT                          answers as S3 does: every object is stored
 python -m tests.bench.load plain FILE                            R: splits and decodes each line; prints CPU seconds
 """
 
@@ -130,6 +131,22 @@ async def elastic(port: int) -> None:
     await asyncio.Event().wait()
 
 
+async def objects(port: int) -> None:
+    """A store that takes every object."""
+
+    async def take(request: web.Request) -> web.Response:
+        async for _ in request.content.iter_any():
+            pass
+        return web.Response(headers={"ETag": '"etag"'})
+
+    app = web.Application(client_max_size=1 << 30)
+    app.router.add_route("*", "/{path:.*}", take)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    await asyncio.Event().wait()
+
+
 async def sink(port: int) -> None:
     async def answer(request: web.BaseRequest) -> web.Response:
         await request.read()
@@ -162,6 +179,8 @@ def main(arguments: list[str]) -> None:
         asyncio.run(sink(int(rest[0])))
     elif what == "elastic":
         asyncio.run(elastic(int(rest[0])))
+    elif what == "objects":
+        asyncio.run(objects(int(rest[0])))
     else:
         plain(Path(rest[0]))
 
