@@ -36,7 +36,8 @@ class Body:
 
 def spooled(write: Callable[[IO[bytes]], None], folder: Path | None) -> Body:
     """Has a file written in `folder` (None: where the system wants it). Blocking. Raises OSError."""
-    file: Any = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES, dir=folder)  # noqa: SIM115 - it is given away open
+    where = None if folder is None else str(folder)
+    file: Any = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES, dir=where)  # noqa: SIM115 - it is given away open
     try:
         write(file)
         size, crc = file.tell(), 0

@@ -34,7 +34,7 @@ class Stored(NamedTuple):
 
     key: str
     size: int
-    count: int
+    events: int
 
 
 class Deliverer:
