@@ -44,6 +44,7 @@ from dpiped.http_client import RETRY_LATER, bearer, retry_after, text_of
 from dpiped.journal.append import LANE
 from dpiped.journal.record import CONTENT_TYPE, Frame, FrameError, encode_frame, iter_frames
 from dpiped.keys import KeyFields, keys_of
+from dpiped.objects import OBJECT_BATCH, Body, Deliverer, FormatConfig
 from dpiped.pack import encode_body
 from dpiped.panes import (
     OTHER,
@@ -72,8 +73,7 @@ from dpiped.pooled import (
 )
 from dpiped.questions import Alarming, Answering, Question
 from dpiped.registry import register
-from dpiped.s3 import OBJECT_BATCH, Deliverer, S3Config, write_ndjson, write_parquet
-from dpiped.s3 import Partition as ObjectPartition
+from dpiped.s3 import Bucket, S3Config
 from dpiped.sources.lines import LineCutter, read_lines
 from dpiped.sources.noted import Noted
 from dpiped.sources.options import SyslogOptions, TailOptions
@@ -93,6 +93,7 @@ from dpiped.web.refused import Refused, unavailable
 from dpiped.web.strangers import stranger_logger
 from dpiped.web.tokens import Tokens
 from dpiped.windows import Watermark, WindowPolicy
+from dpiped.workers import Workers
 
 __all__ = [
     "CONTENT_TYPE",
@@ -112,7 +113,9 @@ __all__ = [
     "Batch",
     "BatchConflictError",
     "BatchId",
+    "Body",
     "BodyReader",
+    "Bucket",
     "Bytes",
     "ClientTls",
     "Codec",
@@ -130,6 +133,7 @@ __all__ = [
     "Filter",
     "FixedPeriods",
     "Follower",
+    "FormatConfig",
     "Frame",
     "FrameError",
     "HttpListener",
@@ -143,7 +147,6 @@ __all__ = [
     "LostTrackError",
     "Name",
     "Noted",
-    "ObjectPartition",
     "Output",
     "Pace",
     "PackDraft",
@@ -190,6 +193,7 @@ __all__ = [
     "WindowConfig",
     "WindowPolicy",
     "WindowedFilter",
+    "Workers",
     "as_html",
     "as_text",
     "batch_of",
@@ -225,6 +229,4 @@ __all__ = [
     "stranger_logger",
     "text_of",
     "unavailable",
-    "write_ndjson",
-    "write_parquet",
 ]

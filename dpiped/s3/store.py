@@ -13,8 +13,8 @@ import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
-from dpiped.s3.body import Body
-from dpiped.s3.config import BucketConfig, ObjectConfig
+from dpiped.objects.body import Body
+from dpiped.s3.config import BucketConfig
 from dpiped.s3.errors import NO_UPLOAD, THERE, code_of, explained, request_errors
 
 PART_BYTES = 8 << 20
@@ -35,8 +35,9 @@ class _Upload:
 class BucketStore:
     """Thread-safe, as far as no key is put by two threads at once."""
 
-    def __init__(self, config: ObjectConfig) -> None:
+    def __init__(self, config: BucketConfig, connections: int = 1) -> None:
         self._config = config
+        self._connections = connections
         self._uploads: dict[str, _Upload] = {}
         self._client: Any = None
 
@@ -51,7 +52,7 @@ class BucketStore:
         """Makes the client; asks nobody but, for a role, STS. Raises TemporaryError."""
         if self._client is None:
             try:
-                self._client = make_client("s3", self._config, self._config.max_uploads)
+                self._client = make_client("s3", self._config, self._connections)
             except request_errors() as exc:
                 raise self._told(exc) from exc
 

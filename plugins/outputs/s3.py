@@ -7,21 +7,11 @@ once: one that is there already when it is sent again counts as delivered.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import IO, Any, ClassVar
+from typing import Any, ClassVar
 
 import boto3  # noqa: F401 - so that a config that needs it is refused where it is not installed
 
-from dpiped.api import (
-    OBJECT_BATCH,
-    Batch,
-    Deliverer,
-    ObjectPartition,
-    Output,
-    S3Config,
-    register,
-    write_ndjson,
-    write_parquet,
-)
+from dpiped.api import OBJECT_BATCH, Batch, Body, Bucket, Deliverer, Output, S3Config, Workers, register
 
 
 @register("s3")
@@ -31,8 +21,10 @@ class S3Output(Output[S3Config]):
 
     def __init__(self, config: S3Config, context: Any) -> None:
         super().__init__(config, context)
-        kind = "application/vnd.apache.parquet" if config.format == "parquet" else "application/x-ndjson"
-        self._deliverer = Deliverer(config, context, self._write, config.ending, kind)
+        self._workers = Workers(context.name, config.max_uploads)
+        self._bucket = Bucket(config, context, self._workers, config.max_uploads)
+        self._deliverer = Deliverer(config.prefix, config, context, self._workers, self._put)
+        self._kind = "application/vnd.apache.parquet" if config.format == "parquet" else "application/x-ndjson"
 
     @classmethod
     def notes(cls, config: S3Config) -> list[str]:
@@ -44,29 +36,25 @@ class S3Output(Output[S3Config]):
         return self.config.columns
 
     async def open(self, saved: bytes | None) -> None:
-        await self._deliverer.open(saved)
+        await self._bucket.open(saved)
 
     async def probe(self) -> list[str]:
         """Looks at the bucket, and begins an upload that it aborts: nothing is stored."""
-        return await self._deliverer.probe()
+        return await self._bucket.probe()
 
     async def write(self, batch: Batch) -> None:
         await self._deliverer.deliver(batch)
+        self._bucket.settled()
 
-    def _write(self, file: IO[bytes], partition: ObjectPartition, batch: Batch) -> int:
-        """Called in a thread."""
-        config = self.config
-        if config.format == "parquet":
-            return write_parquet(file, partition, config.columns, config.compression)
-        level, metadata = config.gzip_level, batch.metadata
-        write_ndjson(file, partition, compression=config.compression, gzip_level=level, metadata=metadata)
-        return 0
+    async def _put(self, key: str, body: Body) -> bool:
+        return await self._bucket.put(key, body, self._kind)
 
     def saved(self) -> bytes | None:
-        return self._deliverer.saved()
+        return self._bucket.saved()
 
     def status(self) -> dict[str, object]:
         return self._deliverer.status()
 
     async def close(self) -> None:
-        self._deliverer.close()
+        self._workers.close()
+        self._bucket.close()

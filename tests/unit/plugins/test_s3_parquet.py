@@ -93,7 +93,7 @@ async def test_a_whole_number_that_no_float_tells_exactly(stub: S3Stub) -> None:
 
 
 async def test_the_same_batch_gives_the_same_bytes(stub: S3Stub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dpiped.s3.parquet.GROUP_ROWS", 1_000)
+    monkeypatch.setattr("dpiped.objects.parquet.GROUP_ROWS", 1_000)
     packs = [json.loads(json.dumps([{"name": f"n{n % 97}", "price": n / 3} for n in range(900)])) for _ in range(4)]
     seen = []
     for _ in range(2):

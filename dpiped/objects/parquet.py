@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
-from dpiped.s3.keys import Partition
+from dpiped.objects.keys import Partition
 
 GROUP_ROWS = 50_000
 """Rows of a row group, about; so many are held as Python objects."""

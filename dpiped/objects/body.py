@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import zstandard
 
-from dpiped.s3.keys import Partition
+from dpiped.objects.keys import Partition
 
 IN_MEMORY_BYTES = 4 << 20
 _CHUNK = 1 << 20
