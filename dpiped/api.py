@@ -40,6 +40,7 @@ from dpiped.errors import (
     UnavailableError,
 )
 from dpiped.expressions import Predicate, WhereError, check_where, compile_where
+from dpiped.hdfs import HdfsConfig, WebHdfs
 from dpiped.http_client import RETRY_LATER, bearer, retry_after, text_of
 from dpiped.journal.append import LANE
 from dpiped.journal.record import CONTENT_TYPE, Frame, FrameError, encode_frame, iter_frames
@@ -136,6 +137,7 @@ __all__ = [
     "FormatConfig",
     "Frame",
     "FrameError",
+    "HdfsConfig",
     "HttpListener",
     "Ident",
     "IndexNames",
@@ -189,6 +191,7 @@ __all__ = [
     "UnknownEncodingError",
     "Url",
     "Watermark",
+    "WebHdfs",
     "WhereError",
     "WindowConfig",
     "WindowPolicy",

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 from dpiped.config.base import Bytes, ConfigModel, PluginConfig, Url
 from dpiped.objects.config import FormatConfig
 from dpiped.objects.keys import check_prefix
+from dpiped.tls import ClientTls
 
 LEAST_PART_BYTES = 5 << 20
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]|arn:[A-Za-z0-9:/._-]+")
@@ -55,8 +56,8 @@ class BucketConfig(ConfigModel):
     """Role to take on; it is renewed before it expires."""
     role_external_id: str = Field(default="", examples=["dpipe"])
     """Where the role asks for one."""
-    ca_file: str = Field(default="", examples=["/etc/dpipe/ca.pem"])
-    """Authorities that are trusted for https; by default those of the system."""
+    tls: ClientTls = ClientTls()
+    """For https: which authorities are trusted, which certificate is shown."""
     timeout_secs: Annotated[float, Field(gt=0)] = 60.0
     """So long the store may be silent within a request."""
     create_only: bool = True

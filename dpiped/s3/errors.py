@@ -74,7 +74,7 @@ _WITHOUT_REQUEST = {
     "PartialCredentialsError": "complete the credentials",
     "ProfileNotFound": "set `profile` to one that is there",
     "CredentialRetrievalError": "mend the source of the credentials",
-    "SSLError": "set `ca_file`, or mend the certificate",
+    "SSLError": "set `tls.ca`, or mend the certificate",
     "ParamValidationError": "mend the config",
 }
 """Errors of boto3 that an operator has to mend."""

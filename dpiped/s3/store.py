@@ -210,13 +210,14 @@ def make_client(service: str, config: BucketConfig, connections: int, endpoint_u
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         s3={"addressing_style": config.addressing},
+        client_cert=(config.tls.cert, config.tls.key or config.tls.cert) if config.tls.cert else None,
         user_agent_extra="dpipe",
     )
     return session.client(
         service,
         region_name=session.region_name or "us-east-1",
         endpoint_url=endpoint_url or (str(config.endpoint_url) if config.endpoint_url else None),
-        verify=config.ca_file or None,
+        verify=config.tls.ca or (None if config.tls.verify else False),
         config=options,
     )
 

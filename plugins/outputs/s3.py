@@ -55,6 +55,10 @@ class S3Output(Output[S3Config]):
     def status(self) -> dict[str, object]:
         return self._deliverer.status()
 
+    def renew(self) -> bool:
+        """Certificates are only read when a client is made."""
+        return not (self.config.tls.ca or self.config.tls.cert)
+
     async def close(self) -> None:
         self._workers.close()
         self._bucket.close()

@@ -24,6 +24,7 @@ from dpiped.testing import address_of, events_in, running, until
 from dpiped.testing.parts import Parts, parts
 from tests.mailbox import smtp_server
 from tests.servers.elastic_stub import ElasticStub
+from tests.servers.hdfs_stub import HdfsStub
 from tests.servers.s3_stub import S3Stub
 
 Events = list[dict[str, Any]]
@@ -125,6 +126,12 @@ async def notify_case(folder: Path, capture: Any) -> AsyncIterator[Case]:
 async def s3_case(folder: Path, capture: Any) -> AsyncIterator[Case]:
     async with S3Stub().running() as stub:
         yield Case(stub.config(prefix="logs", max_uploads=1), stub.events)
+
+
+@asynccontextmanager
+async def hdfs_case(folder: Path, capture: Any) -> AsyncIterator[Case]:
+    async with HdfsStub().running() as stub:
+        yield Case({"namenodes": stub.urls, "path": "/logs", "max_uploads": 1}, stub.events)
 
 
 CASES = {name.removesuffix("_case"): case for name, case in list(globals().items()) if name.endswith("_case")}

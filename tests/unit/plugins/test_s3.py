@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,29 @@ async def stub() -> AsyncIterator[S3Stub]:
         yield stub
 
 
+def view_of(offset: int, events: list[dict[str, Any]], fields: Collection[str], ident: str = "web") -> PackView:
+    """A pack of events at AT, accepted a month later."""
+    events = [{"@timestamp": AT, **event} for event in events]
+    body = b"".join(json.dumps(event).encode() + b"\n" for event in events)
+    stamps = [event["@timestamp"] for event in events]
+    head = Head(
+        epoch="00ff",
+        offset=offset,
+        project="rs",
+        ident=ident,
+        host="h1",
+        source="/var/log/x",
+        accepted_ms=AT + 30 * 24 * HOUR_MS,
+        count=len(events),
+        raw_bytes=len(body),
+        min_ts=min(stamps),
+        max_ts=max(stamps),
+    )
+    pack = Pack()
+    pack.fill(head, body, body)
+    return PackView(pack, Projection.of(fields))
+
+
 class Use:
     """An output at the stub. What it saves before a crash is in `states`."""
 
@@ -56,28 +79,8 @@ class Use:
         await self.plugin.close()
 
     def batch(self, *packs: list[dict[str, Any]], metadata: bool = False, ident: str = "web") -> Batch:
-        return Batch([self._view(offset, ident, events) for offset, events in enumerate(packs)], metadata, NAME)
-
-    def _view(self, offset: int, ident: str, events: list[dict[str, Any]]) -> PackView:
-        events = [{"@timestamp": AT, **event} for event in events]
-        body = b"".join(json.dumps(event).encode() + b"\n" for event in events)
-        stamps = [event["@timestamp"] for event in events]
-        head = Head(
-            epoch="00ff",
-            offset=offset,
-            project="rs",
-            ident=ident,
-            host="h1",
-            source="/var/log/x",
-            accepted_ms=AT + 30 * 24 * HOUR_MS,
-            count=len(events),
-            raw_bytes=len(body),
-            min_ts=min(stamps),
-            max_ts=max(stamps),
-        )
-        pack = Pack()
-        pack.fill(head, body, body)
-        return PackView(pack, Projection.of({*self.plugin.fields(), "@timestamp"}))
+        fields = {*self.plugin.fields(), "@timestamp"}
+        return Batch([view_of(offset, events, fields, ident) for offset, events in enumerate(packs)], metadata, NAME)
 
     def noted(self, what: str) -> float:
         return float(self.telemetry.metrics.noted.labels("s3", what)._value.get())
