@@ -14,6 +14,8 @@ from aiohttp import web
 
 from tests.servers.s3_stub import opened
 
+NUMBER = web.AppKey("number", int)
+
 
 class HdfsStub:
     """One file system behind two namenodes."""
@@ -35,7 +37,7 @@ class HdfsStub:
         async with AsyncExitStack() as stack:
             for number in (0, 1):
                 app = web.Application(client_max_size=1 << 30)
-                app["number"] = number
+                app[NUMBER] = number
                 app.router.add_route("*", "/webhdfs/v1{path:.*}", self._any)
                 runner = web.AppRunner(app, shutdown_timeout=0.5)
                 await runner.setup()
@@ -50,7 +52,7 @@ class HdfsStub:
         return [json.loads(line) for path, data in shown for line in opened(path, data).splitlines()]
 
     async def _any(self, request: web.Request) -> web.StreamResponse:
-        number, path, op = request.app["number"], request.match_info["path"] or "/", request.query["op"]
+        number, path, op = request.app[NUMBER], request.match_info["path"] or "/", request.query["op"]
         body = await request.read()
         if "datanode" in request.query:
             op = "DATA"
