@@ -23,6 +23,7 @@ UNITS = sorted((ROOT / "etc/systemd").glob("*.service"))
 EXCLUSIVE = {
     "output-http": ("user",),
     "output-elasticsearch": ("cloud_id", "data_stream", "id_field", "api_key", "setup.ilm_policy"),
+    "output-hdfs": ("columns",),
     "output-s3": ("profile", "kms_key", "columns"),
     "input-syslog": ("path", "tls"),
     "collector": ("tls",),
