@@ -45,7 +45,8 @@ from dpiped.http_client import RETRY_LATER, bearer, retry_after, text_of
 from dpiped.journal.append import LANE
 from dpiped.journal.record import CONTENT_TYPE, Frame, FrameError, encode_frame, iter_frames
 from dpiped.keys import KeyFields, keys_of
-from dpiped.objects import OBJECT_BATCH, Body, Deliverer, FormatConfig
+from dpiped.objects import OBJECT_BATCH, Body, Deliverer, bytes_body
+from dpiped.objects import Stored as StoredObject
 from dpiped.pack import encode_body
 from dpiped.panes import (
     OTHER,
@@ -73,6 +74,9 @@ from dpiped.pooled import (
     severity_of,
 )
 from dpiped.questions import Alarming, Answering, Question
+from dpiped.redshift import DataApi, RedshiftConfig
+from dpiped.redshift import Session as RedshiftSession
+from dpiped.redshift import Statements as RedshiftStatements
 from dpiped.registry import register
 from dpiped.s3 import Bucket, S3Config
 from dpiped.sources.lines import LineCutter, read_lines
@@ -123,6 +127,7 @@ __all__ = [
     "CodecError",
     "ConfigModel",
     "DamagedError",
+    "DataApi",
     "Deliverer",
     "Digest",
     "DpipeError",
@@ -134,7 +139,6 @@ __all__ = [
     "Filter",
     "FixedPeriods",
     "Follower",
-    "FormatConfig",
     "Frame",
     "FrameError",
     "HdfsConfig",
@@ -168,6 +172,9 @@ __all__ = [
     "Program",
     "Question",
     "Receipt",
+    "RedshiftConfig",
+    "RedshiftSession",
+    "RedshiftStatements",
     "Refused",
     "RejectedError",
     "S3Config",
@@ -177,6 +184,7 @@ __all__ = [
     "Sorted",
     "Span",
     "StatefulFilter",
+    "StoredObject",
     "SyslogListener",
     "SyslogOptions",
     "TailOptions",
@@ -201,6 +209,7 @@ __all__ = [
     "as_text",
     "batch_of",
     "bearer",
+    "bytes_body",
     "check_path_template",
     "check_where",
     "client_tls",

@@ -6,6 +6,7 @@ crash.
 
 from __future__ import annotations
 
+import io
 import tempfile
 import zlib
 from collections.abc import Callable, Iterable
@@ -49,6 +50,11 @@ def spooled(write: Callable[[IO[bytes]], None], folder: Path | None) -> Body:
         file.close()
         raise
     return Body(file, size, crc)
+
+
+def bytes_body(data: bytes) -> Body:
+    """A small one that is in memory."""
+    return Body(io.BytesIO(data), len(data), zlib.crc32(data))
 
 
 def write_ndjson(file: IO[bytes], partition: Partition, *, compression: str, gzip_level: int, metadata: bool) -> None:

@@ -50,13 +50,11 @@ def code_of(exc: Any) -> str:
     return str(response.get("Error", {}).get("Code", ""))
 
 
-def explained(exc: Exception, bucket: str, place: str) -> TemporaryError:
-    """The error of a request, told in one line; everything is tried again, and nothing dropped.
-
-    Args:
-        place: where the bucket is: an endpoint, or a region.
+def explained(exc: Exception, where: str) -> TemporaryError:
+    """The error of a request, told in one line that begins with `where`; everything is tried again, and nothing
+    dropped.
     """
-    code, where = code_of(exc), f"bucket {bucket!r} at {place}"
+    code = code_of(exc)
     if not code:
         slow = type(exc).__name__ in _WITHOUT_REQUEST
         advice = f"; {_WITHOUT_REQUEST[type(exc).__name__]}" if slow else ""

@@ -52,12 +52,13 @@ class BucketStore:
         """Makes the client; asks nobody but, for a role, STS. Raises TemporaryError."""
         if self._client is None:
             try:
-                self._client = make_client("s3", self._config, self._connections)
+                url = str(self._config.endpoint_url) if self._config.endpoint_url else None
+                self._client = make_client("s3", self._config, self._connections, url)
             except request_errors() as exc:
                 raise self._told(exc) from exc
 
     def _told(self, exc: Exception) -> Exception:
-        return explained(exc, self._config.bucket, self.place)
+        return explained(exc, f"bucket {self._config.bucket!r} at {self.place}")
 
     # ---- objects ---------------------------------------------------------------------------------------------------
     def put(self, key: str, body: Body, content_type: str) -> bool:
@@ -187,7 +188,7 @@ class BucketStore:
             self._client.close()
 
 
-def make_client(service: str, config: BucketConfig, connections: int, endpoint_url: str | None = None) -> Any:
+def make_client(service: str, config: BucketConfig, connections: int, endpoint_url: str | None) -> Any:
     """A client of boto3 with the credentials of the config; raises its errors."""
     import boto3
     import botocore.config
@@ -216,7 +217,7 @@ def make_client(service: str, config: BucketConfig, connections: int, endpoint_u
     return session.client(
         service,
         region_name=session.region_name or "us-east-1",
-        endpoint_url=endpoint_url or (str(config.endpoint_url) if config.endpoint_url else None),
+        endpoint_url=endpoint_url,
         verify=config.tls.ca or (None if config.tls.verify else False),
         config=options,
     )
