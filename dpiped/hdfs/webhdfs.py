@@ -29,7 +29,13 @@ CONNECT_SECS = 10.0
 _CHUNK = 1 << 20
 _ELSEWHERE = {"StandbyException", "ObserverRetryOnActiveException"}
 """Another namenode is to be asked."""
-_AGAIN = {"RetriableException", "ServerTooBusyException", "NotReplicatedYetException", "LeaseExpiredException"}
+_AGAIN = {
+    "RetriableException",
+    "ServerTooBusyException",
+    "NotReplicatedYetException",
+    "LeaseExpiredException",
+    "IOException",
+}
 """It goes away by itself."""
 _ADVICE: Mapping[str, str] = {
     "SafeModeException": "the namenode is in safe mode: nothing is written until it leaves it",
@@ -102,7 +108,7 @@ class WebHdfs:
         except _RemoteError as exc:
             if exc.kind == "FileNotFoundException":
                 return None
-            raise self._told(exc, path) from exc
+            raise self._told(exc, path) from None
 
     async def _create(self, path: str, body: Body) -> None:
         """A file that is there under this name is replaced: it is what a kill left."""
@@ -117,10 +123,10 @@ class WebHdfs:
             async with self._session.put(place, data=_pieces(body), headers=headers, allow_redirects=False) as answer:
                 await self._read(answer)
         except _RemoteError as exc:
-            raise self._told(exc, path) from exc
+            raise self._told(exc, path) from None
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
             node = place.partition("?")[0].partition("/webhdfs")[0]
-            raise TemporaryError(f"datanode {node}: {_said(exc)}; it has to be reachable from here") from exc
+            raise TemporaryError(f"datanode {node}: {_said(exc)}; it has to be reachable from here") from None
 
     # ---- namenodes -------------------------------------------------------------------------------------------------
     async def _ask(self, method: str, path: str, **given: Any) -> dict[str, Any]:
@@ -128,7 +134,7 @@ class WebHdfs:
         try:
             return await self._ask_all(method, path, given)
         except _RemoteError as exc:
-            raise self._told(exc, path) from exc
+            raise self._told(exc, path) from None
 
     def _told(self, exc: _RemoteError, path: str) -> TemporaryError:
         text = f"{self.active}: {path}: {exc}"

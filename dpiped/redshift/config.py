@@ -14,6 +14,7 @@ from dpiped.s3.config import BucketConfig
 _PART = r"[A-Za-z_@][A-Za-z0-9_$@.]{0,126}"
 _TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_$]{0,126}(\.[A-Za-z_][A-Za-z0-9_$]{0,126}){0,2}")
 _COLUMN = re.compile(_PART)
+_WORKGROUP = re.compile(r"[a-z0-9-]{3,64}")
 _ROLE = re.compile(r"default|arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+")
 _JSON = re.compile(r"auto|auto ignorecase|noshred|s3://[^\s'\\]+")
 
@@ -76,6 +77,8 @@ class DatabaseConfig(ConfigModel):
     def _check(self) -> DatabaseConfig:
         if sum(map(bool, (self.host, self.cluster, self.workgroup))) != 1:
             raise ValueError("host: set one of host, cluster and workgroup")
+        if self.workgroup and not _WORKGROUP.fullmatch(self.workgroup):
+            raise ValueError("workgroup: expected 3 to 64 small letters, digits and `-`")
         if self.host and not (self.user and self.password is not None):
             raise ValueError("user: host needs user and password")
         if self.host and self.secret_arn:

@@ -55,7 +55,7 @@ class DataApi:
             )
             found = self._ended(client, begun["Id"])
         except request_errors() as exc:
-            raise explained(exc, self._shown) from exc
+            raise explained(exc, self._shown) from None
         if found["Status"] == "FINISHED":
             return str(begun["Id"])
         said = " ".join(str(found.get("Error", found["Status"])).split())[:300]
@@ -76,7 +76,7 @@ class DataApi:
         try:
             records = self._connected().get_statement_result(Id=identity)["Records"]
         except request_errors() as exc:
-            raise explained(exc, self._shown) from exc
+            raise explained(exc, self._shown) from None
         return int(records[0][0]["longValue"])
 
     @property

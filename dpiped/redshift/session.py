@@ -60,7 +60,7 @@ class Session:
             with self._connect() as connection:
                 return work(connection)
         except psycopg.Error as exc:
-            raise self._told(exc) from exc
+            raise self._told(exc) from None
 
     def _connect(self) -> AbstractContextManager[Any]:
         import psycopg

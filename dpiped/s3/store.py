@@ -55,7 +55,7 @@ class BucketStore:
                 url = str(self._config.endpoint_url) if self._config.endpoint_url else None
                 self._client = make_client("s3", self._config, self._connections, url)
             except request_errors() as exc:
-                raise self._told(exc) from exc
+                raise self._told(exc) from None
 
     def _told(self, exc: Exception) -> Exception:
         return explained(exc, f"bucket {self._config.bucket!r} at {self.place}")
@@ -81,7 +81,7 @@ class BucketStore:
                 return False
             if code_of(exc) == NO_UPLOAD:
                 self._uploads.pop(key, None)
-            raise self._told(exc) from exc
+            raise self._told(exc) from None
         return True
 
     def _named(self, key: str) -> dict[str, str]:
@@ -163,7 +163,7 @@ class BucketStore:
                 aborted += 1
         except request_errors() as exc:
             if code_of(exc) != NO_UPLOAD:
-                raise self._told(exc) from exc
+                raise self._told(exc) from None
         return aborted
 
     # ---- check -----------------------------------------------------------------------------------------------------
@@ -175,7 +175,7 @@ class BucketStore:
             self._client.head_bucket(Bucket=self._config.bucket)
         except request_errors() as exc:
             if code_of(exc) not in ("403", "AccessDenied"):  # whoever may only put is refused here
-                raise self._told(exc) from exc
+                raise self._told(exc) from None
         try:
             begun = self._client.create_multipart_upload(**self._named(key), **self._made(""))
             self._client.abort_multipart_upload(**self._named(key), UploadId=begun["UploadId"])

@@ -23,6 +23,7 @@ from dpiped.telemetry import Telemetry
 from dpiped.testing import address_of, events_in, running, until
 from dpiped.testing.parts import Parts, parts
 from tests.mailbox import smtp_server
+from tests.servers.data_api_stub import DataApiStub
 from tests.servers.elastic_stub import ElasticStub
 from tests.servers.hdfs_stub import HdfsStub
 from tests.servers.s3_stub import S3Stub
@@ -132,6 +133,14 @@ async def s3_case(folder: Path, capture: Any) -> AsyncIterator[Case]:
 async def hdfs_case(folder: Path, capture: Any) -> AsyncIterator[Case]:
     async with HdfsStub().running() as stub:
         yield Case({"namenodes": stub.urls, "path": "/logs", "max_uploads": 1}, stub.events)
+
+
+@asynccontextmanager
+async def redshift_case(folder: Path, capture: Any) -> AsyncIterator[Case]:
+    async with S3Stub().running() as bucket, DataApiStub(bucket).running() as api:
+        database = {"workgroup": "logs", "endpoint_url": api.url}
+        given = bucket.config(prefix="logs", max_uploads=1, table="events", database=database)
+        yield Case(given, lambda: list(api.events))
 
 
 CASES = {name.removesuffix("_case"): case for name, case in list(globals().items()) if name.endswith("_case")}

@@ -78,7 +78,9 @@ class FaultProxy:
         if self.keep_host:
             headers["Host"] = request.headers["Host"]
         try:
-            async with self._session.request(request.method, url, data=body, headers=headers) as answer:
+            async with self._session.request(
+                request.method, url, data=body, headers=headers, allow_redirects=False
+            ) as answer:
                 data = await answer.read()
         except aiohttp.ClientError:
             return self._cut(request)
