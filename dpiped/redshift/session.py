@@ -18,6 +18,7 @@ CONNECT_SECS = 10
 _BY_ITSELF = ("08", "40", "53", "57", "55P03")
 """Classes of SQLSTATE that go away: connection, conflict, no room, shutdown, a lock."""
 _ADVICE = {
+    "22": "an event does not fit its column; mend the table, or let `max_errors` pass",
     "28": "mend user and password",
     "42": "mend table, columns or the rights of the user",
     "3D": "mend the name of the database",
