@@ -95,6 +95,24 @@ async def test_what_a_kill_left_under_the_hidden_name_is_replaced(stub: HdfsStub
     assert list(stub.files) == [FILE]
 
 
+async def test_a_file_that_cannot_be_renamed_is_not_delivered(stub: HdfsStub) -> None:
+    rename = stub._rename
+
+    def meanwhile(path: str, other: str) -> Any:
+        stub.files[other] = b""
+        return rename(path, other)
+
+    async with Use(stub) as use:
+        batch = use.batch([{"n": 0}])
+        stub._rename = lambda path, other: rename(path, "/absent/file")  # type: ignore[method-assign]
+        with pytest.raises(TemporaryError, match="could not be renamed"):
+            await use.plugin.write(batch)
+        stub._rename = meanwhile  # type: ignore[method-assign]
+        await use.plugin.write(batch)
+    assert list(stub.files) == [FILE]
+    assert use.stored_before == 1
+
+
 async def test_the_active_namenode_is_found_and_kept(stub: HdfsStub) -> None:
     stub.refusals = {0: (403, "StandbyException")}
     async with Use(stub) as use:

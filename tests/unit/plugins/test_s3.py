@@ -231,6 +231,13 @@ async def test_large_objects_are_sent_in_parts(stub: S3Stub, tmp_path: Path) -> 
     assert stub.uploads == {}
 
 
+async def test_those_that_are_not_so_large_are_sent_whole(stub: S3Stub, tmp_path: Path) -> None:
+    async with Use(stub, tmp_path, compression="none") as use:
+        await use.plugin.write(use.batch(*LARGE))
+    assert [event["n"] for event in stub.events()] == list(range(12))
+    assert not [one for one in stub.requests if "partNumber" in one]
+
+
 async def test_an_upload_goes_on_with_the_next_part(stub: S3Stub) -> None:
     stub.faults = [None, None, (500, "InternalError")]
     async with Use(stub, **PARTS) as use:
@@ -255,7 +262,7 @@ async def test_a_lost_answer_to_the_last_request_of_an_upload(stub: S3Stub) -> N
 
 
 async def test_an_upload_of_before_a_crash_is_aborted_and_no_other(stub: S3Stub) -> None:
-    stub.uploads["other"] = ("logs/other", {})
+    stub.uploads["other"] = (f"logs/{NAME}.ndjson.of-somebody-else", {})
     stub.faults = [None, None, (500, "InternalError")]
     use = Use(stub, **PARTS)
     await use.plugin.open(None)
