@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from dpiped.config.base import ConfigModel, PluginConfig, Url
+from dpiped.extras import need
 from dpiped.objects.config import ObjectConfig
 from dpiped.s3.config import BucketConfig
 
@@ -107,3 +108,9 @@ class RedshiftConfig(ObjectConfig, BucketConfig, PluginConfig):
     """Table of the manifests that were loaded; made if it is not there."""
     database: DatabaseConfig = Field(examples=[{"host": "example.com", "user": "loader", "password": "${env:NAME}"}])
     """Where the tables are."""
+
+    @model_validator(mode="after")
+    def _check_library(self) -> RedshiftConfig:
+        if self.database.host:
+            need("psycopg", "redshift")
+        return self

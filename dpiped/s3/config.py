@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from dpiped.config.base import Bytes, ConfigModel, PluginConfig, Url
+from dpiped.extras import need
 from dpiped.objects.config import FormatConfig
 from dpiped.objects.keys import check_prefix
 from dpiped.tls import ClientTls
@@ -74,6 +75,7 @@ class BucketConfig(ConfigModel):
 
     @model_validator(mode="after")
     def _check_bucket_keys(self) -> BucketConfig:
+        need("boto3", "s3")
         if bool(self.access_key) != (self.secret_key is not None):
             raise ValueError("access_key: set access_key and secret_key, both or neither")
         if self.session_token is not None and not self.access_key:

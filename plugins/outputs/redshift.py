@@ -10,9 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import boto3  # noqa: F401 - so that a config that needs it is refused where it is not installed
 import msgspec
-import psycopg  # noqa: F401 - the same
 
 from dpiped.api import (
     OBJECT_BATCH,

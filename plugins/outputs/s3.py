@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
-import boto3  # noqa: F401 - so that a config that needs it is refused where it is not installed
-
 from dpiped.api import OBJECT_BATCH, Batch, Body, Bucket, Deliverer, Output, S3Config, Workers, register
 
 

@@ -9,6 +9,7 @@ import base64
 import gzip
 import itertools
 import json
+import ssl
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -44,13 +45,13 @@ class S3Stub:
         self._numbers = itertools.count(1)
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[S3Stub]:
+    async def running(self, tls: ssl.SSLContext | None = None) -> AsyncIterator[S3Stub]:
         app = web.Application(client_max_size=1 << 30)
         app.router.add_route("*", "/{path:.*}", self._any)
         runner = web.AppRunner(app, auto_decompress=False, shutdown_timeout=0.5)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{runner.addresses[0][1]}"
         try:
             yield self
         finally:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
 from dpiped.batch import Batch
 from dpiped.errors import TemporaryError
@@ -297,94 +296,3 @@ async def test_an_object_that_comes_up_meanwhile_ends_the_upload(stub: S3Stub) -
     assert list(stub.objects) == [key]
     assert stub.uploads == {}
     assert use.noted("stored_before") == 12
-
-
-# ---- what an operator sees -----------------------------------------------------------------------------------------
-@pytest.mark.parametrize(
-    ("answer", "told", "slow"),
-    [
-        ((403, "SignatureDoesNotMatch"), "mend the credentials", True),
-        ((403, "AccessDenied"), "mend the credentials", True),
-        ((404, "NoSuchBucket"), "make the bucket", True),
-        ((403, "RequestTimeTooSkewed"), "clock", True),
-        ((400, "AuthorizationHeaderMalformed"), "set `region`", True),
-        ((501, "NotImplemented"), "create_only = false", True),
-        ((400, "InvalidStorageClass"), "an operator has to mend it", True),
-        ((503, "SlowDown"), "tried again", False),
-        ((500, "InternalError"), "tried again", False),
-        ((400, "RequestTimeout"), "tried again", False),
-    ],
-)
-async def test_what_goes_wrong_is_told_in_one_line(
-    stub: S3Stub, answer: tuple[int, str], told: str, slow: bool
-) -> None:
-    stub.every = answer
-    async with Use(stub) as use:
-        with pytest.raises(TemporaryError, match=told) as failed:
-            await use.plugin.write(use.batch([{"n": 0}]))
-    assert (failed.value.retry_after_secs == 30.0) is slow
-    assert f"{answer[1]} " in str(failed.value)
-    assert "\n" not in str(failed.value)
-    assert "stub-secret" not in str(failed.value)
-
-
-async def test_a_store_that_is_not_there(stub: S3Stub) -> None:
-    async with Use(stub, endpoint_url="http://127.0.0.1:9") as use:
-        with pytest.raises(TemporaryError, match=r"127\.0\.0\.1:9") as failed:
-            await use.plugin.write(use.batch([{"n": 0}]))
-    assert failed.value.retry_after_secs is None
-
-
-async def test_no_credentials_are_told_at_the_first_batch(
-    stub: S3Stub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    async with Use(stub, access_key="", secret_key=None) as use:
-        with pytest.raises(TemporaryError, match="set access_key and secret_key"):
-            await use.plugin.write(use.batch([{"n": 0}]))
-    with pytest.raises(TemporaryError, match="set `profile` to one that is there"):
-        await Use(stub, access_key="", secret_key=None, profile="nobody").plugin.open(None)
-
-
-# ---- check ---------------------------------------------------------------------------------------------------------
-async def test_the_probe_stores_nothing(stub: S3Stub) -> None:
-    use = Use(stub, prefix="logs/{ident}")
-    assert await use.plugin.probe() == []
-    assert (stub.objects, stub.uploads) == ({}, {})
-    assert any(one.startswith("POST /bucket/logs/dpipe-check?uploads") for one in stub.requests)
-    stub.every = (403, "AccessDenied")
-    assert "no right to put objects" in (await use.plugin.probe())[0]
-    stub.every = (404, "NoSuchBucket")
-    with pytest.raises(TemporaryError, match="make the bucket"):
-        await use.plugin.probe()
-    await use.plugin.close()
-
-
-@pytest.mark.parametrize(
-    ("options", "told"),
-    [
-        ({"bucket": "No_Bucket"}, "expected the name of a bucket"),
-        ({"prefix": "/logs"}, "no slash at the begin"),
-        ({"prefix": "logs/{uid}"}, "unknown field"),
-        ({"prefix": "logs/%Q"}, "unknown time code"),
-        ({"prefix": "a/../b"}, "not allowed"),
-        ({"prefix": "a b"}, "expected letters"),
-        ({"prefix": "a" * 500}, "too long"),
-        ({"secret_key": None}, "both or neither"),
-        ({"role": "logs"}, "ARN of a role"),
-        ({"profile": "x"}, "not both"),
-        ({"kms_key": "x"}, 'sse = "aws:kms"'),
-        ({"format": "parquet"}, "needs columns"),
-        ({"columns": {"a": "string"}}, "only it takes them"),
-        ({"format": "parquet", "columns": {"a": "text"}}, "'string', 'int64'"),
-        ({"multipart_bytes": 1000}, "5242880"),
-    ],
-)
-def test_mistakes_of_the_config_are_found(options: dict[str, Any], told: str) -> None:
-    whole = {"bucket": "bucket", "access_key": "a", "secret_key": "b", **options}
-    with pytest.raises(ValidationError, match=told):
-        S3Config.model_validate(whole)
