@@ -14,7 +14,7 @@ from dpiped.config.schema import OutputOptions
 from dpiped.crashpoint import crash_point
 from dpiped.errors import LostTrackError, RejectedError, TemporaryError
 from dpiped.journal.base import Backlog
-from dpiped.pack import EVENTS_IDENT, Pack
+from dpiped.pack import EVENTS_IDENT, MAX_PACK_EVENTS, Pack
 from dpiped.plugin import Output
 from dpiped.runner import CLOSE_SECS, Backoff, Runner, close_plugin, one_line
 from dpiped.telemetry.events import DataLost, DeliveryRetried, EventsDropped
@@ -120,16 +120,15 @@ class OutputRunner(Runner[OutputOptions]):
         most = 1 if careful else max(MAX_BATCH_PACKS, limits.max_bytes // LEAST_PACK_BYTES)
         packs = await self.reader.pull(limits.max_bytes, most)
         deadline = time.monotonic() + limits.max_secs
-        while packs and not careful and not self._is_full(packs):
+        size, events = _sizes(packs)
+        while packs and not careful and size < limits.max_bytes and events < limits.max_events:
             left = deadline - time.monotonic()
             if left <= 0 or len(packs) >= most or not await self._more_within(left):
                 break
-            packs += await self.reader.pull(limits.max_bytes - _size(packs), most - len(packs))
+            more = await self.reader.pull(limits.max_bytes - size, most - len(packs))
+            packs += more
+            size, events = size + _sizes(more)[0], events + _sizes(more)[1]
         return packs
-
-    def _is_full(self, packs: list[Pack]) -> bool:
-        limits = self.options.batch
-        return _size(packs) >= limits.max_bytes or sum(pack.head.count for pack in packs) >= limits.max_events
 
     async def _more_within(self, secs: float) -> bool:
         if not self._hurried:
@@ -151,8 +150,7 @@ class OutputRunner(Runner[OutputOptions]):
     # ---- one batch -------------------------------------------------------------------------------------------------
     async def _process(self, packs: list[Pack], name: str = "") -> None:
         """`name`: of a stable batch that was begun before."""
-        views = [self.view(pack) for pack in packs if self.control(pack) is None]
-        views = [view for view in views if view.count and not self.skipped(view.pack) and not self._caused(view)]
+        views = await self._views(packs)
         if views:
             if self._plugin.stable_batches and not name:
                 name = await self._save_boundaries(packs)
@@ -161,6 +159,19 @@ class OutputRunner(Runner[OutputOptions]):
             if self._act_secs == 0.0:  # before the packs count as done, so that a stop in batch mode waits for it
                 await self._act()
         self.done(packs, sum(view.count for view in views))
+
+    async def _views(self, packs: list[Pack]) -> list[PackView]:
+        """What of the packs is to be delivered. Over a large batch, `where` lets others run in between."""
+        views, judged = [], 0
+        for pack in [pack for pack in packs if self.control(pack) is None]:  # all that is to be skipped is known first
+            view = self.view(pack)
+            if view.count and not self.skipped(pack) and not self._caused(view):
+                views.append(view)
+            judged += pack.head.count if self.where is not None else 0
+            if judged >= MAX_PACK_EVENTS:
+                judged = 0
+                await asyncio.sleep(0)
+        return views
 
     def _caused(self, view: PackView) -> bool:
         """Whether the pack reports trouble of this very output: delivering that could make more of it, without end."""
@@ -320,5 +331,6 @@ class OutputRunner(Runner[OutputOptions]):
         return {**super().report(), **(self._plugin.status() if self._is_open else {})}
 
 
-def _size(packs: list[Pack]) -> int:
-    return sum(pack.head.raw_bytes for pack in packs)
+def _sizes(packs: list[Pack]) -> tuple[int, int]:
+    """(bytes, events) of their bodies."""
+    return sum(pack.head.raw_bytes for pack in packs), sum(pack.head.count for pack in packs)
