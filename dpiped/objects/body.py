@@ -59,7 +59,7 @@ def bytes_body(data: bytes) -> Body:
 
 def write_ndjson(file: IO[bytes], partition: Partition, *, compression: str, gzip_level: int, metadata: bool) -> None:
     """The events one a line. gzip without a time in it, zstd on one thread: both give the same bytes again."""
-    bodies = (view.body_with_metadata() if metadata else view.body for view in partition.views)
+    bodies = (piece.body(metadata) for piece in partition.pieces)
     if compression == "none":
         file.writelines(bodies)
         return

@@ -9,11 +9,13 @@ The name is that of the stable batch, the same in all its partitions: after a cr
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from dpiped.batch import Batch
+from dpiped.objects.pieces import Piece, Source
 from dpiped.projection import TIMESTAMP
 from dpiped.templates import PathTemplate, check_path_template
 from dpiped.view import PackView
@@ -46,12 +48,12 @@ class Partition:
     """The events of a batch that one object gets, in journal order."""
 
     folder: str
-    views: list[PackView] = field(default_factory=list)
+    pieces: list[Piece] = field(default_factory=list)
 
     @property
     def count(self) -> int:
         """So many events."""
-        return sum(view.count for view in self.views)
+        return sum(piece.count for piece in self.pieces)
 
 
 class Partitions:
@@ -66,20 +68,22 @@ class Partitions:
         found: dict[str, Partition] = {}
         for view in batch.views:
             for folder, mine in self._parted(view):
-                found.setdefault(folder, Partition(folder)).views.append(mine)
+                found.setdefault(folder, Partition(folder)).pieces.append(mine)
         return [found[folder] for folder in sorted(found)]
 
-    def _parted(self, view: PackView) -> Sequence[tuple[str, PackView]]:
-        head, template = view.head, self._template
+    def _parted(self, view: PackView) -> Iterable[tuple[str, Piece]]:
+        head, template, source = view.head, self._template, Source(view)
         if template is None:
-            return [("", view)]
+            return [("", Piece(source))]
         if not self._by_event or not template.has_time:
-            return [(template.render(head, head.accepted_ms), view)]
+            return [(template.render(head, head.accepted_ms), Piece(source))]
         first, last = (template.render(head, at) for at in view.span)
         if first == last and template.is_monotonic:
-            return [(first, view)]
-        folders = [template.render(head, at) for at in view.column(TIMESTAMP)]  # type: ignore[arg-type]
-        return [(folder, view.only([one == folder for one in folders])) for folder in dict.fromkeys(folders)]
+            return [(first, Piece(source))]
+        places: dict[str, array[int]] = {}
+        for place, at in enumerate(view.column(TIMESTAMP)):
+            places.setdefault(template.render(head, at), array("I")).append(place)  # type: ignore[arg-type]
+        return ((folder, Piece(source, mine)) for folder, mine in places.items())
 
 
 def key_of(folder: str, name: str) -> str:

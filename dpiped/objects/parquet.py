@@ -43,13 +43,13 @@ def write_parquet(file: IO[bytes], partition: Partition, columns: Mapping[str, s
     wrong = 0
     rows: dict[str, list[Any]] = {name: [] for name in columns}
     with pq.ParquetWriter(file, schema, compression=compression.upper()) as writer:
-        for number, view in enumerate(partition.views, start=1):
+        for number, piece in enumerate(partition.pieces, start=1):
             for name, kind in columns.items():
-                column, misfits = _fitting(view.column(name), kind)
+                column, misfits = _fitting(piece.column(name), kind)
                 rows[name] += column
                 wrong += misfits
             held = len(next(iter(rows.values())))
-            if held >= GROUP_ROWS or (held and number == len(partition.views)):
+            if held >= GROUP_ROWS or (held and number == len(partition.pieces)):
                 writer.write_table(pa.table(rows, schema))
                 rows = {name: [] for name in columns}
     return wrong
