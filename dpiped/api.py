@@ -45,7 +45,7 @@ from dpiped.http_client import RETRY_LATER, bearer, retry_after, text_of
 from dpiped.journal.append import LANE
 from dpiped.journal.record import CONTENT_TYPE, Frame, FrameError, encode_frame, iter_frames
 from dpiped.keys import KeyFields, keys_of
-from dpiped.objects import OBJECT_BATCH, Body, Deliverer, bytes_body
+from dpiped.objects import OBJECT_BATCH, Body, Deliverer, bytes_body, pattern_of
 from dpiped.objects import Stored as StoredObject
 from dpiped.pack import encode_body
 from dpiped.panes import (
@@ -233,6 +233,7 @@ __all__ = [
     "keys_of",
     "lifecycle_policy",
     "mistakes",
+    "pattern_of",
     "read_lines",
     "register",
     "retry_after",

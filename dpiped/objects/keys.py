@@ -43,6 +43,13 @@ def check_prefix(text: str) -> str:
     return text
 
 
+def pattern_of(prefix: str) -> str:
+    """What all folders of a prefix look like: `logs/*/dt=*`. Two outputs with equal ones could take the objects of each
+    other for their own.
+    """
+    return re.sub(r"[*-]*\*[*-]*", "*", _CODE.sub("*", _IN_BRACES.sub("*", prefix)))
+
+
 @dataclass(slots=True)
 class Partition:
     """The events of a batch that one object gets, in journal order."""

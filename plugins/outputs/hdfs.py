@@ -21,6 +21,7 @@ from dpiped.api import (
     WebHdfs,
     Workers,
     client_tls,
+    pattern_of,
     register,
 )
 
@@ -34,6 +35,10 @@ class HdfsOutput(Output[HdfsConfig]):
         super().__init__(config, context)
         self._workers = Workers(context.name, config.max_uploads)
         self._deliverer = Deliverer(config.path[1:], config, context, self._workers, self._put)
+
+    @classmethod
+    def exclusive(cls, config: HdfsConfig) -> str | None:
+        return f"path {pattern_of(config.path)!r} at {config.namenodes[0]}"
 
     def fields(self) -> Iterable[str]:
         return self.config.columns

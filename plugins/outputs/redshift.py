@@ -26,6 +26,7 @@ from dpiped.api import (
     StoredObject,
     Workers,
     bytes_body,
+    pattern_of,
     register,
 )
 
@@ -42,6 +43,11 @@ class RedshiftOutput(Output[RedshiftConfig]):
         self._deliverer = Deliverer(config.prefix, config, context, self._workers, self._put)
         self._warehouse = RedshiftSession(config) if config.database.host else DataApi(config)
         self._is_prepared = False
+
+    @classmethod
+    def exclusive(cls, config: RedshiftConfig) -> str | None:
+        where = config.endpoint_url or ""
+        return f"bucket {config.bucket!r}{where and f' at {where}'} with prefix {pattern_of(config.prefix)!r}"
 
     async def open(self, saved: bytes | None) -> None:
         await self._bucket.open(saved)
@@ -69,7 +75,7 @@ class RedshiftOutput(Output[RedshiftConfig]):
         bucket = self.config.bucket
         entries = [{"url": f"s3://{bucket}/{one.key}", "mandatory": True} for one in stored]
         folder = re.split(r"[{%]", self.config.prefix)[0].rpartition("/")[0]
-        key = f"{folder}/manifests/{name}.json".lstrip("/")
+        key = f"{folder}/manifests/{self.context.name}/{name}.json".lstrip("/")
         await self._bucket.put(key, bytes_body(msgspec.json.encode({"entries": entries})), "application/json")
         return f"s3://{bucket}/{key}"
 

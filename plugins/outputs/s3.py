@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
-from dpiped.api import OBJECT_BATCH, Batch, Body, Bucket, Deliverer, Output, S3Config, Workers, register
+from dpiped.api import OBJECT_BATCH, Batch, Body, Bucket, Deliverer, Output, S3Config, Workers, pattern_of, register
 
 
 @register("s3")
@@ -29,6 +29,11 @@ class S3Output(Output[S3Config]):
         if config.create_only:
             return []
         return ["create_only = false: an object that is there already is written again, with the same events"]
+
+    @classmethod
+    def exclusive(cls, config: S3Config) -> str | None:
+        where = config.endpoint_url or ""
+        return f"bucket {config.bucket!r}{where and f' at {where}'} with prefix {pattern_of(config.prefix)!r}"
 
     def fields(self) -> Iterable[str]:
         return self.config.columns

@@ -20,7 +20,7 @@ from tests.servers.s3_stub import S3Stub
 
 from .test_s3 import AT, HOUR_MS, NAME, view_of
 
-MANIFEST = f"events/manifests/{NAME}.json"
+MANIFEST = f"events/manifests/rs/{NAME}.json"
 ADDRESS = f"s3://bucket/{MANIFEST}"
 
 

@@ -12,7 +12,8 @@ import trustme
 from aiohttp import web
 from pydantic import ValidationError
 
-from dpiped.errors import TemporaryError
+from dpiped.config.load import load_daemon_config
+from dpiped.errors import ConfigError, TemporaryError
 from dpiped.s3 import S3Config
 from tests.servers.s3_stub import S3Stub, xml
 
@@ -119,6 +120,20 @@ async def test_the_certificate_of_the_store_is_checked(tmp_path: Path) -> None:
             await use.plugin.write(use.batch([{"n": 0}]))
             assert not use.plugin.renew()
     assert [event["n"] for event in stub.events()] == [0]
+
+
+@pytest.mark.parametrize(("prefix", "meet"), [("logs/{ident}/%Y", True), ("logs/other", False)])
+def test_two_outputs_whose_objects_could_be_taken_for_each_others(prefix: str, meet: bool, tmp_path: Path) -> None:
+    table = '[[output]]\ntype = "s3"\nname = "NAME"\nbucket = "bucket"\nprefix = "PREFIX"\n'
+    one = table.replace("NAME", "one").replace("PREFIX", "logs/{project}/%Y-%m")
+    two = table.replace("NAME", "two").replace("PREFIX", prefix)
+    file = tmp_path / "d.toml"
+    file.write_text(f'[[input]]\ntype = "stdin"\n{one}{two}')
+    if not meet:
+        assert len(load_daemon_config(file).outputs) == 2
+        return
+    with pytest.raises(ConfigError, match=r"bucket 'bucket' with prefix 'logs/\*/\*'"):
+        load_daemon_config(file)
 
 
 def test_a_library_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
