@@ -41,11 +41,14 @@ from dpiped.errors import (
     UnavailableError,
 )
 from dpiped.expressions import Predicate, WhereError, check_where, compile_where
+from dpiped.hdfs import HdfsConfig, WebHdfs
 from dpiped.http_client import RETRY_LATER, bearer, retry_after, text_of
 from dpiped.journal.append import LANE
 from dpiped.journal.record import CONTENT_TYPE, Frame, FrameError, encode_frame, iter_frames
 from dpiped.keys import KeyFields, keys_of
 from dpiped.normalise import Normaliser, NormaliseRule
+from dpiped.objects import OBJECT_BATCH, Body, Deliverer, bytes_body, pattern_of
+from dpiped.objects import Stored as StoredObject
 from dpiped.pack import encode_body
 from dpiped.panes import (
     OTHER,
@@ -72,7 +75,11 @@ from dpiped.pooled import (
     severity_of,
 )
 from dpiped.questions import Alarming, Answering, Question
+from dpiped.redshift import DataApi, RedshiftConfig
+from dpiped.redshift import Session as RedshiftSession
+from dpiped.redshift import Statements as RedshiftStatements
 from dpiped.registry import register
+from dpiped.s3 import Bucket, S3Config
 from dpiped.sources.lines import LineCutter, read_lines
 from dpiped.sources.noted import Noted
 from dpiped.sources.options import SyslogOptions, TailOptions
@@ -92,12 +99,14 @@ from dpiped.web.refused import Refused, unavailable
 from dpiped.web.strangers import stranger_logger
 from dpiped.web.tokens import Tokens
 from dpiped.windows import Watermark, WindowPolicy
+from dpiped.workers import Workers
 
 __all__ = [
     "CONTENT_TYPE",
     "DEFAULT_SEVERITY",
     "LANE",
     "NOTHING",
+    "OBJECT_BATCH",
     "OTHER",
     "PAUSE",
     "RETRY_LATER",
@@ -112,7 +121,9 @@ __all__ = [
     "Batch",
     "BatchConflictError",
     "BatchId",
+    "Body",
     "BodyReader",
+    "Bucket",
     "Bytes",
     "Chunk",
     "ClientTls",
@@ -120,6 +131,8 @@ __all__ = [
     "CodecError",
     "ConfigModel",
     "DamagedError",
+    "DataApi",
+    "Deliverer",
     "Digest",
     "DpipeError",
     "ElasticsearchConfig",
@@ -132,6 +145,7 @@ __all__ = [
     "Follower",
     "Frame",
     "FrameError",
+    "HdfsConfig",
     "HttpListener",
     "Ident",
     "IndexNames",
@@ -164,13 +178,18 @@ __all__ = [
     "Program",
     "Question",
     "Receipt",
+    "RedshiftConfig",
+    "RedshiftSession",
+    "RedshiftStatements",
     "Refused",
     "RejectedError",
+    "S3Config",
     "Secs",
     "ServerTls",
     "Sheet",
     "Span",
     "StatefulFilter",
+    "StoredObject",
     "SyslogListener",
     "SyslogOptions",
     "TailOptions",
@@ -185,14 +204,17 @@ __all__ = [
     "UnknownEncodingError",
     "Url",
     "Watermark",
+    "WebHdfs",
     "WhereError",
     "WindowConfig",
     "WindowPolicy",
     "WindowedFilter",
+    "Workers",
     "as_html",
     "as_text",
     "batch_of",
     "bearer",
+    "bytes_body",
     "check_path_template",
     "check_where",
     "client_tls",
@@ -216,6 +238,7 @@ __all__ = [
     "keys_of",
     "lifecycle_policy",
     "mistakes",
+    "pattern_of",
     "read_lines",
     "register",
     "retry_after",

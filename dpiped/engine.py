@@ -343,6 +343,9 @@ class Engine:
         """Waits until every runner has passed everything; in batch mode windows are closed first, upstream before
         down.
         """
+        for runner in self.runners:
+            if isinstance(runner, OutputRunner):
+                runner.hurry()
         try:
             async with asyncio.timeout(timeout_secs):
                 await self._until_idle()

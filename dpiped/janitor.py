@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from dpiped.config.schema import OutputOptions
 from dpiped.journal.base import Wanted
 from dpiped.leveldb import LevelDbError
 from dpiped.pack import Route
@@ -128,8 +129,17 @@ class Janitor:
             metrics.lag_packs.labels(runner.name).set(max(0, around.journal.next - runner.reader.cursor))
 
     def _report_idle_packs(self) -> None:
-        """A pack that one runner has held for two minutes is worth a line, once."""
-        held = self._around.journal.pool.held_since(IDLE_PACK_SECS)
+        """A pack that one runner has held for two minutes longer than its batches wait is worth a line, once."""
+        waits = {
+            runner.name: runner.options.batch.max_secs
+            for runner in self._runners
+            if isinstance(runner.options, OutputOptions)
+        }
+        held = [
+            one
+            for one in self._around.journal.pool.held_since(IDLE_PACK_SECS)
+            if one[2] > IDLE_PACK_SECS + waits.get(one[1], 0.0)
+        ]
         offsets = {pack.head.offset for pack, _, _ in held}
         for name, packs in _by_holder(held, self._reported):
             self._around.telemetry.say(

@@ -14,13 +14,15 @@ from dpiped.config.schema import OutputOptions
 from dpiped.crashpoint import crash_point
 from dpiped.errors import LostTrackError, RejectedError, TemporaryError
 from dpiped.journal.base import Backlog
-from dpiped.pack import EVENTS_IDENT, Pack
+from dpiped.pack import EVENTS_IDENT, MAX_PACK_EVENTS, Pack
 from dpiped.plugin import Output
 from dpiped.runner import CLOSE_SECS, Backoff, Runner, close_plugin, one_line
 from dpiped.telemetry.events import DataLost, DeliveryRetried, EventsDropped
 from dpiped.view import METADATA_FIELDS, PackView
 
 MAX_BATCH_PACKS = 1_000
+LEAST_PACK_BYTES = 4 << 10
+"""A batch of packs that are smaller on average than this ends by their number."""
 BEHIND_SECS = 1.0
 """How often it is asked whether an output with `when_behind = "skip"` is too far behind."""
 
@@ -31,10 +33,14 @@ class OutputRunner(Runner[OutputOptions]):
     _plugin: Output[Any]
     _behind_asked = 0.0
     """When it was last asked whether it is too far behind; monotonic."""
+    _waiting: asyncio.Timeout | None = None
+    """While a batch waits for more."""
     _is_open = False
     """Whether the plugin can be asked for its status."""
     _act_after = 0.0
     """The plugin's `act` failed and is not called before; monotonic."""
+    _hurried = False
+    """Nothing more comes: a batch that is not full goes at once."""
     _suspect = -1
     """Up to this offset packs go one by one: a batch of them made the plugin raise, and one of them may be why."""
 
@@ -111,33 +117,40 @@ class OutputRunner(Runner[OutputOptions]):
         """The packs of the next batch: what is there, up to the limits, waiting `max_secs` for a full one."""
         limits = self.options.batch
         careful = bool(self._tries) or self.reader.cursor <= self._suspect
-        most = 1 if careful else MAX_BATCH_PACKS
+        most = 1 if careful else max(MAX_BATCH_PACKS, limits.max_bytes // LEAST_PACK_BYTES)
         packs = await self.reader.pull(limits.max_bytes, most)
         deadline = time.monotonic() + limits.max_secs
-        while packs and not careful and not self._is_full(packs):
+        size, events = _sizes(packs)
+        while packs and not careful and size < limits.max_bytes and events < limits.max_events:
             left = deadline - time.monotonic()
-            if left <= 0 or len(packs) >= MAX_BATCH_PACKS or not await self._more_within(left):
+            if left <= 0 or len(packs) >= most or not await self._more_within(left):
                 break
-            packs += await self.reader.pull(limits.max_bytes - _size(packs), MAX_BATCH_PACKS - len(packs))
+            more = await self.reader.pull(limits.max_bytes - size, most - len(packs))
+            packs += more
+            size, events = size + _sizes(more)[0], events + _sizes(more)[1]
         return packs
 
-    def _is_full(self, packs: list[Pack]) -> bool:
-        limits = self.options.batch
-        return _size(packs) >= limits.max_bytes or sum(pack.head.count for pack in packs) >= limits.max_events
-
     async def _more_within(self, secs: float) -> bool:
-        try:
-            async with asyncio.timeout(secs):
-                await self.reader.wait()
-        except TimeoutError:
-            return False
-        return True
+        if not self._hurried:
+            try:
+                async with asyncio.timeout(secs) as self._waiting:
+                    await self.reader.wait()
+            except TimeoutError:
+                return False
+            finally:
+                self._waiting = None
+        return self.reader.more
+
+    def hurry(self) -> None:
+        """The daemon drains: no batch waits for more any longer."""
+        self._hurried = True
+        if self._waiting is not None:
+            self._waiting.reschedule(0.0)
 
     # ---- one batch -------------------------------------------------------------------------------------------------
     async def _process(self, packs: list[Pack], name: str = "") -> None:
         """`name`: of a stable batch that was begun before."""
-        views = [self.view(pack) for pack in packs if self.control(pack) is None]
-        views = [view for view in views if view.count and not self.skipped(view.pack) and not self._caused(view)]
+        views = await self._views(packs)
         if views:
             if self._plugin.stable_batches and not name:
                 name = await self._save_boundaries(packs)
@@ -146,6 +159,19 @@ class OutputRunner(Runner[OutputOptions]):
             if self._act_secs == 0.0:  # before the packs count as done, so that a stop in batch mode waits for it
                 await self._act()
         self.done(packs, sum(view.count for view in views))
+
+    async def _views(self, packs: list[Pack]) -> list[PackView]:
+        """What of the packs is to be delivered. Over a large batch, `where` lets others run in between."""
+        views, judged = [], 0
+        for pack in [pack for pack in packs if self.control(pack) is None]:  # all that is to be skipped is known first
+            view = self.view(pack)
+            if view.count and not self.skipped(pack) and not self._caused(view):
+                views.append(view)
+            judged += pack.head.count if self.where is not None else 0
+            if judged >= MAX_PACK_EVENTS:
+                judged = 0
+                await asyncio.sleep(0)
+        return views
 
     def _caused(self, view: PackView) -> bool:
         """Whether the pack reports trouble of this very output: delivering that could make more of it, without end."""
@@ -305,5 +331,6 @@ class OutputRunner(Runner[OutputOptions]):
         return {**super().report(), **(self._plugin.status() if self._is_open else {})}
 
 
-def _size(packs: list[Pack]) -> int:
-    return sum(pack.head.raw_bytes for pack in packs)
+def _sizes(packs: list[Pack]) -> tuple[int, int]:
+    """(bytes, events) of their bodies."""
+    return sum(pack.head.raw_bytes for pack in packs), sum(pack.head.count for pack in packs)

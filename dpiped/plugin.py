@@ -282,6 +282,8 @@ class Output(Plugin[C], ABC):
     """Names of `_host` and `_source` in its store, where they cannot be called so."""
     stable_batches: ClassVar[bool] = False
     """Boundaries are saved and synced before `write`, and the same batch comes again after a crash."""
+    batch_defaults: ClassVar[Mapping[str, int | float]] = {}
+    """Keys of `batch` that have other defaults here, for stores that want few large pieces."""
 
     def fields(self) -> Iterable[str]:
         """Which fields `write` reads by `view.column`. Asked once, at start; most outputs read none."""

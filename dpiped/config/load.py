@@ -32,7 +32,7 @@ from dpiped.config.schema import (
 from dpiped.config.source import Source, read_source
 from dpiped.config.validate import did_you_mean, nearest, validate
 from dpiped.hidden import hide
-from dpiped.plugin import Filter, Plugin
+from dpiped.plugin import Filter, Output, Plugin
 
 M = TypeVar("M", bound=BaseModel)
 SINGLE = ("engine", "journal", "deadletter")
@@ -134,11 +134,18 @@ def _plugin_table(
     model = OPTIONS[kind]
     parts = _split(source, path, label, table, list(model.model_fields), list(own) if plugin_class else None)
     parts[0].setdefault("name", table["type"])
+    if plugin_class is not None and issubclass(plugin_class, Output) and plugin_class.batch_defaults:
+        parts[0]["batch"] = _with_defaults(plugin_class.batch_defaults, parts[0].get("batch", {}))
     options = validate(model, source, path, label, parts[0])
     config = validate(plugin_class.config_class, source, path, label, parts[1]) if plugin_class else None
     if options is None or config is None or plugin_class is None:
         return None
     return PluginTable(kind, _completed(options, projects, plugin_class), plugin_class, config, source.place(path))
+
+
+def _with_defaults(defaults: Mapping[str, Any], batch: Any) -> Any:
+    """What the user says of `batch`, over what the output wants; something that is no table is reported later."""
+    return {**defaults, **batch} if isinstance(batch, dict) else batch
 
 
 def _correct_type(source: Source, path: tuple[str, int], label: str, table: dict[str, Any]) -> dict[str, Any]:

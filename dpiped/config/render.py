@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from dpiped import registry
-from dpiped.config.describe import Key, documentation, keys_in_depth, keys_of_model
+from dpiped.config.describe import Key, documentation, keys_in_depth, keys_of_model, toml
 from dpiped.config.schema import (
     OPTIONS,
     WINDOW_KEYS,
@@ -18,7 +18,7 @@ from dpiped.config.schema import (
     JournalConfig,
     ProjectConfig,
 )
-from dpiped.plugin import Plugin, StatefulFilter
+from dpiped.plugin import Output, Plugin, StatefulFilter
 
 PluginClass = type[Plugin[Any]]
 WIDTH = 118
@@ -47,7 +47,13 @@ def runner_keys(plugin_class: PluginClass) -> list[Key]:
     """The keys that the plugin's runner owns, without `type`."""
     keys = [key for key in keys_of_model(OPTIONS[plugin_class.kind]) if key.name != "type"]
     windowed = issubclass(plugin_class, StatefulFilter)
-    return [key._replace(required=False) for key in keys if windowed or key.name not in WINDOW_KEYS]
+    other = plugin_class.batch_defaults if issubclass(plugin_class, Output) else {}
+    defaults = {f"batch.{name}": toml(value, name) for name, value in other.items()}
+    return [
+        key._replace(required=False, default=defaults.get(key.name, key.default))
+        for key in keys
+        if windowed or key.name not in WINDOW_KEYS
+    ]
 
 
 def describe(plugin_class: PluginClass) -> str:
@@ -118,6 +124,7 @@ def reference() -> str:
                 documentation(cls),
                 "",
                 *key_table(keys_in_depth(cls.config_class)),
+                *_other_defaults(cls),
             ]
         lines += [
             f"### Keys of every {kind}",
@@ -127,6 +134,14 @@ def reference() -> str:
     for header, model in TABLES:
         lines += [f"## `{header}`", "", _about(model), "", *key_table(keys_of_model(model))]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _other_defaults(plugin_class: PluginClass) -> list[str]:
+    """Where the keys of the runner have other defaults than for most."""
+    if not issubclass(plugin_class, Output) or not plugin_class.batch_defaults:
+        return []
+    texts = [f"`batch.{name} = {toml(value, name)}`" for name, value in plugin_class.batch_defaults.items()]
+    return [f"Defaults that differ from other outputs: {', '.join(texts)}.", ""]
 
 
 def key_table(keys: Iterable[Key]) -> list[str]:

@@ -60,6 +60,11 @@ class Reader:
         """Whether there is something to read, or read and not passed."""
         return self._behind.is_set() or bool(self._pulled)
 
+    @property
+    def more(self) -> bool:
+        """Whether there may be something to pull."""
+        return self._behind.is_set()
+
     def wake(self, offset: int) -> None:
         """A wanted pack was committed."""
         if not self._behind.is_set():

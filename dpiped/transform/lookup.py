@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -20,12 +19,6 @@ LONGEST = 1_024
 """Longer texts are not looked up."""
 Found = tuple[Any, ...] | Reason
 """Values of the targets, NOTHING for what is not known; or why there are none."""
-
-
-def need(library: str, extra: str) -> None:
-    """Raises ValueError with what to do where an optional library is not installed."""
-    if importlib.util.find_spec(library) is None:
-        raise ValueError(f"the library {library} is not installed: pip install 'dpipe[{extra}]'")
 
 
 class Lookup(Work):

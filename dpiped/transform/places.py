@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, model_validator
 
 from dpiped.errors import TemporaryError
+from dpiped.extras import need
 from dpiped.transform.base import OneField, Reason, Target, Work
-from dpiped.transform.lookup import Found, Lookup, need
+from dpiped.transform.lookup import Found, Lookup
 from dpiped.transform.paths import NOTHING
 
 if TYPE_CHECKING:

@@ -102,6 +102,8 @@ async def measure(row: Row, amount: int) -> Result:
         before = await plain_cost(plain)
         run = measure_collector if row.load == "collector" else measure_daemon
         cpu_secs, rss_bytes, told = await run(row, folder, source, amount)
+        if row.gzip_apart:
+            cpu_secs -= float((await load("gzip", source))["cpu_secs"])
         reference = (before + await plain_cost(plain)) / 2
         per_million = cpu_secs / amount * 1e6
         return Result(per_million / reference, per_million, rss_bytes, told)

@@ -5,6 +5,8 @@ python -m tests.bench.load latency FILE URL OUT PER_SECOND PER_POST   prints p50
 python -m tests.bench.load syslog FILE HOST PORT CONNECTIONS
 python -m tests.bench.load sink PORT                             answers 200 to everything, counts bytes
 python -m tests.bench.load elastic PORT                          answers `_bulk`: everything is stored
+python -m tests.bench.load objects PORT                          answers as S3 does: every object is stored
+python -m tests.bench.load gzip FILE                             compresses it by the MiB; prints CPU seconds
 python -m tests.bench.load plain FILE                            R: splits and decodes each line; prints CPU seconds
 """
 
@@ -15,6 +17,7 @@ import json
 import re
 import sys
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -130,6 +133,22 @@ async def elastic(port: int) -> None:
     await asyncio.Event().wait()
 
 
+async def objects(port: int) -> None:
+    """A store that takes every object."""
+
+    async def take(request: web.Request) -> web.Response:
+        async for _ in request.content.iter_any():
+            pass
+        return web.Response(headers={"ETag": '"etag"'})
+
+    app = web.Application(client_max_size=1 << 30)
+    app.router.add_route("*", "/{path:.*}", take)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    await asyncio.Event().wait()
+
+
 async def sink(port: int) -> None:
     async def answer(request: web.BaseRequest) -> web.Response:
         await request.read()
@@ -150,6 +169,16 @@ def plain(file: Path) -> None:
     print(json.dumps({"cpu_secs": time.process_time() - began}))
 
 
+def gzip(file: Path) -> None:
+    compressor = zlib.compressobj(6, zlib.DEFLATED, 31)
+    with file.open("rb") as handle:
+        began = time.process_time()
+        while piece := handle.read(1 << 20):
+            compressor.compress(piece)
+        compressor.flush()
+    print(json.dumps({"cpu_secs": time.process_time() - began}))
+
+
 def main(arguments: list[str]) -> None:
     what, rest = arguments[0], arguments[1:]
     if what == "post":
@@ -162,6 +191,10 @@ def main(arguments: list[str]) -> None:
         asyncio.run(sink(int(rest[0])))
     elif what == "elastic":
         asyncio.run(elastic(int(rest[0])))
+    elif what == "gzip":
+        gzip(Path(rest[0]))
+    elif what == "objects":
+        asyncio.run(objects(int(rest[0])))
     else:
         plain(Path(rest[0]))
 

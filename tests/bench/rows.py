@@ -25,6 +25,10 @@ ANSWERS = (
 )
 """Count, distinct, quantiles and top 10 in windows of a minute."""
 ELASTIC = '[[output]]\ntype = "elasticsearch"\nhosts = ["http://127.0.0.1:{store}"]\nindex = "INDEX"\n'
+S3 = (
+    '[[output]]\ntype = "s3"\nbucket = "bucket"\nendpoint_url = "http://127.0.0.1:{store}"\naddressing = "path"\n'
+    'access_key = "key"\nsecret_key = "secret"\nbatch = {{ max_secs = 0.5 }}\n'
+)
 ADDING = (
     '[[filter]]\ntype = "transform"\nident = "clean"\n'
     '[[filter.steps]]\ndo = "range"\nfield = "lv"\nbounds = [0, 10, 20, 30, 40, 50, 60]\n'
@@ -61,6 +65,8 @@ class Row:
     idents: int = 1
     store: str = ""
     """What stands behind the daemon: a command of `tests.bench.load`, at the port `{store}` of the config."""
+    gzip_apart: bool = False
+    """What it takes to compress the same events by gzip, level 6, is measured and taken off."""
     share: float = 1.0
     """Of the events of a run: dear rows get fewer."""
 
@@ -85,6 +91,8 @@ ROWS = (
         HTTP + ELASTIC.replace("INDEX", "logs-%Y.%m.%d"),
         store="elastic",
     ),
+    Row("s3", "http in, to S3 (a stub), gzip 6 taken off", 1.2, HTTP + S3, store="objects", gzip_apart=True),
+    Row("s3-gzip", "the same, with it", None, HTTP + S3, store="objects"),
     Row("transform", "http in, 3 steps that add fields, emitted again", 3.5, HTTP + ADDING),
     Row("transform-all", "the same and 3 that change fields inside objects", 10.0, HTTP + CHANGING),
     Row("collector", "collector: tail, zstd, POST to a sink", 0.8, COLLECTOR, load="collector"),

@@ -23,7 +23,10 @@ from dpiped.telemetry import Telemetry
 from dpiped.testing import address_of, events_in, running, until
 from dpiped.testing.parts import Parts, parts
 from tests.mailbox import smtp_server
+from tests.servers.data_api_stub import DataApiStub
 from tests.servers.elastic_stub import ElasticStub
+from tests.servers.hdfs_stub import HdfsStub
+from tests.servers.s3_stub import S3Stub
 
 Events = list[dict[str, Any]]
 BODIES = [
@@ -118,6 +121,26 @@ async def notify_case(folder: Path, capture: Any) -> AsyncIterator[Case]:
     async with http_case(folder, capture) as case:
         url = case.config["url"].replace("http://", "json://")
         yield Case({"url": url, "min_gap_secs": 0}, None)
+
+
+@asynccontextmanager
+async def s3_case(folder: Path, capture: Any) -> AsyncIterator[Case]:
+    async with S3Stub().running() as stub:
+        yield Case(stub.config(prefix="logs", max_uploads=1), stub.events)
+
+
+@asynccontextmanager
+async def hdfs_case(folder: Path, capture: Any) -> AsyncIterator[Case]:
+    async with HdfsStub().running() as stub:
+        yield Case({"namenodes": stub.urls, "path": "/logs", "max_uploads": 1}, stub.events)
+
+
+@asynccontextmanager
+async def redshift_case(folder: Path, capture: Any) -> AsyncIterator[Case]:
+    async with S3Stub().running() as bucket, DataApiStub(bucket).running() as api:
+        database = {"workgroup": "logs", "endpoint_url": api.url}
+        given = bucket.config(prefix="logs", max_uploads=1, table="events", database=database)
+        yield Case(given, lambda: list(api.events))
 
 
 CASES = {name.removesuffix("_case"): case for name, case in list(globals().items()) if name.endswith("_case")}

@@ -26,10 +26,12 @@ class FaultProxy:
     Args:
         target: URL of the server.
         choose: (method, path) -> the fault of this request, or None.
+        keep_host: whether the server sees the host that was asked for, as signed requests need it.
     """
 
-    def __init__(self, target: str, choose: Callable[[str, str], Fault]) -> None:
+    def __init__(self, target: str, choose: Callable[[str, str], Fault], *, keep_host: bool = False) -> None:
         self.target = target
+        self.keep_host = keep_host
         self.choose = choose
         self.faults = 0
         """So many requests met one."""
@@ -73,8 +75,12 @@ class FaultProxy:
             await asyncio.sleep(fault)
         url = self.target + request.raw_path
         headers = {**_kept(request.headers), **_encoding(request.headers)}
+        if self.keep_host:
+            headers["Host"] = request.headers["Host"]
         try:
-            async with self._session.request(request.method, url, data=body, headers=headers) as answer:
+            async with self._session.request(
+                request.method, url, data=body, headers=headers, allow_redirects=False
+            ) as answer:
                 data = await answer.read()
         except aiohttp.ClientError:
             return self._cut(request)

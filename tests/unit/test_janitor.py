@@ -32,6 +32,21 @@ async def test_idle_packs_are_reported_with_their_runner(
     assert engine.pool.in_use == 0
 
 
+@pytest.mark.parametrize(("max_secs", "told"), [(300, 0), (1, 1)])
+async def test_a_batch_that_waits_for_more_is_no_idle_pack(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, max_secs: int, told: int
+) -> None:
+    async with running(f"{CONFIG}batch = {{ max_secs = {max_secs} }}\n", tmp_path) as engine:
+        pack = engine.pool.take(Head(offset=7), b"", b"", "slow")
+        later = time.monotonic() + 200
+        with monkeypatch.context() as patch:
+            patch.setattr("dpiped.pack.time.monotonic", lambda: later)
+            with caplog.at_level("INFO", logger="dpipe"):
+                engine.janitor._report_idle_packs()
+        engine.pool.release(pack, "slow")
+    assert len([one for one in caplog.records if "untouched" in one.getMessage()]) == told
+
+
 async def test_what_is_kept_for_replays_makes_room_before_inputs_wait(tmp_path: Path) -> None:
     async with running(f'[journal]\nkeep_secs = 1e9\nmax_bytes = "2MiB"\n{CONFIG}', tmp_path) as engine:
         storage, most = engine.journal.storage, 0

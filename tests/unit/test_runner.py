@@ -111,6 +111,19 @@ async def test_it_waits_for_a_full_batch_when_told_to(tmp_path: Path) -> None:
     assert plugin.taken == [[0, 1, 2]]
 
 
+async def test_a_batch_that_waits_for_more_goes_at_once_when_the_daemon_drains(tmp_path: Path) -> None:
+    plugin = store()
+    async with parts(tmp_path) as world:
+        runner = world.output(plugin, batch={"max_secs": 1_000})
+        await world.start(runner)
+        await world.append(event(0))
+        await until(lambda: runner._waiting is not None)
+        runner.hurry()
+        await until(lambda: plugin.taken == [[0]])
+        await world.append(event(1))
+        await until(lambda: plugin.taken == [[0], [1]])
+
+
 async def test_the_same_batch_again_until_the_store_takes_it(tmp_path: Path) -> None:
     plugin = store(*[TemporaryError("busy")] * 4)
     async with parts(tmp_path) as world:

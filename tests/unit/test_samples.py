@@ -23,6 +23,9 @@ UNITS = sorted((ROOT / "etc/systemd").glob("*.service"))
 EXCLUSIVE = {
     "output-http": ("user",),
     "output-elasticsearch": ("cloud_id", "data_stream", "id_field", "api_key", "setup.ilm_policy"),
+    "output-hdfs": ("columns",),
+    "output-redshift": ("profile", "kms_key"),
+    "output-s3": ("profile", "kms_key", "columns"),
     "input-syslog": ("path", "tls"),
     "collector": ("tls",),
     "filter-alarm": ("silence_secs", "forget_secs", "ignore_field"),

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dpiped import registry
+from dpiped.config import render
 from dpiped.config.load import load_daemon_config
 from dpiped.config.schema import EngineConfig
 
@@ -199,3 +201,18 @@ def test_a_table_under_a_misspelt_key_ends_the_search_for_what_was_meant(files: 
     """Its value does not fit the key that was meant, so that one is not known either."""
     problems = files.problems(GOOD.replace('type = "well"', f'type = "well"\ncodec = {codec}'))
     assert any("codec" in problem for problem in problems)
+
+
+def test_an_output_may_have_defaults_of_its_own_for_batch(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = registry.get("output", "store")
+    monkeypatch.setattr(store, "batch_defaults", {"max_bytes": 32 << 20, "max_secs": 60.0})
+    table = '[[output]]\ntype = "store"\npath = "a"\n'
+    batch = files.load(table).outputs[0].options.batch
+    assert (batch.max_bytes, batch.max_events, batch.max_secs) == (32 << 20, 20_000, 60.0)
+    batch = files.load(f"{table}batch = {{ max_secs = 5 }}\n").outputs[0].options.batch
+    assert (batch.max_bytes, batch.max_secs) == (32 << 20, 5.0)
+    assert files.problems(f"{table}batch = {{ max_sec = 5 }}\n") == [
+        '4: [[output]] (store): key "batch.max_sec" is not known; did you mean "max_secs"?'
+    ]
+    assert "#batch.max_secs = 60\n" in render.sample(store)
+    assert '`batch.max_bytes = "32MiB"`' in render.reference()
