@@ -4,6 +4,7 @@ should.
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import re
@@ -18,7 +19,9 @@ import zstandard
 from dpiped.engine import Engine
 from dpiped.testing import address_of, post, running, until
 from tests.mailbox import smtp_server
+from tests.servers.data_api_stub import DataApiStub
 from tests.servers.elastic_stub import ElasticStub
+from tests.servers.s3_stub import S3Stub
 
 ROOT = Path(__file__).resolve().parents[2] / "etc/pipelines"
 SALT = "a-salt-of-many-letters"
@@ -131,3 +134,25 @@ async def test_agent_to_centre_to_archive(tmp_path: Path) -> None:
     (file,) = (tmp_path / "kept/shop/app.cart").glob("*.zst")
     data = zstandard.ZstdDecompressor().stream_reader(file.read_bytes(), read_across_frames=True).read()
     assert [json.loads(line)["n"] for line in data.splitlines()] == list(range(500))
+
+
+async def test_syslog_to_s3_and_redshift(tmp_path: Path) -> None:
+    async with S3Stub().running() as bucket, DataApiStub(bucket).running() as api:
+        text = adapted("syslog-s3-redshift.toml", tmp_path).replace("max_secs = 300", "max_secs = 0.2")
+        keys = "".join(f"{name} = {json.dumps(value)}\n" for name, value in bucket.config().items() if name != "bucket")
+        text = text.replace('bucket = "company-logs"\n', f'bucket = "bucket"\n{keys}')
+        text = text.replace('workgroup = "logs"\n', f'workgroup = "logs"\nendpoint_url = "{api.url}"\n')
+        async with running(text, tmp_path) as engine:
+            host, _, port = address_of(engine, "tcp").rpartition(":")
+            _, writer = await asyncio.open_connection(host, int(port))
+            stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            for number in range(10):  # every other is an error
+                writer.write(f"<{11 if number % 2 else 14}>1 {stamp} web-1 app - - - m{number}\n".encode())
+            await writer.drain()
+            writer.close()
+            await until(lambda: report(engine, "bucket")["events"] == 10)
+            await until(lambda: len(api.events) == 5)
+    raw = [key for key in bucket.objects if key.startswith("raw/net/syslog/dt=")]
+    assert raw
+    assert all(key.endswith(".ndjson.zst") for key in raw)
+    assert [event["message"] for event in api.events] == ["m1", "m3", "m5", "m7", "m9"]
