@@ -95,8 +95,10 @@ class InputRunner:
             name=self.name,
             telemetry=self.around.telemetry,
             data_dir=self.around.data_dir,
+            durable=self._durable,
             start_position=place,
             codec=self._codec_of,
+            own_codec=self._codec,
             projects=self._projects,
         )
         plugin = self._input_class(self.table.config, context)
