@@ -345,8 +345,8 @@ class KafkaInput(Input[KafkaInputConfig]):
         if thread is None:
             return
         if self._consumer is not None:
-            consumer, self._consumer = self._consumer, None
-            await asyncio.get_running_loop().run_in_executor(thread, consumer.close)
+            await asyncio.get_running_loop().run_in_executor(thread, self._consumer.close)
+            self._consumer = None
         thread.shutdown(wait=False)
 
     def status(self) -> dict[str, object]:
