@@ -44,6 +44,7 @@ from dpiped.http_client import RETRY_LATER, bearer, retry_after, text_of
 from dpiped.journal.append import LANE
 from dpiped.journal.record import CONTENT_TYPE, Frame, FrameError, encode_frame, iter_frames
 from dpiped.kafka import (
+    HEADER_FIELDS,
     SLOW_SECS,
     TOPIC,
     AvroReader,
@@ -51,8 +52,11 @@ from dpiped.kafka import (
     DailyTopics,
     KafkaConfig,
     KafkaInputConfig,
+    KafkaOutputConfig,
     KafkaPositions,
+    Marker,
     Messages,
+    Outgoing,
     Shares,
     TopicNames,
     Troubles,
@@ -66,7 +70,7 @@ from dpiped.kafka import (
     start_of,
 )
 from dpiped.keys import KeyFields, keys_of
-from dpiped.pack import encode_body
+from dpiped.pack import Head, encode_body
 from dpiped.panes import (
     OTHER,
     FixedPeriods,
@@ -117,6 +121,7 @@ from dpiped.windows import Watermark, WindowPolicy
 __all__ = [
     "CONTENT_TYPE",
     "DEFAULT_SEVERITY",
+    "HEADER_FIELDS",
     "LANE",
     "NOTHING",
     "OTHER",
@@ -155,6 +160,7 @@ __all__ = [
     "Follower",
     "Frame",
     "FrameError",
+    "Head",
     "HttpListener",
     "Ident",
     "IndexNames",
@@ -162,14 +168,17 @@ __all__ = [
     "Judged",
     "KafkaConfig",
     "KafkaInputConfig",
+    "KafkaOutputConfig",
     "KafkaPositions",
     "KeyFields",
     "LineCutter",
     "Listen",
     "LostTrackError",
+    "Marker",
     "Messages",
     "Name",
     "Noted",
+    "Outgoing",
     "Output",
     "Pace",
     "PackDraft",

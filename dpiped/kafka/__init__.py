@@ -5,12 +5,16 @@ from dpiped.kafka.blocks import Block, blocks_of, fields_of
 from dpiped.kafka.client import SLOW_SECS, Troubles, first_contact, name_of, reason_of
 from dpiped.kafka.config import TOPIC, DailyTopics, KafkaConfig
 from dpiped.kafka.input_config import KafkaInputConfig
+from dpiped.kafka.marker import Marker
 from dpiped.kafka.messages import Messages, is_plain
+from dpiped.kafka.outgoing import Outgoing
+from dpiped.kafka.output_config import HEADER_FIELDS, KafkaOutputConfig
 from dpiped.kafka.positions import KafkaPositions
 from dpiped.kafka.shares import Shares, start_of
 from dpiped.kafka.topics import TopicNames, check_topic
 
 __all__ = [
+    "HEADER_FIELDS",
     "SLOW_SECS",
     "TOPIC",
     "AvroConfig",
@@ -20,8 +24,11 @@ __all__ = [
     "DamagedMessageError",
     "KafkaConfig",
     "KafkaInputConfig",
+    "KafkaOutputConfig",
     "KafkaPositions",
+    "Marker",
     "Messages",
+    "Outgoing",
     "Shares",
     "TopicNames",
     "Troubles",
