@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic  # type: ignore[attr-defined]
 
 from dpiped.api import (
     HEADER_FIELDS,
@@ -157,8 +157,8 @@ class KafkaOutput(Output[KafkaOutputConfig]):
             admin.create_topics([new], request_timeout=self.config.timeout_secs)[topic].result()
         except KafkaException as exc:
             if name_of(exc) != "TOPIC_ALREADY_EXISTS":
-                text = f"kafka {self.config.shown}: cannot create the topic {topic}: {reason_of(exc)}; create it, compacted"
-                raise TemporaryError(text, SLOW_SECS) from exc
+                text = f"cannot create the topic {topic}: {reason_of(exc)}; create it, compacted"
+                raise TemporaryError(f"kafka {self.config.shown}: {text}", SLOW_SECS) from exc
 
     def _reader(self, isolation: str) -> Any:
         own = {"group.id": self._id, "enable.auto.commit": False, "enable.partition.eof": True, "log_level": 2}

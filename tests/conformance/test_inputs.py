@@ -23,6 +23,7 @@ from dpiped.plugin import Input, PluginContext, Receipt
 from dpiped.projection import Projection
 from dpiped.telemetry import Telemetry
 from dpiped.testing import until
+from tests.servers.kafka_stub import kafka_stub, produce
 
 TEXTS = ["one", "zwei – 二", "three  ", "{4}", "five"]
 
@@ -67,6 +68,21 @@ def tailed(folder: Path) -> dict[str, Any]:
     return {"paths": [str(folder / "*.log")]}
 
 
+def topic_of(folder: Path) -> dict[str, Any]:
+    """All messages are in one partition, so that they keep their order."""
+    if not _stubs:
+        _stubs.append(kafka_stub())
+        _addresses.append(_stubs[0].__enter__())
+    topic = folder.name[:40]
+    produce(_addresses[0], topic, [json.dumps({"message": text}).encode() for text in TEXTS])
+    return {"brokers": [_addresses[0]], "topics": [topic], "group": topic, "linger_secs": 0.02}
+
+
+_stubs: list[Any] = []
+"""Brokers that live as long as the process."""
+_addresses: list[str] = []
+
+
 def taken_port() -> str:
     """A port that is in use for as long as the process lives."""
     one = socket.create_server(("127.0.0.1", 0))
@@ -79,6 +95,9 @@ _held: list[socket.socket] = []
 CASES = {
     "demo": Case(lambda folder: {"count": 5, "rate": 1000, "format": "syslog"}, nothing, lambda event: "", [""] * 5),
     "http": Case(lambda folder: {"listen": "127.0.0.1:0"}, post_lines, broken=lambda folder: {"listen": taken_port()}),
+    "kafka": Case(
+        topic_of, nothing, broken=lambda folder: {**topic_of(folder), "properties": {"session.timeout.ms": "often"}}
+    ),
     "stdin": Case(lambda folder: {}, nothing),
     "syslog": Case(
         lambda folder: {"transport": "tcp", "listen": "127.0.0.1:0"},

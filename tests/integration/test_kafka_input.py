@@ -24,8 +24,8 @@ def brokers() -> Iterator[str]:
 def config(brokers: str, folder: Path, more: str = "", group: str = "g") -> str:
     """These brokers take nobody into a group that somebody has left: each start names another one."""
     return (
-        f'[[project]]\nname = "rs"\n[[input]]\ntype = "kafka"\nbrokers = ["{brokers}"]\ngroup = "{group}"\nlinger_secs = 0.02\n'
-        f'ident = "app"\n{more}\n[[output]]\ntype = "file"\npath = "{folder}/kafka.ndjson"\n'
+        f'[[project]]\nname = "rs"\n[[input]]\ntype = "kafka"\nbrokers = ["{brokers}"]\ngroup = "{group}"\n'
+        f'linger_secs = 0.02\nident = "app"\n{more}\n[[output]]\ntype = "file"\npath = "{folder}/kafka.ndjson"\n'
     )
 
 

@@ -24,6 +24,13 @@ def kafka_stub() -> Iterator[str]:
     holder.close()
 
 
+def make_topic(address: str, topic: str) -> None:
+    """These brokers make a topic when they are asked for it."""
+    client = Producer({"bootstrap.servers": address, "log_level": 0})
+    client.list_topics(topic, timeout=20)
+    client.close()
+
+
 def produce(
     address: str, topic: str, values: Iterable[bytes | None], key: bytes | None = b"same", headers: Any = None
 ) -> None:
