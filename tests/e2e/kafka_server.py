@@ -94,15 +94,16 @@ class Kafka(Program):
         new = [
             NewTopic(topic, num_partitions=partitions, replication_factor=1, config=config or {}) for topic in topics
         ]
-        for answer in self.admin().create_topics(new).values():
+        admin = self.admin()  # what it was asked is given up with it
+        for answer in admin.create_topics(new).values():
             answer.result(30)
 
     def send(self, topic: str, numbers: Iterable[int]) -> None:
         """Events with `n`, spread over the partitions."""
-        for number in (list(numbers),):
-            for part in range(4):
-                some = [b'{"n":%d}' % n for n in number if n % 4 == part]
-                produce(self.address, topic, some, key=b"key-%d" % part)
+        given = list(numbers)
+        for part in range(4):
+            some = [b'{"n":%d}' % n for n in given if n % 4 == part]
+            produce(self.address, topic, some, key=b"key-%d" % part)
 
     def numbers(self, topic: str) -> Counter[int]:
         """How often each `n` is in the topic, for those who read what is committed."""
