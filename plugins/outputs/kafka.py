@@ -292,10 +292,11 @@ class KafkaOutput(Output[KafkaOutputConfig]):
         new = [topic for topic in topics if topic not in self._limits]
         if new:
             self._learn_limits(new)
+            self._begin_anew()
         raise TemporaryError(self._trouble_of(*self._failed[0]))
 
     def _learn_limits(self, topics: Sequence[str]) -> None:
-        """And begins with a producer whose requests keep to them."""
+        """Asks how large the messages of these topics may be."""
         admin = AdminClient({**self.config.client_properties(), "log_level": 2})
         resources = [ConfigResource(ConfigResource.Type.TOPIC, topic) for topic in topics]
         for resource, answer in admin.describe_configs(resources, request_timeout=self.config.timeout_secs).items():
@@ -304,6 +305,13 @@ class KafkaOutput(Output[KafkaOutputConfig]):
             except KafkaException as exc:
                 text = f"topic {resource.name}: how large its messages may be cannot be read: {reason_of(exc)}"
                 raise TemporaryError(f"kafka {self.config.shown}: {text}", SLOW_SECS) from exc
+
+    def _begin_anew(self) -> None:
+        """With a producer whose requests keep to the limits that are known now; no transaction is open."""
+        self._close()
+        self._producer = self._make_producer()
+        if self.config.exactly_once:
+            self._until_done(self._producer.init_transactions, self.config.timeout_secs)
 
     def _undo(self, exc: KafkaException | TemporaryError) -> NoReturn:
         """The transaction did not come to its end. If it is known to be undone the batch may simply come again; else

@@ -25,6 +25,10 @@ ANSWERS = (
 )
 """Count, distinct, quantiles and top 10 in windows of a minute."""
 ELASTIC = '[[output]]\ntype = "elasticsearch"\nhosts = ["http://127.0.0.1:{store}"]\nindex = "INDEX"\n'
+KAFKA = (
+    '[[input]]\ntype = "kafka"\nbrokers = ["127.0.0.1:{store}"]\ntopics = ["in"]\ngroup = "bench"\n'
+    '[[output]]\ntype = "kafka"\nname = "out"\nbrokers = ["127.0.0.1:{store}"]\ntopic = "out"\nmetadata = false\n'
+)
 ADDING = (
     '[[filter]]\ntype = "transform"\nident = "clean"\n'
     '[[filter.steps]]\ndo = "range"\nfield = "lv"\nbounds = [0, 10, 20, 30, 40, 50, 60]\n'
@@ -55,7 +59,7 @@ class Row:
     """At most so many R; None: shown without a bound."""
     config: str
     data: Literal["json", "als", "syslog"] = "json"
-    load: Literal["post", "syslog", "tail", "collector", "latency"] = "post"
+    load: Literal["post", "produce", "syslog", "tail", "collector", "latency"] = "post"
     connections: int = 4
     per_post: int = 1_000
     idents: int = 1
@@ -85,6 +89,7 @@ ROWS = (
         HTTP + ELASTIC.replace("INDEX", "logs-%Y.%m.%d"),
         store="elastic",
     ),
+    Row("kafka", "kafka in, kafka out by transactions, a real broker", 2.0, KAFKA, load="produce", store="kafka"),
     Row("transform", "http in, 3 steps that add fields, emitted again", 3.5, HTTP + ADDING),
     Row("transform-all", "the same and 3 that change fields inside objects", 10.0, HTTP + CHANGING),
     Row("collector", "collector: tail, zstd, POST to a sink", 0.8, COLLECTOR, load="collector"),

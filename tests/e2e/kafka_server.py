@@ -62,8 +62,8 @@ broker.heartbeat.interval.ms=500
 class Kafka(Program):
     """Broker and controller in one process, on ports of its own."""
 
-    def __init__(self, folder: Path) -> None:
-        self.port, self.sasl_port = free_port(), free_port()
+    def __init__(self, folder: Path, port: int = 0) -> None:
+        self.port, self.sasl_port = port or free_port(), free_port()
         self.address = f"127.0.0.1:{self.port}"
         self._data, self._file = folder / "kafka-data", folder / "server.properties"
         values = {"port": self.port, "sasl": self.sasl_port, "controller": free_port(), "folder": self._data}
