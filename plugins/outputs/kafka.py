@@ -109,7 +109,8 @@ class KafkaOutput(Output[KafkaOutputConfig]):
             "enable.idempotence": True,
             "compression.type": self.config.compression,
             "partitioner": "murmur2_random",
-            "linger.ms": 5,
+            "linger.ms": 50,  # few and full requests; the end of a transaction does not wait for it
+            "sticky.partitioning.linger.ms": 100,
             "queue.buffering.max.messages": 0,
             "queue.buffering.max.kbytes": 1 << 20,
             "delivery.report.only.error": True,
