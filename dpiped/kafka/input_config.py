@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
 from dpiped.config.base import ConfigModel, Secs
 from dpiped.kafka.avro import AvroConfig
@@ -41,10 +41,10 @@ class FieldsConfig(ConfigModel):
 
 
 class KafkaInputConfig(KafkaConfig):
-    topics: tuple[Annotated[str, AfterValidator(_check_topic)], ...] = Field(default=(), examples=[["events"]])
-    """Topics; one that begins with `^` is a pattern."""
-    daily: tuple[DailyTopics, ...] = Field(default=(), examples=[[{"format": "alerts_%s"}]])
-    """Topics with a date in their name."""
+    topics: tuple[Annotated[str, AfterValidator(_check_topic)] | DailyTopics, ...] = Field(
+        min_length=1, examples=[["events"]]
+    )
+    """Topics; one that begins with `^` is a pattern, a table `{ format = "alerts_%s" }` a topic for each day."""
     group: str = Field(min_length=1, examples=["dpipe"])
     """Consumer group; daemons of one group share the partitions."""
     instance: str = Field(default="", examples=["centre-1"])
@@ -58,8 +58,11 @@ class KafkaInputConfig(KafkaConfig):
     fields: FieldsConfig = FieldsConfig()
     """What of a message goes into its events."""
 
-    @model_validator(mode="after")
-    def _check_topics(self) -> KafkaInputConfig:
-        if not self.topics and not self.daily:
-            raise ValueError("topics: expected topics, or daily")
-        return self
+    @property
+    def plain(self) -> list[str]:
+        """The topics without those of days."""
+        return [topic for topic in self.topics if isinstance(topic, str)]
+
+    @property
+    def daily(self) -> list[DailyTopics]:
+        return [topic for topic in self.topics if isinstance(topic, DailyTopics)]

@@ -22,12 +22,11 @@ def _check_plain_topic(text: str) -> str:
 class KafkaOutputConfig(KafkaConfig):
     """Where events go, and how they are delivered."""
 
-    topic: Annotated[str, AfterValidator(check_topic)] | None = Field(default=None, examples=["logs.{project}"])
+    topic: Annotated[str, AfterValidator(check_topic)] | DailyTopics = Field(examples=["logs.{project}"])
     """Topic; `%Y %m %d ..` of the event's time (UTC), `{project}`, `{prefix}`, `{ident}`, `{host}` and fields of the
-    event such as `{_area}` may be in it.
+    event such as `{_area}` may be in it. A table `{ format = "alerts_%s" }`: one for each day, by the time when a pack
+    was accepted.
     """
-    daily: DailyTopics | None = Field(default=None, examples=[{"format": "alerts_%s"}])
-    """Instead of topic: one for each day, by the time when a pack was accepted."""
     key: str = Field(default="", examples=["_log_info.uid"])
     """Field whose value is the key: events of one key keep their order."""
     headers: dict[str, str] = Field(default={}, examples=[{"ident": "{ident}"}])
@@ -42,9 +41,7 @@ class KafkaOutputConfig(KafkaConfig):
     """Of what is sent."""
 
     @model_validator(mode="after")
-    def _check_target(self) -> KafkaOutputConfig:
-        if (self.topic is None) == (self.daily is None):
-            raise ValueError("topic: expected one of topic and daily")
+    def _check_headers(self) -> KafkaOutputConfig:
         for text in self.headers.values():
             for name in re.findall(r"\{([^{}]*)\}", text):
                 if name not in HEADER_FIELDS:

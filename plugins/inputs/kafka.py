@@ -189,9 +189,9 @@ class KafkaInput(Input[KafkaInputConfig]):
     # ---- in the consumer's thread ----------------------------------------------------------------------------------
     def _start(self) -> None:
         found = first_contact(self._consumer, self._consumer.poll, self._troubles, self.config.shown, CONTACT_SECS)
-        names = [topic for topic in self.config.topics if not topic.startswith("^")]
+        names = [topic for topic in self.config.plain if not topic.startswith("^")]
         self._absent = {topic for topic in names if topic not in found.topics}
-        if names and len(self._absent) == len(self.config.topics) and not self.config.daily:
+        if len(self._absent) == len(self.config.topics):
             raise TemporaryError(f"kafka {self.config.shown}: no topic {', '.join(names)}: create it, or mend `topics`")
         if self._absent:
             text = "topics are not there: they are read when somebody creates them"
@@ -204,7 +204,7 @@ class KafkaInput(Input[KafkaInputConfig]):
     def _subscribe(self) -> None:
         """Again when the days go on."""
         now = int(time.time() * 1000)
-        topics = [*self.config.topics, *(topic for daily in self.config.daily for topic in daily.all(now))]
+        topics = [*self.config.plain, *(topic for daily in self.config.daily for topic in daily.all(now))]
         if topics == self._subscribed:
             return
         for topic in self._positions.topics:

@@ -56,7 +56,8 @@ class KafkaOutput(Output[KafkaOutputConfig]):
 
     def __init__(self, config: KafkaOutputConfig, context: Any) -> None:
         super().__init__(config, context)
-        self._names = TopicNames(config.topic, context.index_prefix) if config.topic is not None else None
+        topic = config.topic
+        self._names = TopicNames(topic if isinstance(topic, str) else "", context.index_prefix)
         self._id = config.transactional_id or f"dpipe.{context.name}"
         self._troubles = Troubles()
         self._failed: list[tuple[str, str, str]] = []
@@ -80,7 +81,7 @@ class KafkaOutput(Output[KafkaOutputConfig]):
 
     def fields(self) -> Sequence[str]:
         key = (self.config.key,) if self.config.key else ()
-        return (*key, *(self._names.fields if self._names is not None else ()))
+        return (*key, *self._names.fields)
 
     # ---- connection ------------------------------------------------------------------------------------------------
     async def open(self, saved: bytes | None) -> None:
@@ -219,10 +220,8 @@ class KafkaOutput(Output[KafkaOutputConfig]):
             raise RejectedError(refused)
 
     def _topics(self, view: PackView) -> str | Sequence[str]:
-        if self._names is not None:
-            return self._names.of(view)
-        assert self.config.daily is not None  # one of both is set
-        return self.config.daily.of(view.head.accepted_ms)
+        topic = self.config.topic
+        return self._names.of(view) if isinstance(topic, str) else topic.of(view.head.accepted_ms)
 
     def _headers(self, view: PackView) -> list[tuple[str, bytes]] | None:
         if not self.config.headers:
