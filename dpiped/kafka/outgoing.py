@@ -25,6 +25,7 @@ class Outgoing:
         self._keys: list[bytes | None] = []
         self._bodies: list[bytes] = []
         self._headers: list[Headers | None] = []
+        self._has_keys = False
 
     def add(
         self,
@@ -40,6 +41,7 @@ class Outgoing:
         self.indexes.extend(range(first, first + count))
         self._topics.extend([topics] * count if isinstance(topics, str) else topics)
         self._keys.extend([None] * count if keys is None else [_as_key(key) for key in keys])
+        self._has_keys = self._has_keys or keys is not None
         self._headers.extend([headers] * count)
         self._bodies.append(body)
 
@@ -70,7 +72,14 @@ class Outgoing:
                 refused[index] = f"larger than the {limit} bytes that topic {topic} takes"
 
     def by_topic(self, limits: Mapping[str, int], refused: dict[int, str]) -> dict[str, list[dict[str, Any]]]:
-        """The same, for `produce_batch`; headers are left out."""
+        """The same, for `produce_batch`, which leaves what it does not know alone; headers are left out."""
+        if not limits and not self._has_keys and len(set(self._topics)) == 1:
+            values = b"".join(self._bodies).splitlines()
+            return {
+                self._topics[0]: [
+                    {"value": value, "index": index} for value, index in zip(values, self.indexes, strict=True)
+                ]
+            }
         found: dict[str, list[dict[str, Any]]] = {}
         for index, topic, key, value, _ in self.messages(limits, refused):
             group = found.get(topic)

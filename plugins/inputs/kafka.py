@@ -42,8 +42,8 @@ from dpiped.api import (
 )
 
 T = TypeVar("T")
-MOST_MESSAGES, MOST_BYTES = 5_000, 1 << 20
-"""Of one block."""
+MOST_MESSAGES, MOST_BYTES = 5_000, 900_000
+"""Of one block, about: a larger one than 1 MiB would become two packs."""
 CONTACT_SECS = 10.0
 COMMIT_SECS = 0.5
 LOOK_SECS = 1.0
@@ -239,7 +239,7 @@ class KafkaInput(Input[KafkaInputConfig]):
             self.context.telemetry.metrics.noted.labels(self.context.name, "tombstone").inc(tombstones)
         count = sum(len(block.values) for block in blocks)
         if count:
-            self._mean_bytes = max(1.0, sum(len(value) for block in blocks for value in block.values) / count)
+            self._mean_bytes = 1.0 + sum(len(value) for block in blocks for value in block.values) / count
         return blocks
 
     def _note(self, message: Any) -> None:
