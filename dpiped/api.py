@@ -1,6 +1,7 @@
 """All that a plugin may import from dpiped."""
 
 from dpiped.aggregates import Aggregate
+from dpiped.archive import DamagedFileError, Lines, Plan, Reader, Spot
 from dpiped.batch import Batch, BatchId
 from dpiped.codecs.base import Codec
 from dpiped.compression import DamagedError, TooLargeError, UnknownEncodingError, decompress, gzip_bytes
@@ -104,6 +105,7 @@ from dpiped.sources.options import SyslogOptions, TailOptions
 from dpiped.sources.syslog import SyslogListener
 from dpiped.sources.tail import Follower, follow
 from dpiped.sources.tail_marks import Positions
+from dpiped.sources.tail_scan import scan
 from dpiped.sources.threads import finish_in_thread
 from dpiped.telemetry.events import EventsDropped
 from dpiped.templates import PathTemplate, check_path_template
@@ -148,6 +150,7 @@ __all__ = [
     "ConfigModel",
     "DailyTopics",
     "DamagedError",
+    "DamagedFileError",
     "Digest",
     "DpipeError",
     "ElasticsearchConfig",
@@ -172,6 +175,7 @@ __all__ = [
     "KafkaPositions",
     "KeyFields",
     "LineCutter",
+    "Lines",
     "Listen",
     "LostTrackError",
     "Marker",
@@ -189,6 +193,7 @@ __all__ = [
     "Periods",
     "Place",
     "Places",
+    "Plan",
     "PluginConfig",
     "PluginContext",
     "PooledConfig",
@@ -197,6 +202,7 @@ __all__ = [
     "Predicate",
     "Program",
     "Question",
+    "Reader",
     "Receipt",
     "Refused",
     "RejectedError",
@@ -206,6 +212,7 @@ __all__ = [
     "Sheet",
     "Sorted",
     "Span",
+    "Spot",
     "StatefulFilter",
     "SyslogListener",
     "SyslogOptions",
@@ -264,6 +271,7 @@ __all__ = [
     "reason_of",
     "register",
     "retry_after",
+    "scan",
     "severity_of",
     "split_listen",
     "start_of",

@@ -177,6 +177,15 @@ class Input(Plugin[C], ABC):
     replayable: ClassVar[bool] = False
     """Whether it goes on from `context.start_position`, so that nothing enters twice."""
     default_codec: ClassVar[str] = "json"
+    default_keep_old: ClassVar[bool] = False
+    """What `keep_old` is when the config does not say it."""
+
+    @property
+    def unread(self) -> int:
+        """How many of its sources could not be read to their end; asked when `run` has returned. Some: the daemon
+        ends with exit status 4.
+        """
+        return 0
 
     @classmethod
     def idents(cls, config: C) -> Iterable[str]:

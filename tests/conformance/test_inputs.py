@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import gzip
 import json
 import os
 import socket
@@ -92,7 +93,14 @@ def taken_port() -> str:
 
 _held: list[socket.socket] = []
 
+
+def archived(folder: Path) -> dict[str, Any]:
+    (folder / "a.gz").write_bytes(gzip.compress(b"".join(b"%s\n" % json.dumps({"message": t}).encode() for t in TEXTS)))
+    return {"paths": [str(folder / "*.gz")]}
+
+
 CASES = {
+    "archive": Case(archived, nothing, broken=lambda folder: {"paths": [str(folder / "absent-*")]}),
     "demo": Case(lambda folder: {"count": 5, "rate": 1000, "format": "syslog"}, nothing, lambda event: "", [""] * 5),
     "http": Case(lambda folder: {"listen": "127.0.0.1:0"}, post_lines, broken=lambda folder: {"listen": taken_port()}),
     "kafka": Case(
