@@ -4,6 +4,8 @@ from dpiped.aggregates import Aggregate
 from dpiped.archive import DamagedFileError, Lines, Plan, Reader, Spot
 from dpiped.batch import Batch, BatchId
 from dpiped.codecs.base import Codec
+from dpiped.codecs.syslog import FACILITIES
+from dpiped.codecs.syslog import SEVERITIES as SYSLOG_SEVERITIES
 from dpiped.compression import DamagedError, TooLargeError, UnknownEncodingError, decompress, gzip_bytes
 from dpiped.config.base import (
     Bytes,
@@ -123,6 +125,7 @@ from dpiped.windows import Watermark, WindowPolicy
 __all__ = [
     "CONTENT_TYPE",
     "DEFAULT_SEVERITY",
+    "FACILITIES",
     "HEADER_FIELDS",
     "LANE",
     "NOTHING",
@@ -132,6 +135,7 @@ __all__ = [
     "SERVER_EXAMPLE",
     "SEVERITIES",
     "SLOW_SECS",
+    "SYSLOG_SEVERITIES",
     "TOPIC",
     "Aggregate",
     "Alarming",

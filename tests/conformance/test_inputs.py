@@ -99,9 +99,27 @@ def archived(folder: Path) -> dict[str, Any]:
     return {"paths": [str(folder / "*.gz")]}
 
 
+def in_containers(folder: Path) -> dict[str, Any]:
+    lines = [json.dumps({"log": text + "\n", "stream": "stdout", "time": "2026-01-01T00:00:00Z"}) for text in TEXTS]
+    (folder / "0123456789ab-json.log").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    return {"paths": [str(folder / "*-json.log")]}
+
+
+def in_systemd(folder: Path) -> dict[str, Any]:
+    """A program that answers as journalctl does, and stays."""
+    entries = "".join(json.dumps({"__CURSOR": str(n), "MESSAGE": text}) + "\n" for n, text in enumerate(TEXTS))
+    (folder / "entries").write_text(entries, encoding="utf-8")
+    program = folder / "journalctl"
+    program.write_text(f"#!/bin/sh\ncat {folder}/entries\nexec sleep 60\n", encoding="utf-8")
+    program.chmod(0o755)
+    return {"command": str(program)}
+
+
 CASES = {
     "archive": Case(archived, nothing, broken=lambda folder: {"paths": [str(folder / "absent-*")]}),
     "demo": Case(lambda folder: {"count": 5, "rate": 1000, "format": "syslog"}, nothing, lambda event: "", [""] * 5),
+    "docker": Case(in_containers, nothing),
+    "journald": Case(in_systemd, nothing),
     "http": Case(lambda folder: {"listen": "127.0.0.1:0"}, post_lines, broken=lambda folder: {"listen": taken_port()}),
     "kafka": Case(
         topic_of, nothing, broken=lambda folder: {**topic_of(folder), "properties": {"session.timeout.ms": "often"}}

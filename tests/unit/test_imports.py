@@ -36,7 +36,7 @@ ONE_HOME = {
     "plyvel": "dpiped/leveldb.py",
     "re2": "dpiped",
     "prometheus_client": "dpiped/telemetry",
-    "psutil": "dpiped/web",
+    "psutil": ("dpiped/web", "plugins/inputs/selfsys.py"),
     "uvloop": ("dpiped/daemon.py", "collector/cli.py"),
 }
 """Libraries that could be exchanged, and where all access to them is."""

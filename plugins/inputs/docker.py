@@ -1,0 +1,195 @@
+"""Input `docker`: follows the JSON-file logs of containers, and joins lines that Docker cut.
+
+Delivery: every line enters the journal once; how far each file was read, and the beginning of a line that was cut, are
+stored in one write with the events. Lines that Docker rotated away before they were read are lost, as with `tail`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from collections import Counter
+from pathlib import Path
+from typing import Any, ClassVar
+
+import msgspec
+from pydantic import Field, model_validator
+
+from dpiped.api import DpipeError, Emit, Follower, Input, Noted, PluginConfig, Positions, TailOptions, follow, register
+
+CONTAINERS = "/var/lib/docker/containers/*/*-json.log"
+_ID = re.compile(r"[0-9a-f]{12,64}")
+_SHOWN_ID = 12
+
+
+class DockerConfig(PluginConfig, TailOptions):
+    paths: tuple[str, ...] = Field(default=(CONTAINERS,), min_length=1)
+    """Globs of the log files of containers."""
+    host: str = ""
+    """Name of the machine in the events; empty: what the system says."""
+
+    @model_validator(mode="after")
+    def _check_lines(self) -> DockerConfig:
+        if self.multiline is not None:
+            raise ValueError("multiline: expected none, for lines of Docker stand in JSON")
+        return self
+
+
+class _Line(msgspec.Struct):
+    """What Docker writes for each line, or part of one: 16 KiB at most."""
+
+    log: str
+    stream: str = ""
+    time: str = ""
+    attrs: dict[str, Any] | None = None
+
+
+class _Stored(msgspec.Struct):
+    """The position, version 1: that of the files, and file -> stream -> what was read of a line."""
+
+    files: str
+    parts: dict[int, dict[str, str]] = {}
+    version: int = 1
+
+
+class Container(msgspec.Struct, frozen=True):
+    """What is told of one in its events."""
+
+    container_id: str
+    container: str = ""
+    """Its name."""
+    image: str = ""
+
+
+class _Event(msgspec.Struct, omit_defaults=True, rename={"at": "@timestamp"}):
+    at: str = ""
+    message: str = ""
+    stream: str = ""
+    container: str = ""
+    container_id: str = ""
+    image: str = ""
+    attrs: dict[str, Any] | None = None
+
+
+@register("docker")
+class DockerInput(Input[DockerConfig]):
+    replayable: ClassVar[bool] = True
+
+    @classmethod
+    def idents(cls, config: DockerConfig) -> tuple[str, ...]:
+        return ()
+
+    async def open(self) -> None:
+        self._follower = Follower(self.config.follow_options())
+        self._host = self.config.host or socket.gethostname()
+        self._noted = Noted(self.context.telemetry, self.context.name)
+        self._containers: dict[str, Container] = {}
+        self._counts: Counter[str] = Counter()
+        stored = _stored(self.context.start_position)
+        self._parts = stored.parts
+        self._first = not stored.files
+        self._positions = Positions.parse(stored.files) if stored.files else Positions()
+        start = Positions.parse(stored.files) if stored.files else None
+        await asyncio.to_thread(self._follower.start, start)
+
+    async def run(self, emit: Emit) -> None:
+        if self._first and not len(self._follower):
+            await self._mark_start(emit)
+        async for chunks in follow(self._follower):
+            for chunk in chunks:
+                self._positions.apply(chunk)
+                data = await asyncio.to_thread(self._events, chunk.mark.id, chunk.path, chunk.data, gone=chunk.gone)
+                if chunk.data or data:
+                    await emit(data, source=chunk.path, host=self._host, position=self._position())
+            if self._first:
+                await self._mark_start(emit)
+            self._noted.tell(self._follower.counts + self._counts)
+
+    async def _mark_start(self, emit: Emit) -> None:
+        """Told even if nothing was read, so that `read_from = "end"` counts at one start only."""
+        await emit(b"", position=self._position())
+        self._first = False
+
+    def _position(self) -> str:
+        return msgspec.json.encode(_Stored(self._positions.text(), self._parts)).decode()
+
+    def _events(self, number: int, path: str, data: bytes, *, gone: bool) -> bytes:
+        """The events of some lines, as JSON. A line that is no JSON of Docker stays as it is, and is rejected then."""
+        parts = self._parts.setdefault(number, {})
+        container = self._container(path)
+        found = []
+        for line in data.splitlines():
+            try:
+                read = msgspec.json.decode(line, type=_Line)
+            except msgspec.MsgspecError:
+                found.append(line)
+                continue
+            text = self._shortened(parts.pop(read.stream, "") + read.log)
+            if read.log.endswith("\n"):
+                found.append(_event(read, text.rstrip("\r\n"), container))
+            else:
+                parts[read.stream] = text
+        if gone:
+            found += [_event(_Line(text, stream), text, container) for stream, text in parts.items()]
+            parts.clear()
+        if not parts:
+            del self._parts[number]
+        return b"".join([line + b"\n" for line in found])
+
+    def _shortened(self, text: str) -> str:
+        if len(text) <= self.config.max_line_bytes:
+            return text
+        self._counts["line_cut"] += 1
+        return text[: self.config.max_line_bytes] + ("\n" if text.endswith("\n") else "")
+
+    def _container(self, path: str) -> Container:
+        """Read once for each file, from what Docker keeps beside it."""
+        known = self._containers.get(path)
+        if known is None:
+            if len(self._containers) >= 10_000:
+                self._containers.clear()
+            known = self._containers[path] = _container_of(Path(path))
+        return known
+
+    async def close(self) -> None:
+        if hasattr(self, "_follower"):
+            await asyncio.to_thread(self._follower.close)
+
+    def status(self) -> dict[str, object]:
+        return {"files": len(self._follower), "unfinished_lines": len(self._parts), **self._follower.counts}
+
+
+def _event(line: _Line, text: str, container: Container) -> bytes:
+    event = _Event(
+        at=line.time,
+        message=text,
+        stream=line.stream,
+        container=container.container,
+        container_id=container.container_id,
+        image=container.image,
+        attrs=line.attrs,
+    )
+    return msgspec.json.encode(event)
+
+
+def _container_of(file: Path) -> Container:
+    found = _ID.match(file.name)
+    number = found[0][:_SHOWN_ID] if found else file.parent.name[:_SHOWN_ID]
+    try:
+        about = msgspec.json.decode((file.parent / "config.v2.json").read_bytes())
+        return Container(number, str(about["Name"]).lstrip("/"), str(about["Config"]["Image"]))
+    except (OSError, msgspec.MsgspecError, KeyError, TypeError):  # Docker keeps it to itself, or it is no Docker
+        return Container(number)
+
+
+def _stored(text: str | None) -> _Stored:
+    if text is None:
+        return _Stored("")
+    try:
+        stored = msgspec.json.decode(text, type=_Stored)
+    except msgspec.MsgspecError as exc:
+        raise DpipeError(f"position of containers cannot be read: {exc}") from exc
+    if stored.version != 1:
+        raise DpipeError(f"position of containers has version {stored.version}: written by a newer dpipe")
+    return stored
