@@ -23,6 +23,7 @@ UNITS = sorted((ROOT / "etc/systemd").glob("*.service"))
 EXCLUSIVE = {
     "output-http": ("user",),
     "output-elasticsearch": ("cloud_id", "data_stream", "id_field", "api_key", "setup.ilm_policy"),
+    "input-docker": ("multiline",),
     "input-kafka": ("tls.ca", "tls.cert", "tls.key"),
     "output-kafka": ("tls.ca", "tls.cert", "tls.key"),
     "input-syslog": ("path", "tls"),
