@@ -105,6 +105,17 @@ class KafkaOutput(Output[KafkaOutputConfig]):
             self._until_done(self._producer.init_transactions, self.config.timeout_secs)
             self._marker = Marker(self._find_marker())
 
+    async def probe(self) -> list[str]:
+        return await self._call(self._probe)
+
+    def _probe(self) -> list[str]:
+        """Makes no topic, and takes the transactional id from nobody."""
+        self._producer = self._make_producer()
+        found = first_contact(self._producer, self._producer.poll, self._troubles, self.config.shown, CONTACT_SECS)
+        topic = self._names.literal if isinstance(self.config.topic, str) else None
+        absent = topic is not None and topic not in found.topics
+        return [f"kafka {self.config.shown}: topic {topic} is not there: create it"] if absent else []
+
     def _make_producer(self) -> Any:
         own: dict[str, Any] = {
             "enable.idempotence": True,
