@@ -204,6 +204,7 @@ def test_another_producer_of_the_same_id_is_told(tmp_path: Path, programs: list[
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         made.append(start(tmp_path / name, programs, writing(kafka, "fenced")))
+        wait_until(lambda: "transactional_id" in plugin(made[-1], "output"), f"{name} has the producer")
     post(made[1], 0, 10)
     wait_until(lambda: plugin(made[1], "output")["lag_packs"] == 0, "the second one writes")
     post(made[0], 10, 20)
