@@ -2,8 +2,11 @@
 
 from dpiped.aggregates import Aggregate
 from dpiped.alarms import AlarmConfig, AlarmingFilter
+from dpiped.archive import DamagedFileError, Lines, Plan, Reader, Spot
 from dpiped.batch import Batch, BatchId
 from dpiped.codecs.base import Codec
+from dpiped.codecs.syslog import FACILITIES
+from dpiped.codecs.syslog import SEVERITIES as SYSLOG_SEVERITIES
 from dpiped.compression import DamagedError, TooLargeError, UnknownEncodingError, decompress, gzip_bytes
 from dpiped.config.base import (
     Bytes,
@@ -45,11 +48,37 @@ from dpiped.hdfs import HdfsConfig, WebHdfs
 from dpiped.http_client import RETRY_LATER, bearer, retry_after, text_of
 from dpiped.journal.append import LANE
 from dpiped.journal.record import CONTENT_TYPE, Frame, FrameError, encode_frame, iter_frames
+from dpiped.kafka import (
+    HEADER_FIELDS,
+    SLOW_SECS,
+    TOPIC,
+    AvroReader,
+    Block,
+    DailyTopics,
+    KafkaConfig,
+    KafkaInputConfig,
+    KafkaOutputConfig,
+    KafkaPositions,
+    Marker,
+    Messages,
+    Outgoing,
+    Shares,
+    TopicNames,
+    Troubles,
+    blocks_of,
+    check_topic,
+    fields_of,
+    first_contact,
+    is_plain,
+    name_of,
+    reason_of,
+    start_of,
+)
 from dpiped.keys import KeyFields, keys_of
 from dpiped.normalise import Normaliser, NormaliseRule
 from dpiped.objects import OBJECT_BATCH, Body, Deliverer, bytes_body, pattern_of
 from dpiped.objects import Stored as StoredObject
-from dpiped.pack import encode_body
+from dpiped.pack import Head, encode_body
 from dpiped.panes import (
     OTHER,
     FixedPeriods,
@@ -85,7 +114,8 @@ from dpiped.sources.noted import Noted
 from dpiped.sources.options import SyslogOptions, TailOptions
 from dpiped.sources.syslog import SyslogListener
 from dpiped.sources.tail import Follower, follow
-from dpiped.sources.tail_marks import Chunk, Positions
+from dpiped.sources.tail_marks import Positions
+from dpiped.sources.tail_scan import scan
 from dpiped.sources.threads import finish_in_thread
 from dpiped.telemetry.events import EventsDropped
 from dpiped.templates import PathTemplate, check_path_template
@@ -104,6 +134,8 @@ from dpiped.workers import Workers
 __all__ = [
     "CONTENT_TYPE",
     "DEFAULT_SEVERITY",
+    "FACILITIES",
+    "HEADER_FIELDS",
     "LANE",
     "NOTHING",
     "OBJECT_BATCH",
@@ -112,25 +144,31 @@ __all__ = [
     "RETRY_LATER",
     "SERVER_EXAMPLE",
     "SEVERITIES",
+    "SLOW_SECS",
+    "SYSLOG_SEVERITIES",
+    "TOPIC",
     "Aggregate",
     "AlarmConfig",
     "Alarming",
     "AlarmingFilter",
     "Answering",
     "AnyStep",
+    "AvroReader",
     "Batch",
     "BatchConflictError",
     "BatchId",
+    "Block",
     "Body",
     "BodyReader",
     "Bucket",
     "Bytes",
-    "Chunk",
     "ClientTls",
     "Codec",
     "CodecError",
     "ConfigModel",
+    "DailyTopics",
     "DamagedError",
+    "DamagedFileError",
     "DataApi",
     "Deliverer",
     "Digest",
@@ -146,19 +184,28 @@ __all__ = [
     "Frame",
     "FrameError",
     "HdfsConfig",
+    "Head",
     "HttpListener",
     "Ident",
     "IndexNames",
     "Input",
     "Judged",
+    "KafkaConfig",
+    "KafkaInputConfig",
+    "KafkaOutputConfig",
+    "KafkaPositions",
     "KeyFields",
     "LineCutter",
+    "Lines",
     "Listen",
     "LostTrackError",
+    "Marker",
+    "Messages",
     "Name",
     "NormaliseRule",
     "Normaliser",
     "Noted",
+    "Outgoing",
     "Output",
     "Pace",
     "PackDraft",
@@ -169,6 +216,7 @@ __all__ = [
     "Periods",
     "Place",
     "Places",
+    "Plan",
     "PluginConfig",
     "PluginContext",
     "PooledConfig",
@@ -177,6 +225,7 @@ __all__ = [
     "Predicate",
     "Program",
     "Question",
+    "Reader",
     "Receipt",
     "RedshiftConfig",
     "RedshiftSession",
@@ -186,8 +235,10 @@ __all__ = [
     "S3Config",
     "Secs",
     "ServerTls",
+    "Shares",
     "Sheet",
     "Span",
+    "Spot",
     "StatefulFilter",
     "StoredObject",
     "SyslogListener",
@@ -200,6 +251,8 @@ __all__ = [
     "Token",
     "Tokens",
     "TooLargeError",
+    "TopicNames",
+    "Troubles",
     "UnavailableError",
     "UnknownEncodingError",
     "Url",
@@ -214,8 +267,10 @@ __all__ = [
     "as_text",
     "batch_of",
     "bearer",
+    "blocks_of",
     "bytes_body",
     "check_path_template",
+    "check_topic",
     "check_where",
     "client_tls",
     "compile_where",
@@ -224,7 +279,9 @@ __all__ = [
     "encode_body",
     "encode_frame",
     "encode_pane",
+    "fields_of",
     "finish_in_thread",
+    "first_contact",
     "follow",
     "gzip_bytes",
     "headline",
@@ -233,17 +290,22 @@ __all__ = [
     "is_ident",
     "is_loopback",
     "is_name",
+    "is_plain",
     "iter_frames",
     "judge",
     "keys_of",
     "lifecycle_policy",
     "mistakes",
+    "name_of",
     "pattern_of",
     "read_lines",
+    "reason_of",
     "register",
     "retry_after",
+    "scan",
     "severity_of",
     "split_listen",
+    "start_of",
     "stranger_logger",
     "text_of",
     "unavailable",

@@ -44,14 +44,14 @@ def run_engine(make: Callable[[Telemetry], Engine]) -> int:
     telemetry = Telemetry()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(make, telemetry))
+            unread = runner.run(_run(make, telemetry))
     except (DpipeError, OSError, ExceptionGroup) as exc:
         cause = _leaf(exc)
         if not isinstance(cause, DpipeError | OSError):
             raise
         telemetry.say(f"cannot run: {cause}", level=logging.ERROR)
         return LOCKED if isinstance(cause, LockedError) else CONFIG if isinstance(cause, ConfigError) else FAILED
-    return DONE
+    return UNREAD if unread else DONE
 
 
 def _leaf(exc: BaseException) -> BaseException:
@@ -103,7 +103,8 @@ class _Signals:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-async def _run(make: Callable[[Telemetry], Engine], telemetry: Telemetry) -> None:
+async def _run(make: Callable[[Telemetry], Engine], telemetry: Telemetry) -> int:
+    """Returns how many sources could not be read."""
     engine = make(telemetry)
     config = engine.config
     signals = _Signals(engine)
@@ -117,6 +118,7 @@ async def _run(make: Callable[[Telemetry], Engine], telemetry: Telemetry) -> Non
         await signals.close()
         watchdog.stop()
     telemetry.say("stopped")
+    return sum(source.unread for source in engine.inputs)
 
 
 async def _settle(engine: Engine) -> None:

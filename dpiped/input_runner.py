@@ -47,9 +47,13 @@ class InputRunner:
         self.last_error = ""
         self.ended = table.options.disabled
         self._plugin: Input[Any] | None = None
+        self.unread = 0
+        """Sources that could not be read to their end."""
         options = table.options
         codec = build_codec(options.codec) if options.codec else self._codec_of(self._input_class.default_codec)
         self._codec = codec
+        said = "keep_old" in options.model_fields_set
+        keeps_old = options.keep_old if said else self._input_class.default_keep_old
         self.intake = Intake(
             self.name,
             journal=around.journal,
@@ -61,7 +65,7 @@ class InputRunner:
             codec=codec,
             codec_of=self._codec_of,
             time_spec=options.time,
-            keep_old=options.keep_old,
+            keep_old=keeps_old,
             max_event_bytes=options.max_event_bytes,
             project_logs=around.project_logs,
         )
@@ -95,8 +99,10 @@ class InputRunner:
             name=self.name,
             telemetry=self.around.telemetry,
             data_dir=self.around.data_dir,
+            durable=self._durable,
             start_position=place,
             codec=self._codec_of,
+            own_codec=self._codec,
             projects=self._projects,
         )
         plugin = self._input_class(self.table.config, context)
@@ -137,6 +143,7 @@ class InputRunner:
         self.status, self.last_error = "running", ""
         try:
             await plugin.run(self.intake)
+            self.unread = plugin.unread
         finally:
             self._plugin = None
             await close_plugin(plugin, self.name, self.around.telemetry)

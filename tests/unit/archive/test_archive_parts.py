@@ -1,0 +1,183 @@
+"""Reading archives: every packing, from every place on; and the plan of files."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import tarfile
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from dpiped.archive import DamagedFileError, Plan, Reader, Spot
+from dpiped.archive import reader as reader_module
+from dpiped.errors import DpipeError
+
+LINES = b"".join(b"line %d %s\n" % (n, b"x" * (n % 97)) for n in range(2_000))
+PACKINGS: dict[str, Callable[[bytes], bytes]] = {
+    "plain": bytes,
+    "gzip": gzip.compress,
+    "members": lambda data: gzip.compress(data[:999]) + gzip.compress(b"") + gzip.compress(data[999:]) + b"\0" * 512,
+    "zstd": zstandard.compress,
+    "frames": lambda data: zstandard.compress(data[:999]) + zstandard.compress(data[999:]),
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+    "twice": lambda data: gzip.compress(bz2.compress(data)),
+}
+
+
+def tarred(members: dict[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        folder = tarfile.TarInfo("folder")
+        folder.type = tarfile.DIRTYPE
+        tar.addfile(folder)
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return out.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader_module, "LINES_BYTES", 10_000)
+
+
+def reader(file: Path, spot: Spot | None = None, most: int = 1 << 20) -> Reader:
+    return Reader(str(file), spot or Spot(file.stat().st_size), most)
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_every_packing_is_read_from_every_place_on(packing: str, tmp_path: Path) -> None:
+    file = tmp_path / "a.log"
+    file.write_bytes(PACKINGS[packing](LINES))
+    pieces = list(reader(file).lines())
+    assert b"".join(piece.data for piece in pieces) == LINES
+    assert len(pieces) > 3
+    for number, piece in enumerate(pieces):
+        rest = reader(file, piece.spot).lines()
+        assert b"".join(one.data for one in rest) == b"".join(one.data for one in pieces[number + 1 :])
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_members_of_a_tar_file(packing: str, tmp_path: Path) -> None:
+    file = tmp_path / "a.tar"
+    file.write_bytes(PACKINGS[packing](tarred({"one": LINES, "two.gz": gzip.compress(LINES), "empty": b""})))
+    pieces = list(reader(file).lines())
+    assert b"".join(piece.data for piece in pieces) == LINES * 2
+    assert {piece.source for piece in pieces} == {f"{file}!one", f"{file}!two.gz"}
+    for number, piece in enumerate(pieces):
+        rest = reader(file, piece.spot).lines()
+        assert b"".join(one.data for one in rest) == b"".join(one.data for one in pieces[number + 1 :])
+
+
+@pytest.mark.parametrize("packing", [name for name in PACKINGS if name != "plain"])
+def test_of_a_torn_file_what_can_be_read_is_taken(packing: str, tmp_path: Path) -> None:
+    file = tmp_path / "a.log"
+    lines = b"".join(b"%d %s\n" % (n, sha256(b"%d" % n).hexdigest().encode()) for n in range(40_000))
+    whole = PACKINGS[packing](lines)
+    file.write_bytes(whole[: len(whole) * 3 // 4])
+    taken = []
+    with pytest.raises(DamagedFileError, match=r"cut off|damaged"):
+        for piece in reader(file).lines():
+            taken.append(piece.data)
+    found = b"".join(taken)
+    assert lines.startswith(found)
+    assert found.endswith(b"\n")
+    assert len(found) > 500_000
+
+
+def test_damage_in_the_middle_and_a_torn_tar_file(tmp_path: Path) -> None:
+    file = tmp_path / "a.log"
+    packed = bytearray(gzip.compress(LINES * 10, 1))
+    packed[len(packed) // 2] ^= 0xFF
+    file.write_bytes(packed)
+    with pytest.raises(DamagedFileError, match="damaged"):
+        list(reader(file).lines())
+    file.write_bytes(tarred({"one": LINES})[: len(LINES) // 2])
+    with pytest.raises(DamagedFileError, match="damaged"):
+        list(reader(file).lines())
+
+
+def test_what_a_file_grows_is_not_read(tmp_path: Path) -> None:
+    file = tmp_path / "a.log"
+    file.write_bytes(LINES)
+    spot = Spot(len(LINES))
+    with file.open("ab") as out:
+        out.write(b"more\n")
+    assert b"".join(piece.data for piece in reader(file, spot).lines()) == LINES
+
+
+def test_a_file_that_shrank_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "a.log"
+    file.write_bytes(b"short\n")
+    with pytest.raises(DamagedFileError, match="shorter"):
+        list(reader(file, Spot(6, 100)).lines())
+
+
+@pytest.mark.parametrize("last", [b"", b"\n"])
+def test_a_line_that_is_too_long_loses_its_rest(last: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "a.log"
+    file.write_bytes(b"a\n" + b"x" * 50_000 + b"\nb" + last)
+    made = reader(file, most=15_000)
+    pieces = list(made.lines())
+    lines = b"".join(piece.data for piece in pieces).splitlines()
+    assert [line[:1] for line in lines] == [b"a", b"x", b"b"]
+    assert len(lines[1]) == 15_000
+    assert made.cut == 1
+    assert pieces[-1].spot.offset == file.stat().st_size
+    for number, piece in enumerate(pieces):
+        rest = reader(file, piece.spot, 15_000).lines()
+        assert [one.data for one in rest] == [one.data for one in pieces[number + 1 :]]
+
+
+def files(count: int) -> list[tuple[str, int]]:
+    return [(f"/a/{number:04}", 10) for number in range(count)]
+
+
+def test_a_plan_goes_on_where_it_was() -> None:
+    plan = Plan(files(5), None)
+    assert [path for path, _ in plan.left()] == [path for path, _ in files(5)]
+    plan.reached("/a/0000", Spot(10, 3))
+    plan.finished("/a/0001")
+    plan.finished("/a/0002", "torn")
+    again = Plan(files(5), plan.text())
+    assert dict(again.left()) == {
+        "/a/0000": Spot(10, 3),
+        "/a/0002": Spot(10),
+        "/a/0003": Spot(10),
+        "/a/0004": Spot(10),
+    }
+    for path, _ in list(again.left()):
+        again.finished(path)
+    assert list(Plan(files(5), again.text()).left()) == []
+    assert len(again.text()) < 100
+
+
+def test_files_that_come_later_are_read_or_told() -> None:
+    plan = Plan(files(3), None)
+    for path, _ in files(3):
+        plan.finished(path)
+    again = Plan([*files(4), ("/a/0001b", 1)], plan.text())
+    assert [path for path, _ in again.left()] == ["/a/0003"]
+    assert again.late == 1
+
+
+def test_nobody_gets_far_ahead_of_the_first() -> None:
+    plan = Plan(files(1_000), None)
+    assert not plan.is_ahead("/a/0256")
+    assert plan.is_ahead("/a/0257")
+    plan.finished("/a/0000")
+    assert not plan.is_ahead("/a/0257")
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"version":2,"done":0,"last":"","beyond":[],"open":{}}'])
+def test_a_position_that_is_none_is_an_error(text: str) -> None:
+    with pytest.raises(DpipeError, match="archive"):
+        Plan([], text)
