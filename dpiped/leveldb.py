@@ -17,7 +17,10 @@ import errno
 import os
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
+from typing import Any
 from zlib import crc32
 
 import plyvel
@@ -32,6 +35,8 @@ FORMAT_KEY, FORMAT = b"~format", b"dpipe 1"
 UNSETTLED_KEY = b"~unsettled"
 SEAL_BYTES = 4
 CHUNK_BYTES = 1 << 20
+CHUNK_ITEMS = 16
+"""A snapshot reads so many values at once, and lets writers in between."""
 _TROUBLE = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EACCES, errno.EROFS))
 _TROUBLE += tuple(os.strerror(code) for code in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EPERM))
 """Errors of the system: they tell nothing about the data."""
@@ -236,6 +241,34 @@ class LevelDb:
                 self._db.close()
                 raise self._error("write", exc) from exc
 
+    @contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        """All as it is now, whatever is written meanwhile; blocking."""
+        with self._lock:
+            self._reopen()
+            held = self._db.snapshot()
+        try:
+            yield Snapshot(self, held)
+        finally:
+            with self._lock:
+                held.close()
+
+    def read_chunk(self, iterator: Iterator[Any]) -> list[Any]:
+        """What an iterator gives next; never beside a write, which might close what it reads."""
+        try:
+            with self._lock:
+                return list(islice(iterator, CHUNK_ITEMS))
+        except plyvel.Error as exc:
+            raise self._error("read", exc) from exc
+        except RuntimeError as exc:  # it was closed, or a write failed and closed it
+            raise LevelDbError(f"read {self._path}: {exc}") from exc
+
+    def give_back(self, start: bytes, stop: bytes) -> None:
+        """After many keys from `start` to below `stop` were deleted: frees their room on disk; blocking."""
+        with self._lock:
+            self._reopen()
+            self._db.compact_range(start=start, stop=stop)
+
     def _unseal(self, key: bytes, value: bytes) -> bytes:
         if not _is_sound(key, value):
             raise LevelDbDamagedError(f"read {self._path}: a value with a broken seal")
@@ -243,7 +276,33 @@ class LevelDb:
 
     def close(self) -> None:
         self._closed = True
-        self._db.close()
+        with self._lock:
+            self._db.close()
+
+
+class Snapshot:
+    """What `LevelDb.snapshot` gives: for one thread, while the context lasts."""
+
+    def __init__(self, owner: LevelDb, held: Any) -> None:
+        self._owner = owner
+        self._held = held
+
+    def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """(key, value) from `start` to below `stop`, in order. Raises LevelDbError, also when it was closed."""
+        for key, value in self._read(start, stop, include_value=True):
+            yield key, self._owner._unseal(key, value)
+
+    def keys(self, start: bytes, stop: bytes) -> Iterator[bytes]:
+        """The keys alone."""
+        yield from self._read(start, stop, include_value=False)
+
+    def _read(self, start: bytes, stop: bytes, *, include_value: bool) -> Iterator[Any]:
+        try:
+            iterator = self._held.iterator(start=start, stop=stop, verify_checksums=True, include_value=include_value)
+        except RuntimeError as exc:
+            raise LevelDbError(str(exc)) from exc
+        while chunk := self._owner.read_chunk(iterator):
+            yield from chunk
 
 
 def seal(key: bytes, value: bytes) -> bytes:
