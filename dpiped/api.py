@@ -2,6 +2,8 @@
 
 from dpiped.aggregates import Aggregate
 from dpiped.batch import Batch, BatchId
+from dpiped.behavior.fields import Reading, TypedField, parse_field
+from dpiped.behavior.table import BehaviorTable, WrongTableError
 from dpiped.codecs.base import Codec
 from dpiped.compression import DamagedError, TooLargeError, UnknownEncodingError, decompress, gzip_bytes
 from dpiped.config.base import (
@@ -44,6 +46,7 @@ from dpiped.http_client import RETRY_LATER, bearer, retry_after, text_of
 from dpiped.journal.append import LANE
 from dpiped.journal.record import CONTENT_TYPE, Frame, FrameError, encode_frame, iter_frames
 from dpiped.keys import KeyFields, keys_of
+from dpiped.leveldb import LevelDbError
 from dpiped.pack import encode_body
 from dpiped.panes import (
     OTHER,
@@ -109,6 +112,7 @@ __all__ = [
     "Batch",
     "BatchConflictError",
     "BatchId",
+    "BehaviorTable",
     "BodyReader",
     "Bytes",
     "ClientTls",
@@ -134,6 +138,7 @@ __all__ = [
     "Input",
     "Judged",
     "KeyFields",
+    "LevelDbError",
     "LineCutter",
     "Listen",
     "LostTrackError",
@@ -157,6 +162,7 @@ __all__ = [
     "Predicate",
     "Program",
     "Question",
+    "Reading",
     "Receipt",
     "Refused",
     "RejectedError",
@@ -176,6 +182,7 @@ __all__ = [
     "Token",
     "Tokens",
     "TooLargeError",
+    "TypedField",
     "UnavailableError",
     "UnknownEncodingError",
     "Url",
@@ -184,6 +191,7 @@ __all__ = [
     "WindowConfig",
     "WindowPolicy",
     "WindowedFilter",
+    "WrongTableError",
     "as_html",
     "as_text",
     "batch_of",
@@ -211,6 +219,7 @@ __all__ = [
     "keys_of",
     "lifecycle_policy",
     "mistakes",
+    "parse_field",
     "read_lines",
     "register",
     "retry_after",

@@ -244,9 +244,12 @@ class LevelDb:
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
         """All as it is now, whatever is written meanwhile; blocking."""
-        with self._lock:
-            self._reopen()
-            held = self._db.snapshot()
+        try:
+            with self._lock:
+                self._reopen()
+                held = self._db.snapshot()
+        except RuntimeError as exc:
+            raise LevelDbError(f"read {self._path}: {exc}") from exc
         try:
             yield Snapshot(self, held)
         finally:

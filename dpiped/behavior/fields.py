@@ -77,7 +77,9 @@ class Reading:
         if reasons:
             skipped.update(reasons.values())
             kept = [at for at in range(view.count) if at not in reasons]
-            users, acts, times, lines, *columns = ([one[at] for at in kept] for one in (users, acts, times, lines, *columns))
+            users, acts, times, lines, *columns = (
+                [one[at] for at in kept] for one in (users, acts, times, lines, *columns)
+            )
         whole = np.asarray(users, np.int64) if self.uid.kind == "int" else coded(users)
         return self._made(view, whole, acts, times, lines, columns), skipped
 
@@ -96,11 +98,11 @@ class Reading:
         return Rows(users, np.asarray(times, np.int64), coded(actions), epochs, places, dims)
 
 
-def _reasons(users: Sequence[Any], actions: Sequence[Any], times: Sequence[Any]) -> dict[int, str]:
-    """Why events give no row, by index; the first reason counts."""
-    reasons = {at: "bad_time" for at, time in enumerate(times) if not -_MOST_TIME <= time < _MOST_TIME} if (
-        times and not -_MOST_TIME <= min(times) <= max(times) < _MOST_TIME
-    ) else {}
+def _reasons(users: Sequence[Any], actions: Sequence[Any], times: Sequence[int]) -> dict[int, str]:
+    """Why events give no row, by index; one reason each."""
+    reasons: dict[int, str] = {}
+    if len(times) and not -_MOST_TIME <= min(times) <= max(times) < _MOST_TIME:
+        reasons = {at: "bad_time" for at, time in enumerate(times) if not -_MOST_TIME <= time < _MOST_TIME}
     for column, reason in ((actions, "no_action"), (users, "no_uid")):
         if None in column:
             reasons |= {at: reason for at, value in enumerate(column) if value is None}
@@ -108,7 +110,7 @@ def _reasons(users: Sequence[Any], actions: Sequence[Any], times: Sequence[Any])
 
 
 def _ints(column: Sequence[Any]) -> Sequence[int | None]:
-    if set(map(type, column)) == {int} and _LEAST <= min(column) and max(column) <= _MOST:
+    if set(map(type, column)) == {int} and min(column) >= _LEAST and max(column) <= _MOST:
         return column
     return [_int(value) for value in column]
 
@@ -141,7 +143,8 @@ def _text(value: Any) -> str | None:
 
 
 def _dims(column: Sequence[Any]) -> Sequence[str | None]:
-    if set(map(type, column)) <= {str, type(None)} and max(map(len, filter(None, column)), default=0) <= MOST_CHARACTERS:
+    plain = set(map(type, column)) <= {str, type(None)}
+    if plain and max(map(len, filter(None, column)), default=0) <= MOST_CHARACTERS:
         return column
     return [_dim(value) for value in column]
 

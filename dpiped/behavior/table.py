@@ -1,9 +1,9 @@
 """BehaviorTable: the actions of one table, in a LevelDB of its own below `data_dir/behavior/`.
 
 One database a table, since each has one writer: a slow, damaged or removed one disturbs no other, and a renamed output
-finds its table again. What comes is stored fresh, a block a pack, in one synced batch a call. When there are
-FOLD_ROWS of fresh rows they are folded: sorted by user, cut by bucket and day, and put in place of the fresh ones in one
-batch. So a row is written twice, and a scan reads a table bucket by bucket, in bulk.
+finds its table again. What comes is stored fresh, a block a pack, in one synced batch a call. When there are FOLD_ROWS
+of fresh rows they are folded: sorted by user, cut by bucket and day, and put in place of the fresh ones in one batch. So
+a row is written twice, and a scan reads a table bucket by bucket, in bulk.
 
 A pack that comes again overwrites its fresh block; if that was folded meanwhile, its rows are there twice until they
 are folded or read together: rows with one identity are one (rows.py). Reading and folding may overlap with anything.
@@ -28,7 +28,7 @@ from dpiped.behavior.columns import Ints
 from dpiped.behavior.rows import BUCKETS, DAY_MS, Rows, buckets_of, join, ordered
 from dpiped.errors import DpipeError
 from dpiped.files import sync_folder
-from dpiped.leveldb import Items, LevelDb, LevelDbDamagedError, Snapshot
+from dpiped.leveldb import LevelDb, LevelDbDamagedError, Snapshot
 from dpiped.quarantine import Quarantine
 from dpiped.telemetry import Telemetry
 from dpiped.telemetry.events import DataLost
@@ -70,6 +70,7 @@ class BehaviorTable:
     def __init__(self, data_dir: Path, name: str, telemetry: Telemetry, *, texts: bool) -> None:
         self.name = name
         self.texts = texts
+        self.fold_rows = FOLD_ROWS
         self._place = f"behavior/{name}"
         self._telemetry = telemetry
         folder = data_dir / "behavior"
@@ -119,9 +120,10 @@ class BehaviorTable:
     # ---- write -----------------------------------------------------------------------------------------------------
     def add(self, packs: Sequence[tuple[str, int, Rows]]) -> None:
         """Stores (epoch, offset, rows) of some packs, durably; also packs that are there. Raises LevelDbError."""
-        items = {block.fresh_key(epoch, offset): rows for epoch, offset, rows in packs if len(rows)}
-        self._mending(lambda: self._database.write(((key, block.encode(rows)) for key, rows in items.items()), sync=True))
-        self._fresh.update({key: len(rows) for key, rows in items.items()})
+        fresh = [(block.fresh_key(epoch, offset), rows) for epoch, offset, rows in packs if len(rows)]
+        items = [(key, block.encode(rows)) for key, rows in fresh]
+        self._mending(lambda: self._database.write(items, sync=True))
+        self._fresh.update({key: len(rows) for key, rows in fresh})
 
     def _mending(self, work: Callable[[], None]) -> None:
         """Once more, when damage was found and mended."""
@@ -141,7 +143,7 @@ class BehaviorTable:
     @property
     def wants_fold(self) -> bool:
         """Whether there is enough that it pays."""
-        return self.fresh_rows >= FOLD_ROWS or len(self._fresh) >= FOLD_PACKS
+        return self.fresh_rows >= self.fold_rows or len(self._fresh) >= FOLD_PACKS
 
     def fold(self) -> int:
         """Settles what is fresh now; how many rows there were. Raises LevelDbError."""
