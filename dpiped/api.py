@@ -45,8 +45,9 @@ from dpiped.expressions import Predicate, WhereError, check_where, compile_where
 from dpiped.http_client import RETRY_LATER, bearer, retry_after, text_of
 from dpiped.journal.append import LANE
 from dpiped.journal.record import CONTENT_TYPE, Frame, FrameError, encode_frame, iter_frames
+from dpiped.keyed import KeyTemplate, Lacking, check_key
 from dpiped.keys import KeyFields, keys_of
-from dpiped.leveldb import LevelDbError
+from dpiped.leveldb import LevelDb, LevelDbError, is_reserved
 from dpiped.pack import encode_body
 from dpiped.panes import (
     OTHER,
@@ -138,6 +139,9 @@ __all__ = [
     "Input",
     "Judged",
     "KeyFields",
+    "KeyTemplate",
+    "Lacking",
+    "LevelDb",
     "LevelDbError",
     "LineCutter",
     "Listen",
@@ -196,6 +200,7 @@ __all__ = [
     "as_text",
     "batch_of",
     "bearer",
+    "check_key",
     "check_path_template",
     "check_where",
     "client_tls",
@@ -214,6 +219,7 @@ __all__ = [
     "is_ident",
     "is_loopback",
     "is_name",
+    "is_reserved",
     "iter_frames",
     "judge",
     "keys_of",

@@ -51,10 +51,20 @@ class LevelDbDamagedError(LevelDbError):
 
 
 class LevelDb:
-    """One folder. `cache_bytes` bounds its read cache; its write buffer is small, since values are."""
+    """One folder. Its write buffer is small, since values are.
 
-    def __init__(self, path: Path, write_buffer_bytes: int = 4 << 20, quarantine: Quarantine | None = None) -> None:
+    `adopt`: what is there without a format is of our time before the seals; else it is of another program, and refused.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        write_buffer_bytes: int = 4 << 20,
+        quarantine: Quarantine | None = None,
+        adopt: bool = True,
+    ) -> None:
         self._path = path
+        self._adopt = adopt
         self._write_buffer_bytes = write_buffer_bytes
         self._quarantine = quarantine
         self._lock = threading.Lock()
@@ -163,6 +173,8 @@ class LevelDb:
             return
         if found is not None:
             raise DpipeError(f"{self._path} has format {found!r}, this dpipe knows {FORMAT!r}: start the newer one")
+        if not self._adopt and next(db.iterator(include_value=False), None) is not None:
+            raise DpipeError(f"{self._path} holds a LevelDB of another program: name another folder")
         items: list[tuple[bytes, bytes]] = []
         size, is_new = 0, True
         for key, value in db.iterator(verify_checksums=True):
@@ -293,7 +305,7 @@ class Snapshot:
     def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
         """(key, value) from `start` to below `stop`, in order. Raises LevelDbError, also when it was closed."""
         for key, value in self._read(start, stop, include_value=True):
-            yield key, self._owner._unseal(key, value)
+            yield key, value if key == FORMAT_KEY else self._owner._unseal(key, value)
 
     def keys(self, start: bytes, stop: bytes) -> Iterator[bytes]:
         """The keys alone."""
@@ -306,6 +318,11 @@ class Snapshot:
             raise LevelDbError(str(exc)) from exc
         while chunk := self._owner.read_chunk(iterator):
             yield from chunk
+
+
+def is_reserved(key: bytes) -> bool:
+    """Whether the database keeps something of its own there."""
+    return key in (FORMAT_KEY, UNSETTLED_KEY)
 
 
 def seal(key: bytes, value: bytes) -> bytes:

@@ -128,7 +128,7 @@ def decode(value: bytes, *, texts: bool) -> Rows:
     version = data[1] if len(data) > 1 else 0  # behind the mark of the array
     if version != VERSION:
         raise DpipeError(f"rows of layout {version}, this dpiped knows {VERSION}: start the newer one")
-    found: _Texts | _Ints = msgspec.msgpack.decode(data, type=_Texts if texts else _Ints)
+    found = msgspec.msgpack.decode(data, type=_Texts) if texts else msgspec.msgpack.decode(data, type=_Ints)
     users = _unpack_texts(found.users) if isinstance(found, _Texts) else unpack(found.users)
     return Rows(
         users,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 T = TypeVar("T", bound=Hashable)
-_WIDTHS = {1: np.dtype("<u1"), 2: np.dtype("<u2"), 4: np.dtype("<u4"), 8: np.dtype("<u8")}
+_WIDTHS: dict[int, np.dtype[Any]] = {1: np.dtype("<u1"), 2: np.dtype("<u2"), 4: np.dtype("<u4"), 8: np.dtype("<u8")}
 
 
 class Packed(msgspec.Struct, array_like=True, gc=False, frozen=True):
@@ -38,7 +38,9 @@ def pack(values: Ints) -> Packed:
 
 def unpack(packed: Packed) -> Ints:
     """What `pack` was given; a span of 64 bits wraps around there and back."""
-    return np.frombuffer(packed.data, _WIDTHS[packed.width]).astype(np.int64) + packed.base
+    values: Ints = np.frombuffer(packed.data, _WIDTHS[packed.width]).astype(np.int64)
+    values += packed.base
+    return values
 
 
 class Coded(NamedTuple, Generic[T]):

@@ -71,15 +71,14 @@ class Reading:
         acts: Sequence[Any] = _texts(actions if self.action.kind == "string" else _as_text(_ints(actions)))
         times: Sequence[Any] = view.column("@timestamp")
         lines: Sequence[int] = view.lines
-        columns = [_dims(view.column(name)) for name in self.dims]
+        columns: list[Sequence[Any]] = [_dims(view.column(name)) for name in self.dims]
         skipped: Counter[str] = Counter()
         reasons = _reasons(users, acts, times)
         if reasons:
             skipped.update(reasons.values())
             kept = [at for at in range(view.count) if at not in reasons]
-            users, acts, times, lines, *columns = (
-                [one[at] for at in kept] for one in (users, acts, times, lines, *columns)
-            )
+            users, acts, times, lines = ([one[at] for at in kept] for one in (users, acts, times, lines))
+            columns = [[one[at] for at in kept] for one in columns]
         whole = np.asarray(users, np.int64) if self.uid.kind == "int" else coded(users)
         return self._made(view, whole, acts, times, lines, columns), skipped
 

@@ -29,13 +29,15 @@ def paths(pieces: Iterable[Rows], length: int, n: int) -> list[tuple[Path, int, 
     counts: dict[tuple[int, ...], list[int]] = {}
     for rows in pieces:
         codes = np.array([names[action] for action in rows.actions.values], np.int64)[rows.actions.codes]
-        users = rows.user_codes
-        begins = np.flatnonzero(users[length - 1 :] == users[: len(rows) - length + 1]) if len(rows) >= length else []
+        walkers = rows.user_codes
+        if len(rows) < length:
+            continue
+        begins = np.flatnonzero(walkers[length - 1 :] == walkers[: len(rows) - length + 1])
         if not len(begins):
             continue
-        found, kinds = _kinds(codes, np.asarray(begins), length)
+        found, kinds = _kinds(codes, begins, length)
         often = np.bincount(kinds, minlength=len(found))
-        _, numbers = np.unique(users[begins], return_inverse=True)
+        _, numbers = np.unique(walkers[begins], return_inverse=True)
         pairs = np.unique(numbers * len(found) + kinds)
         by_users = np.bincount(pairs % len(found), minlength=len(found))
         for path, count, who in zip(map(tuple, found.tolist()), often.tolist(), by_users.tolist(), strict=True):
@@ -45,7 +47,9 @@ def paths(pieces: Iterable[Rows], length: int, n: int) -> list[tuple[Path, int, 
         if len(counts) > MOST_PATHS:
             raise TooManyPathsError(f"more than {MOST_PATHS} different paths: ask for shorter ones, or less time")
     texts = list(names)
-    named = [(tuple(texts[code] for code in path), *known) for path, known in counts.items()]
+    named: list[tuple[Path, int, int]] = [
+        (tuple(texts[code] for code in path), count, users) for path, (count, users) in counts.items()
+    ]
     return sorted(named, key=lambda one: (-one[1], -one[2], one[0]))[:n]
 
 

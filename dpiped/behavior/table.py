@@ -2,8 +2,8 @@
 
 One database a table, since each has one writer: a slow, damaged or removed one disturbs no other, and a renamed output
 finds its table again. What comes is stored fresh, a block a pack, in one synced batch a call. When there are FOLD_ROWS
-of fresh rows they are folded: sorted by user, cut by bucket and day, and put in place of the fresh ones in one batch. So
-a row is written twice, and a scan reads a table bucket by bucket, in bulk.
+of fresh rows they are folded: sorted by user, cut by bucket and day, and put in place of the fresh ones in one batch.
+So a row is written twice, and a scan reads a table bucket by bucket, in bulk.
 
 A pack that comes again overwrites its fresh block; if that was folded meanwhile, its rows are there twice until they
 are folded or read together: rows with one identity are one (rows.py). Reading and folding may overlap with anything.
