@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import accuracy, data
+from tests.bench import accuracy, data, funnel
 from tests.bench.process import Measured, MeasuredDaemon
 from tests.bench.rows import ROWS, Row
 from tests.demo.road import free_port
@@ -47,21 +47,25 @@ class Result:
 
 async def main() -> int:
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
-    parser.add_argument("names", nargs="*", help="rows; all of them by default; or accuracy")
+    parser.add_argument("names", nargs="*", help="rows; all of them by default; or accuracy, or funnel")
     parser.add_argument("--events", type=int, default=300_000)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--list", action="store_true")
+    parser.add_argument("--texts", action="store_true", help="funnel: uids are texts")
     parser.add_argument("--check", action="store_true", help="exit status 1 when a bound is not kept")
     arguments = parser.parse_args()
     console = Console(width=150)
-    unknown = set(arguments.names) - {"accuracy", *(row.name for row in ROWS)}
+    unknown = set(arguments.names) - {"accuracy", "funnel", *(row.name for row in ROWS)}
     if unknown or arguments.list:
         for row in ROWS:
             console.print(f"{row.name:14} {row.about}")
         console.print("accuracy       what sketches answer against the truth")
+        console.print("funnel         questions about 10 million actions of 200 thousand users")
         return 2 if unknown else 0
     if arguments.names == ["accuracy"]:
         return accuracy.main()
+    if arguments.names == ["funnel"]:
+        return await asyncio.to_thread(funnel.main, arguments.texts)
     rows = [row for row in ROWS if not arguments.names or row.name in arguments.names]
     table = Table("row", "what", "R", "at most", "CPU s per million", "RSS MiB", "p50 ms", "p99 ms", "events/s")
     kept = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import tempfile
 import time
@@ -114,14 +113,3 @@ async def watched(question: Callable[[], object], process: psutil.Process) -> tu
             peak = max(peak, process.memory_info().rss)
     await work
     return late, peak
-
-
-def run(arguments: list[str]) -> int:
-    """With `--texts` uids are texts."""
-    parser = argparse.ArgumentParser(prog="./dev bench funnel", description=__doc__)
-    parser.add_argument("--texts", action="store_true", help="uids are texts")
-    return main(parser.parse_args(arguments).texts)
-
-
-if __name__ == "__main__":
-    raise SystemExit(run([]))
