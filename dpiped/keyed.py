@@ -2,7 +2,7 @@
 
     {FIELD}       the value as text: texts as they are, numbers and booleans as JSON writes them
     {FIELD:int}   a whole number of 64 bits as 20 characters that sort as the numbers do: 0 for negative ones, else 1,
-                  then 19 digits, of n, or of 10^19 + n for a negative n: 10000000000000000042, 09999999999999999999 (-1)
+                  then 19 digits, of n, or of 10^19 + n where n is negative: 42 is 10000000000000000042
     {_id}         the name of the event, EPOCH-OFFSET-LINE: unique for ever, in the order of acceptance
     {_host} {_source} {_ident} {_project}   what is known of the pack
 

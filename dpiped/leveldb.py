@@ -16,11 +16,12 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from zlib import crc32
 
 import plyvel
@@ -29,6 +30,7 @@ from dpiped.errors import DpipeError
 from dpiped.leveldb_log import hides_records
 from dpiped.quarantine import Quarantine
 
+Result = TypeVar("Result")
 Items = Iterable[tuple[bytes, bytes | None]]
 """(key, value or None = delete)."""
 FORMAT_KEY, FORMAT = b"~format", b"dpipe 1"
@@ -256,23 +258,22 @@ class LevelDb:
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
         """All as it is now, whatever is written meanwhile; blocking."""
-        try:
-            with self._lock:
-                self._reopen()
-                held = self._db.snapshot()
-        except RuntimeError as exc:
-            raise LevelDbError(f"read {self._path}: {exc}") from exc
+        held = self.read_held(self._hold)
         try:
             yield Snapshot(self, held)
         finally:
             with self._lock:
                 held.close()
 
-    def read_chunk(self, iterator: Iterator[Any]) -> list[Any]:
-        """What an iterator gives next; never beside a write, which might close what it reads."""
+    def _hold(self) -> Any:
+        self._reopen()
+        return self._db.snapshot()
+
+    def read_held(self, read: Callable[[], Result]) -> Result:
+        """Reads from a snapshot, never beside a write, which might close what is read."""
         try:
             with self._lock:
-                return list(islice(iterator, CHUNK_ITEMS))
+                return read()
         except plyvel.Error as exc:
             raise self._error("read", exc) from exc
         except RuntimeError as exc:  # it was closed, or a write failed and closed it
@@ -312,11 +313,9 @@ class Snapshot:
         yield from self._read(start, stop, include_value=False)
 
     def _read(self, start: bytes, stop: bytes, *, include_value: bool) -> Iterator[Any]:
-        try:
-            iterator = self._held.iterator(start=start, stop=stop, verify_checksums=True, include_value=include_value)
-        except RuntimeError as exc:
-            raise LevelDbError(str(exc)) from exc
-        while chunk := self._owner.read_chunk(iterator):
+        begin = partial(self._held.iterator, start=start, stop=stop, verify_checksums=True, include_value=include_value)
+        found = self._owner.read_held(begin)
+        while chunk := self._owner.read_held(lambda: list(islice(found, CHUNK_ITEMS))):
             yield from chunk
 
 

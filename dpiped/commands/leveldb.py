@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -59,6 +59,6 @@ def scan_command(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _found(store: LevelDb, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+def _found(store: LevelDb, start: bytes, stop: bytes) -> Generator[tuple[bytes, bytes], None, None]:
     with store.snapshot() as snapshot:
         yield from ((key, value) for key, value in snapshot.scan(start, stop) if not is_reserved(key))
