@@ -232,7 +232,7 @@ class LevelDb:
                 iterator = self._db.iterator(prefix=prefix, verify_checksums=True)
             with iterator as found:
                 for key, value in found:
-                    yield key, self._unseal(key, value)
+                    yield key, value if key == FORMAT_KEY else self._unseal(key, value)
         except plyvel.Error as exc:
             raise self._error("read", exc) from exc
         except RuntimeError as exc:  # a write failed meanwhile, and closed it under the iterator
