@@ -72,7 +72,7 @@ def numbering() -> defaultdict[Any, int]:
 def coded(column: Iterable[T]) -> Coded[T]:
     """In the order in which the values come first."""
     known = numbering()
-    codes = np.array([known[value] for value in column], np.int64)
+    codes = np.array(list(map(known.__getitem__, column)), np.int64)
     return Coded(list(known), codes)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import AfterValidator
 
 from dpiped.behavior.columns import Coded, Ints, coded
@@ -17,6 +18,8 @@ from dpiped.view import PackView
 
 Kind = Literal["string", "int"]
 _KINDS: dict[str, Kind] = {"string": "string", "int": "int"}
+Flags = NDArray[np.bool_]
+Convert = Callable[[Any], str | None]
 _LEAST, _MOST = -(1 << 63), (1 << 63) - 1
 _MOST_TIME = (1 << 31) * DAY_MS
 """What the day of a key can hold: 5.8 million years."""
@@ -66,57 +69,54 @@ class Reading:
 
     def rows(self, view: PackView) -> tuple[Rows, Counter[str]]:
         """The rows of a pack, in its order, and how many events gave none, by reason."""
-        uids, actions = view.column(self.uid.path), view.column(self.action.path)
-        users: Sequence[Any] = _ints(uids) if self.uid.kind == "int" else _texts(uids)
-        acts: Sequence[Any] = _texts(actions if self.action.kind == "string" else _as_text(_ints(actions)))
-        times: Sequence[Any] = view.column("@timestamp")
-        lines: Sequence[int] = view.lines
-        columns: list[Sequence[Any]] = [_dims(view.column(name)) for name in self.dims]
-        skipped: Counter[str] = Counter()
-        reasons = _reasons(users, acts, times)
-        if reasons:
-            skipped.update(reasons.values())
-            kept = [at for at in range(view.count) if at not in reasons]
-            users, acts, times, lines = ([one[at] for at in kept] for one in (users, acts, times, lines))
-            columns = [[one[at] for at in kept] for one in columns]
-        whole = np.asarray(users, np.int64) if self.uid.kind == "int" else coded(users)
-        return self._made(view, whole, acts, times, lines, columns), skipped
+        users, has_user = self._users(view)
+        times, has_time = _ints(view.column("@timestamp"), -_MOST_TIME, _MOST_TIME - 1)
+        actions = view.column(self.action.path)
+        acts = _coded_once([_int(one) for one in actions] if self.action.kind == "int" else actions, _text)
+        has_action = _present(acts)
+        columns = {name: _coded_once(view.column(name), _dim) for name in self.dims}
+        places = np.asarray(view.lines, np.int64) | view.head.offset << LINE_BITS
+        epochs = Coded([view.head.epoch], np.zeros(view.count, np.int64))
+        rows = Rows(users, times, acts, epochs, places, columns)  # type: ignore[arg-type]
+        good = has_user & has_action & has_time
+        if good.all():
+            return rows, Counter()
+        skipped = {
+            "no_uid": int((~has_user).sum()),
+            "no_action": int((has_user & ~has_action).sum()),
+            "bad_time": int((has_user & has_action & ~has_time).sum()),
+        }
+        return rows.take(good), Counter({reason: amount for reason, amount in skipped.items() if amount})
 
-    def _made(
-        self,
-        view: PackView,
-        users: Ints | Coded[str],
-        actions: Sequence[str],
-        times: Sequence[int],
-        lines: Sequence[int],
-        columns: Sequence[Sequence[str | None]],
-    ) -> Rows:
-        places = np.asarray(lines, np.int64) | view.head.offset << LINE_BITS
-        dims = {name: coded(column) for name, column in zip(self.dims, columns, strict=True)}
-        epochs = Coded([view.head.epoch] if len(actions) else [], np.zeros(len(actions), np.int64))
-        return Rows(users, np.asarray(times, np.int64), coded(actions), epochs, places, dims)
+    def _users(self, view: PackView) -> tuple[Any, Flags]:
+        """(users, which events have one); some text or number where there is none."""
+        column = view.column(self.uid.path)
+        if self.uid.kind == "int":
+            return _ints(column, _LEAST, _MOST)
+        users = _coded_once(column, _text)
+        return users, _present(users)
 
 
-def _reasons(users: Sequence[Any], actions: Sequence[Any], times: Sequence[int]) -> dict[int, str]:
-    """Why events give no row, by index; one reason each."""
-    reasons: dict[int, str] = {}
-    if len(times) and not -_MOST_TIME <= min(times) <= max(times) < _MOST_TIME:
-        reasons = {at: "bad_time" for at, time in enumerate(times) if not -_MOST_TIME <= time < _MOST_TIME}
-    for column, reason in ((actions, "no_action"), (users, "no_uid")):
-        if None in column:
-            reasons |= {at: reason for at, value in enumerate(column) if value is None}
-    return reasons
-
-
-def _ints(column: Sequence[Any]) -> Sequence[int | None]:
-    if set(map(type, column)) == {int} and min(column) >= _LEAST and max(column) <= _MOST:
-        return column
-    return [_int(value) for value in column]
+def _ints(column: Sequence[Any], least: int, most: int) -> tuple[Ints, Flags]:
+    """(numbers, which of them are some of `least` to `most`); 0 where there is none."""
+    if set(map(type, column)) == {int}:
+        try:
+            values = np.array(column, np.int64)
+        except OverflowError:
+            pass
+        else:
+            if least <= values.min() and values.max() <= most:
+                return values, np.ones(len(values), bool)
+    found = [_int(value) for value in column]
+    good = [value is not None and least <= value <= most for value in found]
+    return np.array([value if fits else 0 for value, fits in zip(found, good, strict=True)], np.int64), np.array(
+        good, bool
+    )
 
 
 def _int(value: Any) -> int | None:
     """A number of 64 bits, also from its decimal text."""
-    if isinstance(value, str) and value.removeprefix("-").isdecimal() and value.isascii() and len(value) <= 20:
+    if isinstance(value, str) and len(value) <= 20 and value.isascii() and value.removeprefix("-").isdecimal():
         value = int(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
@@ -124,14 +124,21 @@ def _int(value: Any) -> int | None:
     return value if fits else None
 
 
-def _as_text(column: Sequence[int | None]) -> list[str | None]:
-    return [None if value is None else str(value) for value in column]
+def _coded_once(column: Sequence[Any], convert: Convert) -> Coded[str | None]:
+    """Converts different values once each, where none is taken for another (1, 1.0 and true are one key)."""
+    if not set(map(type, column)) <= {str, int, type(None)}:
+        return coded(map(convert, column))
+    found = coded(column)
+    texts = [convert(value) for value in found.values]
+    if texts == found.values:
+        return found
+    merged = coded(texts)
+    return Coded(merged.values, merged.codes[found.codes])
 
 
-def _texts(column: Sequence[Any]) -> Sequence[str | None]:
-    if set(map(type, column)) == {str} and "" not in column and len(max(column, key=len)) <= MOST_CHARACTERS:
-        return column
-    return [_text(value) for value in column]
+def _present(column: Coded[str | None]) -> Flags:
+    absent = column.values.index(None) if None in column.values else -1
+    return np.not_equal(column.codes, absent)
 
 
 def _text(value: Any) -> str | None:
@@ -139,13 +146,6 @@ def _text(value: Any) -> str | None:
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     return value if isinstance(value, str) and 0 < len(value) <= MOST_CHARACTERS else None
-
-
-def _dims(column: Sequence[Any]) -> Sequence[str | None]:
-    plain = set(map(type, column)) <= {str, type(None)}
-    if plain and max(map(len, filter(None, column)), default=0) <= MOST_CHARACTERS:
-        return column
-    return [_dim(value) for value in column]
 
 
 def _dim(value: Any) -> str | None:

@@ -26,8 +26,7 @@ ANSWERS = (
 """Count, distinct, quantiles and top 10 in windows of a minute."""
 ELASTIC = '[[output]]\ntype = "elasticsearch"\nhosts = ["http://127.0.0.1:{store}"]\nindex = "INDEX"\n'
 BEHAVIOR = (
-    '[[output]]\ntype = "behavior"\ntable = "players"\nuid = "_log_info.uid:int"\naction = "action"\n'
-    'dims = ["_area", "_log_info.level"]\n'
+    '[[output]]\ntype = "behavior"\ntable = "players"\nuid = "_log_info.uid:int"\naction = "action"\ndims = ["_area"]\n'
 )
 ADDING = (
     '[[filter]]\ntype = "transform"\nident = "clean"\n'
@@ -89,7 +88,7 @@ ROWS = (
         HTTP + ELASTIC.replace("INDEX", "logs-%Y.%m.%d"),
         store="elastic",
     ),
-    Row("behavior", "http in, actions of users with 2 dimensions into a table", 1.5, HTTP + BEHAVIOR),
+    Row("behavior", "http in, actions of users with a dimension into a table", 1.5, HTTP + BEHAVIOR),
     Row("transform", "http in, 3 steps that add fields, emitted again", 3.5, HTTP + ADDING),
     Row("transform-all", "the same and 3 that change fields inside objects", 10.0, HTTP + CHANGING),
     Row("collector", "collector: tail, zstd, POST to a sink", 0.8, COLLECTOR, load="collector"),
