@@ -54,6 +54,8 @@ class Coded(NamedTuple, Generic[T]):
     def take(self, rows: Any) -> Coded[T]:
         """Only these rows, and only the values that they have."""
         codes = self.codes[rows]
+        if len(self.values) == 1 and len(codes):
+            return Coded(self.values, codes)
         used = np.flatnonzero(np.bincount(codes, minlength=len(self.values)))
         if len(used) == len(self.values):
             return Coded(self.values, codes)

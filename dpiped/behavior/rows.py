@@ -13,6 +13,7 @@ from typing import Any
 from zlib import crc32
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dpiped.behavior.columns import Coded, Ints, joined
 
@@ -85,18 +86,22 @@ def join(parts: Sequence[Rows]) -> Rows:
     )
 
 
-def ordered(rows: Rows) -> Rows:
-    """In their order; of equal ones the one that stands last."""
+def ordered(rows: Rows, *groups: NDArray[Any]) -> Rows:
+    """In their order; of equal ones the one that stands last. `groups`: by these numbers first, the last one before
+    all, which have to be the same for equal rows.
+    """
     users = rows.user_codes if not isinstance(rows.users, Coded) else _ranked(rows.users)
     keys: list[Ints] = [rows.places]
     if len(rows.epochs.values) > 1:
         keys.append(_ranked(rows.epochs))
     keys += [rows.times, users]
-    order = np.lexsort(keys)
+    order = np.lexsort([*keys, *groups])
     same = np.ones(max(0, len(rows) - 1), bool)
     for key in keys:
         same &= np.diff(key[order]) == 0
-    if same.any():
+        if not same.any():
+            break
+    else:
         order = order[np.append(~same, True)]
     return rows.take(order)
 

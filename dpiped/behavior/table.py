@@ -16,6 +16,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -178,12 +179,12 @@ class BehaviorTable:
         return len(rows)
 
     def _with_small(self, snapshot: Snapshot, bucket: int, day: int, rows: Rows) -> tuple[list[bytes], Rows]:
-        """The newest block of a bucket and day, if it is small, and these rows together with it."""
+        """The newest block of a bucket and day, if it is small, and the rows, which are in order, together with it."""
         keys = list(snapshot.keys(block.first_of(bucket, day), block.first_of(bucket, day + 1)))
         if not keys or block.place_of(keys[-1]).rows >= SMALL_ROWS:
-            return [], ordered(rows)
+            return [], rows
         value = self._database.get(keys[-1])
-        return keys[-1:], ordered(rows if value is None else join([self._decode(value), rows]))
+        return keys[-1:], rows if value is None else ordered(join([self._decode(value), rows]))
 
     def expire(self, before_day: int) -> int:
         """Drops what lies before this day, and gives its room back; how many rows. Raises LevelDbError."""
@@ -276,10 +277,12 @@ def _places(snapshot: Snapshot) -> Iterator[Place]:
 
 
 def _cut(rows: Rows) -> Iterator[tuple[int, int, Rows]]:
-    """(bucket, day, its rows), as they stand in the keys."""
-    for bucket, ours in _groups(rows, buckets_of(rows.users).astype(np.int8)):  # short ones sort faster
-        for day, mine in _groups(ours, ours.times // DAY_MS):
-            yield bucket, day, mine
+    """(bucket, day, its rows in order), as they stand in the keys."""
+    rows = ordered(rows, rows.times // DAY_MS, buckets_of(rows.users).astype(np.int8))
+    buckets, days = buckets_of(rows.users), rows.times // DAY_MS
+    starts = np.flatnonzero((np.diff(buckets, prepend=-1) != 0) | (np.diff(days, prepend=days[0]) != 0))
+    for start, stop in pairwise([*starts.tolist(), len(rows)]):
+        yield int(buckets[start]), int(days[start]), rows.take(slice(start, stop))
 
 
 def _groups(rows: Rows, numbers: NDArray[Any]) -> Iterator[tuple[int, Rows]]:

@@ -186,7 +186,9 @@ def test_every_admin_path_is_documented() -> None:
     admin = AdminServer(engine)
     named = set(re.findall(r"^\| `(\w+ /[\w/.]+)`", text_of("docs/operations.md"), re.MULTILINE))
     assert named == {f"{method} {path}" for path, (method, _) in admin._uris.items()}
-    answers = text_of("docs/answers.md", "docs/alarms.md", "docs/behavior.md") if (ROOT / "docs/alarms.md").exists() else ""
+    answers = (
+        text_of("docs/answers.md", "docs/alarms.md", "docs/behavior.md") if (ROOT / "docs/alarms.md").exists() else ""
+    )
     shown = {(route.method, re.sub("{.*}", "X", route.path)) for route in admin._routes}
     told = {
         (method, re.sub("[A-Z]+", "X", path))
