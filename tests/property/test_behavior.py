@@ -7,7 +7,7 @@ import tempfile
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -26,10 +26,24 @@ from dpiped.behavior.table import BehaviorTable
 from dpiped.behavior.timeline import of_user
 from dpiped.telemetry import Telemetry
 
-SOME = settings(max_examples=60, deadline=None)
+SOME = settings(max_examples=100, deadline=None)
 INTS = st.integers(-(1 << 63), (1 << 63) - 1)
 ACTIONS, COUNTRIES = ["a", "b", "c"], ["de", "fr", None]
 SPAN_MS = 4 * DAY_MS
+HALF_DAYS = st.integers(-2, 8).map(lambda number: number * DAY_MS // 2)
+"""Few moments, so that bounds are met exactly."""
+NEIGHBOURS: dict[bool, list[Any]] = {
+    False: [uid for uid in range(1_000) if bucket_of(uid) == 0][:4],
+    True: [f"u{uid}" for uid in range(1_000) if bucket_of(f"u{uid}") == 0][:4],
+}
+"""Users of one bucket, by whether they are texts: they are read together."""
+
+
+SPANS = st.tuples(
+    st.integers(-2, 2).map(lambda number: number * DAY_MS // 2),
+    st.integers(3, 8).map(lambda number: number * DAY_MS // 2),
+)
+"""(from, to)."""
 
 
 class Row(NamedTuple):
@@ -59,8 +73,9 @@ def rows_of(rows: list[Row]) -> Rows:
 def histories(draw: st.DrawFn) -> tuple[list[tuple[str, list[Row]]], bool]:
     """([what is done, with a pack], whether uids are texts)."""
     texts = draw(st.booleans())
-    names = draw(st.lists(st.text(min_size=1, max_size=3) if texts else INTS, min_size=1, max_size=4, unique=True))
-    moments = st.integers(-DAY_MS, SPAN_MS) | st.sampled_from([0, DAY_MS, DAY_MS - 1])
+    any_name = st.text(min_size=1, max_size=3) if texts else INTS
+    names = draw(st.lists(st.sampled_from(NEIGHBOURS[texts]) | any_name, min_size=1, max_size=4, unique=True))
+    moments = HALF_DAYS | st.sampled_from([0, DAY_MS, DAY_MS - 1])
     one = st.tuples(st.sampled_from(names), moments, st.sampled_from(ACTIONS), st.sampled_from(COUNTRIES))
     done: list[tuple[str, list[Row]]] = []
     for offset, given_rows in enumerate(draw(st.lists(st.lists(one, min_size=1, max_size=8), min_size=1, max_size=6))):
@@ -128,8 +143,8 @@ def counted(ways: list[list[Row]], steps: list[str]) -> Counts:
 @given(
     histories(),
     st.lists(st.sampled_from(ACTIONS), min_size=2, max_size=4),
-    st.tuples(st.integers(-DAY_MS, DAY_MS), st.integers(DAY_MS, SPAN_MS)),
-    st.none() | st.integers(0, 2 * DAY_MS),
+    SPANS,
+    st.none() | st.integers(0, 4).map(lambda number: number * DAY_MS // 2),
 )
 def test_funnels_are_those_of_the_reference(
     history: tuple[list[tuple[str, list[Row]]], bool], steps: list[str], span: tuple[int, int], within: int | None
@@ -152,7 +167,7 @@ def test_funnels_are_those_of_the_reference(
 
 
 @SOME
-@given(histories(), st.tuples(st.integers(-DAY_MS, DAY_MS), st.integers(DAY_MS, SPAN_MS)))
+@given(histories(), SPANS)
 def test_retention_is_that_of_the_reference(
     history: tuple[list[tuple[str, list[Row]]], bool], span: tuple[int, int]
 ) -> None:

@@ -73,6 +73,20 @@ def test_a_repeat_overwrites_before_and_after_a_fold(table: BehaviorTable) -> No
     assert (actions(table), table.size().rows) == (["a", "b"], 2)
 
 
+def test_of_a_repeat_that_says_something_else_the_newest_counts(
+    table: BehaviorTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a replay with another config."""
+    monkeypatch.setattr("dpiped.behavior.table.SMALL_ROWS", 1)
+    for action in ("a", "b", "c", "d"):
+        for offset in range(3):
+            table.add([pack_of(offset, (1, offset, action))])
+        assert actions(table) == [action] * 3
+        table.fold()
+        assert actions(table) == [action] * 3
+    assert table.size().blocks == 4
+
+
 def test_the_same_offset_of_another_epoch_is_another_pack(table: BehaviorTable) -> None:
     table.add([pack_of(0, (1, 10, "a")), pack_of(0, (1, 10, "b"), epoch="f")])
     table.fold()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -204,3 +207,16 @@ async def test_what_cannot_be_looked_at_is_one_line(tmp_path: Path, capsys: pyte
         error = capsys.readouterr().err
         assert text in error
         assert error.count("\n") == 1
+
+
+async def test_a_store_in_use_is_refused_in_one_line(tmp_path: Path) -> None:
+    async with parts(tmp_path) as world:
+        await world.append(body_of({"uid": 1}))
+        await delivered(world, tmp_path, "{uid}", 1)
+        command = [sys.executable, "-m", "dpiped", "leveldb", "get", str(tmp_path / "store"), "1"]
+        refused = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
+    assert (refused.returncode, refused.stdout) == (3, "")
+    assert "store is in use by a running daemon: stop that, or copy the folder and name the copy" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    found = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=True)
+    assert json.loads(found.stdout)["uid"] == 1
