@@ -43,6 +43,7 @@ def main(texts: bool = False) -> int:
             f"filled: {time.process_time() - begun:.1f} CPU s, {stored / 2**20:.0f} MiB, {table.size().blocks} blocks"
         )
         console.print(text)
+        ask(seen, "nothing, for comparison", lambda: time.sleep(2.0))
         steps = ["login", "level_up", "buy"]
         took = ask(
             seen,
