@@ -87,7 +87,7 @@ def borrowed(folder: Path) -> Iterator[LevelDb]:
     """
     if not (folder / "CURRENT").exists():
         raise DpipeError(f"{folder} is no LevelDB: name the `path` of an output leveldb")
-    fd = os.open(folder / "LOCK", os.O_RDWR)
+    fd = os.open(folder / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     with tempfile.TemporaryDirectory(prefix="dpiped-") as place:
         try:
             try:

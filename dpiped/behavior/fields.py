@@ -75,7 +75,8 @@ class Reading:
         acts = _coded_once([_int(one) for one in actions] if self.action.kind == "int" else actions, _text)
         has_action = _present(acts)
         columns = {name: _coded_once(view.column(name), _dim) for name in self.dims}
-        places = np.asarray(view.lines, np.int64) | view.head.offset << LINE_BITS
+        lines = np.arange(view.count) if view.whole else np.asarray(view.lines, np.int64)
+        places = lines | view.head.offset << LINE_BITS
         epochs = Coded([view.head.epoch], np.zeros(view.count, np.int64))
         rows = Rows(users, times, acts, epochs, places, columns)  # type: ignore[arg-type]
         good = has_user & has_action & has_time

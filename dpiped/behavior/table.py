@@ -68,9 +68,13 @@ class Size(NamedTuple):
 class BehaviorTable:
     """One table, open for one writer and any readers."""
 
-    def __init__(self, data_dir: Path, name: str, telemetry: Telemetry, *, texts: bool) -> None:
+    def __init__(
+        self, data_dir: Path, name: str, telemetry: Telemetry, *, texts: bool, dims: tuple[str, ...] = ()
+    ) -> None:
         self.name = name
         self.texts = texts
+        self.dims = dims
+        """Dimensions that are kept now; what is stored may have others."""
         self.fold_rows = FOLD_ROWS
         self._place = f"behavior/{name}"
         self._telemetry = telemetry

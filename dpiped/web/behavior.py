@@ -162,6 +162,8 @@ class _Behavior:
                 funnel(scan.users(from_ms, until), steps, from_ms=from_ms, to_ms=to_ms, within_ms=within_ms, by=by),
             ),
         )
+        if by is not None and by not in table.dims and all(group.value is None for group in found.groups):
+            raise Refused(422, f"by {by!r}: table {table.name} has no such dimension{did_you_mean(by, table.dims)}")
         return await answered(request, query.format, found, answers.funnel_rows(found))
 
     # ---- how it is asked -------------------------------------------------------------------------------------------

@@ -95,9 +95,11 @@ class BehaviorOutput(Output[BehaviorConfig]):
         if folder is None:
             raise FatalPluginError("output behavior needs a data_dir")
         texts = self._reading.uid.kind == "string"
-        opening = finish_in_thread(BehaviorTable, folder, self.config.table, self.context.telemetry, texts=texts)
+        name, telemetry = self.config.table, self.context.telemetry
         try:
-            self._table = await opening
+            self._table = await finish_in_thread(
+                BehaviorTable, folder, name, telemetry, texts=texts, dims=self.config.dims
+            )
         except WrongTableError as exc:
             raise FatalPluginError(str(exc)) from exc
         except (LevelDbError, OSError) as exc:

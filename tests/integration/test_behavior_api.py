@@ -174,6 +174,7 @@ async def test_what_cannot_be_asked_is_one_line(tmp_path: Path) -> None:
             (funnel + ",".join("a" * 21), 422, "steps"),
             (funnel + "a,b&within=7x", 422, "within"),
             (funnel + "a,b&from=2&to=1", 422, "from has to be before to"),
+            (funnel + "a,b&by=contry", 422, 'has no such dimension; did you mean "country"?'),
             (funnel + "a,b&from=yesterday", 422, "expected milliseconds"),
             ("/api/behavior/players/users/ann", 422, "uid 'ann': table players has whole numbers"),
             (f"/api/behavior/players/users/{1 << 63}", 422, "expected a number of 64 bits"),
@@ -182,6 +183,28 @@ async def test_what_cannot_be_asked_is_one_line(tmp_path: Path) -> None:
         ):
             answer = await ask(engine, path)
             assert (answer[0], text in answer[1]["error"]) == (status, True), answer
+
+
+@pytest.mark.parametrize("at", [str(10**30), "0", "9999-12-31", "0001-01-01"])
+async def test_any_time_can_be_asked_about(at: str, tmp_path: Path) -> None:
+    async with running(ROAD, tmp_path) as engine:
+        await feed(engine)
+        (runner,) = engine.runners
+        runner.open_plugin.behavior().fold()  # type: ignore[attr-defined]
+        everything = at in ("0", "0001-01-01")
+        for path in (
+            "/api/funnel?table=players&steps=login,buy&within=999999d",
+            "/api/behavior/players/paths?length=1",
+        ):
+            status, found = await ask(engine, f"{path}&from={at}")
+            assert status == 200
+            assert bool(found["paths"] if "paths" in found else found["total"][0]["users"]) == everything
+            assert (await ask(engine, f"{path}&within=999999d&to={at}" if "steps" in path else f"{path}&to={at}"))[
+                0
+            ] == 200
+        for path in ("/api/behavior/players/users/1", "/api/behavior/players/retention"):
+            assert (await ask(engine, f"{path}?from={at}"))[0] == 200
+            assert (await ask(engine, f"{path}?to={at}"))[0] == 200
 
 
 async def test_they_show_events_so_they_need_the_token(tmp_path: Path) -> None:
