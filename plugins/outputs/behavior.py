@@ -23,6 +23,7 @@ from dpiped.api import (
     FatalPluginError,
     KeyFields,
     LevelDbError,
+    LostTrackError,
     Name,
     Noted,
     Output,
@@ -110,7 +111,7 @@ class BehaviorOutput(Output[BehaviorConfig]):
     async def write(self, batch: Batch) -> None:
         table = self.behavior()
         if self._tidying is not None and self._tidying.done():
-            self._tidying.result()  # it ended by a defect
+            raise LostTrackError("sorting in the background broke off") from self._tidying.exception()
         packs, skipped, at_once = [], Counter[str](), 0
         for view in batch.views:
             rows, why = self._reading.rows(view)

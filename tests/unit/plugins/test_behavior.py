@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections import Counter
@@ -269,3 +270,41 @@ async def test_a_fold_that_fails_is_told_and_hurts_nobody(tmp_path: Path, monkey
         await until(lambda: runner.open_plugin.behavior().fresh_rows == 0)
         assert actions(runner) == ["a"]
     assert any("Input/output error" in text for text in said)
+
+
+async def test_writing_waits_when_nothing_folds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dpiped.behavior.table.FOLD_ROWS", 2)
+
+    async def stand(self: Any) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(BehaviorOutput, "_tidy_now_and_then", stand)
+    async with parts(tmp_path) as world:
+        for n in range(20):
+            await world.append(body_of({"uid": 1, "action": f"a{n}", "@timestamp": n}))
+        runner = await delivered(world, CONFIG, 20, batch={"max_events": 1})
+        assert runner.open_plugin.behavior().fresh_rows < 2 * behavior.MOST_FRESH
+        assert actions(runner) == [f"a{n}" for n in range(20)]
+
+
+async def test_a_defect_in_the_background_ends_the_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dpiped.behavior.table.FOLD_ROWS", 1)
+    fold, broken = behavior.BehaviorTable.fold, [ZeroDivisionError("defect")]
+
+    def failing(self: Any) -> int:
+        if broken:
+            raise broken.pop()
+        return fold(self)
+
+    monkeypatch.setattr(behavior, "MOST_FRESH", 100)
+    monkeypatch.setattr(behavior.BehaviorTable, "fold", failing)
+    async with parts(tmp_path) as world:
+        await world.append(body_of({"uid": 1, "action": "a"}))
+        runner = await delivered(world, CONFIG, 1)
+        await until(runner.open_plugin._tidying.done)
+        await world.append(body_of({"uid": 1, "action": "b", "@timestamp": 2_000}))
+        await until(lambda: runner.saved.cursor == 2 and runner.status == "running")
+        assert actions(runner) == ["a", "b"]
+        said = world.telemetry.metrics.text().decode()
+        assert f'dpipe_plugin_failures_total{{plugin="{runner.name}"}} 1.0' in said
+        assert world.around.deadletters.count == 0
