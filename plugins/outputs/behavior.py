@@ -39,8 +39,8 @@ from dpiped.api import (
 )
 
 DAY_SECS = 86_400
-MOST_AT_ONCE = 5_000
-"""Events that are read before others may run; 3 ms."""
+AT_ONCE_SECS = 0.006
+"""So long packs are read before others may run."""
 TIDY_SECS = 3_600.0
 """It is looked so often whether another day is too old."""
 TIDY_AGAIN_SECS = 10.0
@@ -112,15 +112,14 @@ class BehaviorOutput(Output[BehaviorConfig]):
         table = self.behavior()
         if self._tidying is not None and self._tidying.done():
             raise LostTrackError("sorting in the background broke off") from self._tidying.exception()
-        packs, skipped, at_once = [], Counter[str](), 0
+        packs, skipped, since = [], Counter[str](), time.monotonic()
         for view in batch.views:
             rows, why = self._reading.rows(view)
             packs.append((view.head.epoch, view.head.offset, rows))
             skipped += why
-            at_once += view.count
-            if at_once >= MOST_AT_ONCE:
-                at_once = 0
+            if time.monotonic() - since > AT_ONCE_SECS:
                 await asyncio.sleep(0)
+                since = time.monotonic()
         try:
             await finish_in_thread(table.add, packs)
             if table.fresh_rows >= table.fold_rows * MOST_FRESH:
