@@ -270,7 +270,7 @@ class LevelDb:
         return self._db.snapshot()
 
     def read_held(self, read: Callable[[], Result]) -> Result:
-        """Reads from a snapshot, never beside a write, which might close what is read."""
+        """Never beside a write, which might close what is read."""
         try:
             with self._lock:
                 return read()
@@ -280,10 +280,15 @@ class LevelDb:
             raise LevelDbError(f"read {self._path}: {exc}") from exc
 
     def give_back(self, start: bytes, stop: bytes) -> None:
-        """After many keys from `start` to below `stop` were deleted: frees their room on disk; blocking."""
-        with self._lock:
+        """After keys from `start` to below `stop` were deleted: frees their room on disk. Blocking, and so is whoever
+        writes meanwhile: give small ranges. Raises LevelDbError.
+        """
+
+        def compact() -> None:
             self._reopen()
             self._db.compact_range(start=start, stop=stop)
+
+        self.read_held(compact)
 
     def _unseal(self, key: bytes, value: bytes) -> bytes:
         if not _is_sound(key, value):
