@@ -4,6 +4,8 @@ from dpiped.aggregates import Aggregate
 from dpiped.alarms import AlarmConfig, AlarmingFilter
 from dpiped.archive import DamagedFileError, Lines, Plan, Reader, Spot
 from dpiped.batch import Batch, BatchId
+from dpiped.behavior.fields import Reading, TypedField, parse_field
+from dpiped.behavior.table import BehaviorTable, WrongTableError
 from dpiped.codecs.base import Codec
 from dpiped.codecs.syslog import FACILITIES
 from dpiped.codecs.syslog import SEVERITIES as SYSLOG_SEVERITIES
@@ -74,7 +76,9 @@ from dpiped.kafka import (
     reason_of,
     start_of,
 )
+from dpiped.keyed import KeyTemplate, Lacking, check_key
 from dpiped.keys import KeyFields, keys_of
+from dpiped.leveldb import LevelDb, LevelDbError, is_reserved
 from dpiped.normalise import Normaliser, NormaliseRule
 from dpiped.objects import OBJECT_BATCH, Body, Deliverer, bytes_body, pattern_of
 from dpiped.objects import Stored as StoredObject
@@ -157,6 +161,7 @@ __all__ = [
     "Batch",
     "BatchConflictError",
     "BatchId",
+    "BehaviorTable",
     "Block",
     "Body",
     "BodyReader",
@@ -195,6 +200,10 @@ __all__ = [
     "KafkaOutputConfig",
     "KafkaPositions",
     "KeyFields",
+    "KeyTemplate",
+    "Lacking",
+    "LevelDb",
+    "LevelDbError",
     "LineCutter",
     "Lines",
     "Listen",
@@ -226,6 +235,7 @@ __all__ = [
     "Program",
     "Question",
     "Reader",
+    "Reading",
     "Receipt",
     "RedshiftConfig",
     "RedshiftSession",
@@ -253,6 +263,7 @@ __all__ = [
     "TooLargeError",
     "TopicNames",
     "Troubles",
+    "TypedField",
     "UnavailableError",
     "UnknownEncodingError",
     "Url",
@@ -263,12 +274,14 @@ __all__ = [
     "WindowPolicy",
     "WindowedFilter",
     "Workers",
+    "WrongTableError",
     "as_html",
     "as_text",
     "batch_of",
     "bearer",
     "blocks_of",
     "bytes_body",
+    "check_key",
     "check_path_template",
     "check_topic",
     "check_where",
@@ -291,12 +304,14 @@ __all__ = [
     "is_loopback",
     "is_name",
     "is_plain",
+    "is_reserved",
     "iter_frames",
     "judge",
     "keys_of",
     "lifecycle_policy",
     "mistakes",
     "name_of",
+    "parse_field",
     "pattern_of",
     "read_lines",
     "reason_of",

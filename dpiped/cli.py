@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from dpiped.commands import deadletter, graph, journal, plugins, query, replay, run, top
+from dpiped.commands import deadletter, funnel, graph, journal, leveldb, plugins, query, replay, run, top
 from dpiped.config.validate import did_you_mean
 from dpiped.errors import ConfigError, DpipeError, LockedError
 from dpiped.hidden import blot
@@ -62,7 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="dpiped", description="Collects log events, analyses them in flight, delivers them.", parents=[common]
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
-    for group in (run, graph, plugins, query, top, journal, deadletter, replay):
+    for group in (run, graph, plugins, query, funnel, top, journal, deadletter, leveldb, replay):
         group.add_commands(commands, common)
     return parser
 

@@ -16,8 +16,12 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import islice
 from pathlib import Path
+from typing import Any, TypeVar
 from zlib import crc32
 
 import plyvel
@@ -26,12 +30,15 @@ from dpiped.errors import DpipeError
 from dpiped.leveldb_log import hides_records
 from dpiped.quarantine import Quarantine
 
+Result = TypeVar("Result")
 Items = Iterable[tuple[bytes, bytes | None]]
 """(key, value or None = delete)."""
 FORMAT_KEY, FORMAT = b"~format", b"dpipe 1"
 UNSETTLED_KEY = b"~unsettled"
 SEAL_BYTES = 4
 CHUNK_BYTES = 1 << 20
+CHUNK_ITEMS = 16
+"""A snapshot reads so many values at once, and lets writers in between."""
 _TROUBLE = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EACCES, errno.EROFS))
 _TROUBLE += tuple(os.strerror(code) for code in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EPERM))
 """Errors of the system: they tell nothing about the data."""
@@ -46,10 +53,20 @@ class LevelDbDamagedError(LevelDbError):
 
 
 class LevelDb:
-    """One folder. `cache_bytes` bounds its read cache; its write buffer is small, since values are."""
+    """One folder. Its write buffer is small, since values are.
 
-    def __init__(self, path: Path, write_buffer_bytes: int = 4 << 20, quarantine: Quarantine | None = None) -> None:
+    `adopt`: what is there without a format is of our time before the seals; else it is of another program, and refused.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        write_buffer_bytes: int = 4 << 20,
+        quarantine: Quarantine | None = None,
+        adopt: bool = True,
+    ) -> None:
         self._path = path
+        self._adopt = adopt
         self._write_buffer_bytes = write_buffer_bytes
         self._quarantine = quarantine
         self._lock = threading.Lock()
@@ -158,6 +175,8 @@ class LevelDb:
             return
         if found is not None:
             raise DpipeError(f"{self._path} has format {found!r}, this dpipe knows {FORMAT!r}: start the newer one")
+        if not self._adopt and next(db.iterator(include_value=False), None) is not None:
+            raise DpipeError(f"{self._path} holds a LevelDB of another program: name another folder")
         items: list[tuple[bytes, bytes]] = []
         size, is_new = 0, True
         for key, value in db.iterator(verify_checksums=True):
@@ -213,7 +232,7 @@ class LevelDb:
                 iterator = self._db.iterator(prefix=prefix, verify_checksums=True)
             with iterator as found:
                 for key, value in found:
-                    yield key, self._unseal(key, value)
+                    yield key, value if key == FORMAT_KEY else self._unseal(key, value)
         except plyvel.Error as exc:
             raise self._error("read", exc) from exc
         except RuntimeError as exc:  # a write failed meanwhile, and closed it under the iterator
@@ -236,6 +255,41 @@ class LevelDb:
                 self._db.close()
                 raise self._error("write", exc) from exc
 
+    @contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        """All as it is now, whatever is written meanwhile; blocking."""
+        held = self.read_held(self._hold)
+        try:
+            yield Snapshot(self, held)
+        finally:
+            with self._lock:
+                held.close()
+
+    def _hold(self) -> Any:
+        self._reopen()
+        return self._db.snapshot()
+
+    def read_held(self, read: Callable[[], Result]) -> Result:
+        """Never beside a write, which might close what is read."""
+        try:
+            with self._lock:
+                return read()
+        except plyvel.Error as exc:
+            raise self._error("read", exc) from exc
+        except RuntimeError as exc:  # it was closed, or a write failed and closed it
+            raise LevelDbError(f"read {self._path}: {exc}") from exc
+
+    def give_back(self, start: bytes, stop: bytes) -> None:
+        """After keys from `start` to below `stop` were deleted: frees their room on disk. Blocking, and so is whoever
+        writes meanwhile: give small ranges. Raises LevelDbError.
+        """
+
+        def compact() -> None:
+            self._reopen()
+            self._db.compact_range(start=start, stop=stop)
+
+        self.read_held(compact)
+
     def _unseal(self, key: bytes, value: bytes) -> bytes:
         if not _is_sound(key, value):
             raise LevelDbDamagedError(f"read {self._path}: a value with a broken seal")
@@ -243,7 +297,36 @@ class LevelDb:
 
     def close(self) -> None:
         self._closed = True
-        self._db.close()
+        with self._lock:
+            self._db.close()
+
+
+class Snapshot:
+    """What `LevelDb.snapshot` gives: for one thread, while the context lasts."""
+
+    def __init__(self, owner: LevelDb, held: Any) -> None:
+        self._owner = owner
+        self._held = held
+
+    def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """(key, value) from `start` to below `stop`, in order. Raises LevelDbError, also when it was closed."""
+        for key, value in self._read(start, stop, include_value=True):
+            yield key, value if key == FORMAT_KEY else self._owner._unseal(key, value)
+
+    def keys(self, start: bytes, stop: bytes) -> Iterator[bytes]:
+        """The keys alone."""
+        yield from self._read(start, stop, include_value=False)
+
+    def _read(self, start: bytes, stop: bytes, *, include_value: bool) -> Iterator[Any]:
+        begin = partial(self._held.iterator, start=start, stop=stop, verify_checksums=True, include_value=include_value)
+        found = self._owner.read_held(begin)
+        while chunk := self._owner.read_held(lambda: list(islice(found, CHUNK_ITEMS))):
+            yield from chunk
+
+
+def is_reserved(key: bytes) -> bool:
+    """Whether the database keeps something of its own there."""
+    return key in (FORMAT_KEY, UNSETTLED_KEY)
 
 
 def seal(key: bytes, value: bytes) -> bytes:

@@ -5,6 +5,7 @@ LevelDB lets one process in and writes when it is opened, as whoever opens it; s
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pwd
 import shutil
@@ -76,6 +77,38 @@ def copied(data_dir: Path, name: str) -> Iterator[LevelDb | None]:
             yield database
         finally:
             database.close()
+
+
+@contextmanager
+def borrowed(folder: Path) -> Iterator[LevelDb]:
+    """One of our LevelDB folders, to read from; whoever opens it meanwhile waits. Raises LockedError, DpipeError.
+
+    It is not written to: opened is a copy, in which the big files, which never change, are links.
+    """
+    if not (folder / "CURRENT").exists():
+        raise DpipeError(f"{folder} is no LevelDB: name the `path` of an output leveldb")
+    fd = os.open(folder / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    with tempfile.TemporaryDirectory(prefix="dpiped-") as place:
+        try:
+            try:
+                fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as LevelDB itself locks
+            except OSError as exc:
+                text = f"{folder} is in use by a running daemon: stop that, or copy the folder and name the copy"
+                raise LockedError(text) from exc
+            copy = Path(place, "copy")
+            copy.mkdir()
+            for file in folder.iterdir():
+                if file.suffix in (".ldb", ".sst"):
+                    (copy / file.name).symlink_to(file.absolute())
+                elif file.name != "LOCK":
+                    shutil.copyfile(file, copy / file.name)
+            database = LevelDb(copy, adopt=False)
+            try:
+                yield database
+            finally:
+                database.close()
+        finally:
+            os.close(fd)
 
 
 def cursors_in(database: LevelDb | None) -> dict[RunnerKey, Saved]:

@@ -44,6 +44,11 @@ class OutputRunner(Runner[OutputOptions]):
     _suspect = -1
     """Up to this offset packs go one by one: a batch of them made the plugin raise, and one of them may be why."""
 
+    @property
+    def open_plugin(self) -> Output[Any] | None:
+        """What may be asked now; None while it is not open."""
+        return self._plugin if self._is_open else None
+
     def fields(self) -> Iterable[str]:
         plugin = cast("Output[Any]", self.make_plugin())
         metadata = METADATA_FIELDS if self.options.metadata and plugin.takes_metadata else ()

@@ -1,11 +1,14 @@
-"""What a stateful filter may be asked while it runs. It answers between two packs, and nothing it says changes it."""
+"""What plugins may be asked while they run. Nothing they say changes them; filters answer between two packs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import msgspec
+
+if TYPE_CHECKING:
+    from dpiped.behavior.table import BehaviorTable
 
 Which = Literal["current", "last", "all"]
 """Of the windows of a filter: the one that holds the newest event, the last closed one, or all that are known."""
@@ -46,3 +49,15 @@ class Alarming(Protocol):
 
     def alarms(self, state: str | None = None) -> list[dict[str, Any]]:
         """The alarms that are known; `state`: only those in it."""
+
+
+@runtime_checkable
+class Behaving(Protocol):
+    """An output that keeps a table of users' actions."""
+
+    @classmethod
+    def table_name(cls, config: Any) -> str:
+        """The table that an output of this config keeps."""
+
+    def behavior(self) -> BehaviorTable:
+        """Its table, while it is open."""

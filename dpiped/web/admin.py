@@ -4,6 +4,7 @@
     POST /admin/reload shutdown                        need the admin token when one is set
     /admin/deadletters                                 the same, see deadletters.py
     /api/aggregates, /api/alarms, /api/openapi.json    answers, see answers.py and alarms.py
+    /api/behavior, /api/funnel                         what users did, see behavior.py
     GET  /metrics /healthz /readyz
 
 It listens on loopback unless there is a token or `client_ca` (checked before the start). On another address all but the
@@ -35,6 +36,7 @@ from dpiped.registry import all_types
 from dpiped.reload import reload_file
 from dpiped.web.alarms import alarm_routes
 from dpiped.web.answers import answer_routes
+from dpiped.web.behavior import behavior_routes
 from dpiped.web.deadletters import PRIVATE, deadletter_uris
 from dpiped.web.listener import HttpListener
 from dpiped.web.openapi import describe
@@ -88,7 +90,7 @@ class AdminServer:
             "/readyz": ("GET", self._readyz),
             "/api/openapi.json": ("GET", self._openapi),
         }
-        self._routes = [*answer_routes(engine), *alarm_routes(engine)]
+        self._routes = [*answer_routes(engine), *alarm_routes(engine), *behavior_routes(engine)]
         for path, (method, handler) in self._uris.items():
             app.router.add_route(method, path, handler)
         for route in self._routes:
@@ -275,7 +277,7 @@ class AdminServer:
 
 def _shows_events(path: str) -> bool:
     """Whether answers show what was in events, so that reading them needs the token as well."""
-    return path in PRIVATE or path.startswith(("/api/aggregates", "/api/alarms"))
+    return path in PRIVATE or path.startswith(("/api/aggregates", "/api/alarms", "/api/behavior", "/api/funnel"))
 
 
 async def _read_body(request: web.Request) -> None:

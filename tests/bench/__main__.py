@@ -15,7 +15,7 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import accuracy, alarm_mail, data, elastic_real
+from tests.bench import accuracy, alarm_mail, data, elastic_real, funnel
 from tests.bench.process import Measured, MeasuredDaemon, load
 from tests.bench.rows import ROWS, Row
 from tests.demo.road import free_port
@@ -27,6 +27,7 @@ LINES = {"json": data.json_lines, "als": data.als_lines, "syslog": data.syslog_l
 OTHERS: dict[str, tuple[str, Callable[[], Awaitable[int]]]] = {
     "accuracy": ("what sketches answer against the truth", accuracy.main),
     "alarm-mail": ("from an event to the mail that tells of it", alarm_mail.main),
+    "funnel": ("questions about 10 million actions of 200 thousand users", funnel.main),
     "elastic-real": ("to a real Elasticsearch, and what both take", elastic_real.main),
 }
 """Benchmarks of their own kind: name -> what, and what to run."""

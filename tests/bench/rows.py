@@ -33,6 +33,9 @@ KAFKA = (
     '[[input]]\ntype = "kafka"\nbrokers = ["127.0.0.1:{store}"]\ntopics = ["in"]\ngroup = "bench"\n'
     '[[output]]\ntype = "kafka"\nname = "out"\nbrokers = ["127.0.0.1:{store}"]\ntopic = "out"\nmetadata = false\n'
 )
+BEHAVIOR = (
+    '[[output]]\ntype = "behavior"\ntable = "players"\nuid = "_log_info.uid:int"\naction = "action"\ndims = ["_area"]\n'
+)
 ADDING = (
     '[[filter]]\ntype = "transform"\nident = "clean"\n'
     '[[filter.steps]]\ndo = "range"\nfield = "lv"\nbounds = [0, 10, 20, 30, 40, 50, 60]\n'
@@ -98,6 +101,7 @@ ROWS = (
     Row("s3", "http in, to S3 (a stub), gzip 6 taken off", 1.2, HTTP + S3, store="objects", gzip_apart=True),
     Row("s3-gzip", "the same, with it", None, HTTP + S3, store="objects"),
     Row("kafka", "kafka in, kafka out by transactions, a real broker", 2.0, KAFKA, load="produce", store="kafka"),
+    Row("behavior", "http in, actions of users with a dimension into a table", 1.5, HTTP + BEHAVIOR),
     Row("transform", "http in, 3 steps that add fields, emitted again", 3.5, HTTP + ADDING),
     Row("transform-all", "the same and 3 that change fields inside objects", 10.0, HTTP + CHANGING),
     Row("collector", "collector: tail, zstd, POST to a sink", 0.8, COLLECTOR, load="collector"),

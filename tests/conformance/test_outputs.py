@@ -9,6 +9,8 @@ import asyncio
 import gc
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,6 +20,7 @@ import pytest
 from aiohttp import web
 
 from dpiped import registry
+from dpiped.leveldb import LevelDb, is_reserved
 from dpiped.plugin import Output, PluginContext
 from dpiped.telemetry import Telemetry
 from dpiped.testing import address_of, events_in, running, until
@@ -160,6 +163,24 @@ async def redshift_case(folder: Path, capture: Any) -> AsyncIterator[Case]:
         yield Case(given, lambda: list(api.events))
 
 
+@asynccontextmanager
+async def behavior_case(folder: Path, capture: Any) -> AsyncIterator[Case]:
+    yield Case({"table": "t", "uid": "n:int", "action": "t"}, None)
+
+
+@asynccontextmanager
+async def leveldb_case(folder: Path, capture: Any) -> AsyncIterator[Case]:
+    def arrived() -> Events:
+        copy = Path(tempfile.mkdtemp(dir=folder))  # its output has it open
+        shutil.copytree(folder / "store", copy, dirs_exist_ok=True)
+        store = LevelDb(copy)
+        found = [json.loads(value) for key, value in store.scan(b"") if not is_reserved(key)]
+        store.close()
+        return found
+
+    yield Case({"path": str(folder / "store"), "key": "{_id}"}, arrived)
+
+
 CASES = {name.removesuffix("_case"): case for name, case in list(globals().items()) if name.endswith("_case")}
 ALL = sorted(name for kind, name in registry.all_types() if kind == "output")
 
@@ -175,11 +196,10 @@ def runner_of(world: Parts, name: str, config: dict[str, Any], **options: Any) -
     return world.output(plugin_class, plugin_class.config_class(**config), type=name, **options)
 
 
-def build(name: str, config: dict[str, Any]) -> Output[Any]:
+def build(name: str, config: dict[str, Any], folder: Path) -> Output[Any]:
     plugin_class: Any = registry.get("output", name)
-    plugin = plugin_class(
-        plugin_class.config_class(**config), PluginContext(name=name, telemetry=Telemetry(), lane="l.1")
-    )
+    context = PluginContext(name=name, telemetry=Telemetry(), data_dir=folder, lane="l.1")
+    plugin = plugin_class(plugin_class.config_class(**config), context)
     assert isinstance(plugin, Output)
     return plugin
 
@@ -232,12 +252,12 @@ async def test_it_can_be_opened_and_closed_again_and_again(
     async with cases(tmp_path, capfdbinary) as case:
 
         async def once() -> None:
-            plugin = build(name, case.config)
+            plugin = build(name, case.config, tmp_path)
             await plugin.open(None)
             await plugin.flush()
             again = plugin.saved()
             await plugin.close()
-            plugin = build(name, case.config)
+            plugin = build(name, case.config, tmp_path)
             await plugin.open(again)
             await plugin.close()
 
@@ -254,7 +274,7 @@ async def test_it_can_be_opened_and_closed_again_and_again(
 @pytest.mark.parametrize("name", ALL)
 async def test_it_closes_without_having_been_opened(name: str, cases: Any, tmp_path: Path, capfdbinary: Any) -> None:
     async with cases(tmp_path, capfdbinary) as case:
-        await build(name, case.config).close()
+        await build(name, case.config, tmp_path).close()
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from dpiped.alarms import AlarmingFilter
+from dpiped.behavior.scan import Scan
+from dpiped.behavior.table import BehaviorTable
 from dpiped.config.load import load_daemon_config
 from dpiped.deadletter import DeadLetters
 from dpiped.journal.disk import DiskStorage
 from dpiped.journal.record import Frame
 from dpiped.journal.state import RunnerKey, State
-from dpiped.leveldb import LevelDb
+from dpiped.leveldb import LevelDb, is_reserved
 from dpiped.matcher import Matcher
 from dpiped.pack import CONTROL_IDENT, TICK_IDENT, Pack
 from dpiped.plugin import PAUSE, PackDraft, PluginContext, StatefulFilter
@@ -64,6 +66,8 @@ def judge(road: Road) -> list[Verdict]:
         _compare("archive copies", in_us, _lines(folder / "archive", "copy.*")),
         _compare("centre copies", in_us, _lines(folder / "centre", "copy.*")),
         _compare("holder", road.log.sent, _lines(folder / "held", "app.*")),
+        _compare("sky", sent, _done_in(folder / "edge")),
+        _compare("keyed", sent, _values_in(folder / "keyed")),
         _letters(road),
     ]
     return verdicts + _filters(road) if road.journal == "kept" else verdicts
@@ -98,6 +102,24 @@ def _content(file: Path) -> bytes:
     except (OSError, EOFError, zlib.error):
         pieces.append(b"\ndamaged\n")
     return b"".join(pieces)
+
+
+def _done_in(data_dir: Path) -> list[bytes]:
+    """All actions of all users, as lines. What is folded at each start is counted in the same way."""
+    table = BehaviorTable(data_dir, "sky", Telemetry(), texts=True)
+    try:
+        pieces = list(Scan(table).users())
+    finally:
+        table.close()
+    return [json.dumps({"id": rows.actions.values[code]}).encode() for rows in pieces for code in rows.actions.codes]
+
+
+def _values_in(folder: Path) -> list[bytes]:
+    store = LevelDb(folder)
+    try:
+        return [value for key, value in store.scan(b"") if not is_reserved(key)]
+    finally:
+        store.close()
 
 
 def _letters(road: Road) -> Verdict:

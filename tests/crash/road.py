@@ -142,6 +142,23 @@ path = "{folder}/packed/{{ident}}.ndjson.gz"
 compression = "gzip"
 
 [[output]]
+type = "behavior"
+name = "sky"
+match = ["app.**"]
+table = "sky"
+uid = "area"
+action = "id"
+keep_days = 36500
+
+[[output]]
+type = "leveldb"
+name = "keyed"
+match = ["app.**"]
+path = "{folder}/keyed"
+key = "{{_id}}"
+metadata = false
+
+[[output]]
 type = "dpipe"
 name = "chain"
 match = ["app.**", "copy.**", "stats.**", "alarm.**"]

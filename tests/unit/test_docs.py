@@ -189,8 +189,8 @@ def test_every_admin_path_is_documented() -> None:
     admin = AdminServer(engine)
     named = set(re.findall(r"^\| `(\w+ /[\w/.]+)`", text_of("docs/operations.md"), re.MULTILINE))
     assert named == {f"{method} {path}" for path, (method, _) in admin._uris.items()}
-    shown = {(route.method, re.sub("{.*}", "X", route.path)) for route in admin._routes}
-    answers = text_of("docs/answers.md")
+    shown = {(route.method, re.sub("{.*?}", "X", route.path)) for route in admin._routes}
+    answers = text_of("docs/answers.md", "docs/behavior.md")
     told = {
         (method, re.sub("[A-Z]+", "X", path)) for method, path in re.findall(r"^\| `(\w+) (/api/[\w/]+)", answers, re.M)
     }

@@ -122,7 +122,8 @@ async def test_the_real_journalctl(tmp_path: Path) -> None:
         [remote, f"--output={journal}/a.journal", "-"], input=exported, text=True, capture_output=True, check=False
     )
     assert made.returncode == 0, made.stderr
-    config = f'[[input]]\ntype = "journald"\ndirectory = "{journal}"\n[[output]]\ntype = "file"\npath = "{tmp_path}/out.ndjson"\n'
+    config = f'[[input]]\ntype = "journald"\ndirectory = "{journal}"\n'
+    config += f'[[output]]\ntype = "file"\npath = "{tmp_path}/out.ndjson"\n'
     async with running(config, tmp_path):
         await until(lambda: len(events_in(tmp_path / "out.ndjson")) == 5)
     found = [(event["message"], event["severity"]) for event in events_in(tmp_path / "out.ndjson")]
