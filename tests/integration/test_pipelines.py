@@ -13,14 +13,17 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import zstandard
 
+from dpiped.config.load import load_daemon_config
 from dpiped.engine import Engine
 from dpiped.testing import address_of, post, running, until
 from tests.mailbox import smtp_server
 from tests.servers.data_api_stub import DataApiStub
 from tests.servers.elastic_stub import ElasticStub
+from tests.servers.kafka_stub import kafka_stub, make_topic, produce, read_all
 from tests.servers.s3_stub import S3Stub
 
 ROOT = Path(__file__).resolve().parents[2] / "etc/pipelines"
@@ -44,6 +47,14 @@ def report(engine: Engine, name: str) -> dict[str, Any]:
     return next(line for line in engine.report() if line["name"] == name)
 
 
+async def asked(engine: Engine, path: str) -> Any:
+    """An answer of the admin API."""
+    assert engine.admin is not None
+    async with aiohttp.ClientSession() as session, session.get(f"http://{engine.admin.address}{path}") as answer:
+        assert answer.status == 200, await answer.text()
+        return await answer.json()
+
+
 @pytest.fixture(autouse=True)
 def salt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DPIPE_SALT", SALT)
@@ -58,7 +69,7 @@ async def test_the_game(tmp_path: Path) -> None:
             sent = [
                 als("pv", (INFO % (n, n) + ',"uri":"/shop?a=1"' for n in range(5))),
                 als("dau", (f'"uid":{n % 3}' for n in range(6))),
-                als("payment", [f'"uid":1,"data":{{"amount":1000,"currency":"EUR"}},{INFO % (1, 1)}']),
+                als("payment", [f'"action":"buy","uid":1,"data":{{"amount":1000,"currency":"EUR"}},{INFO % (1, 1)}']),
                 als(
                     "error",
                     (f'"class":"E","message":"user {n} not found in \\"x{n}\\"",{INFO % (n, n)}' for n in range(25)),
@@ -83,6 +94,7 @@ async def test_the_game(tmp_path: Path) -> None:
             await until(lambda: "6 errors of MongoDB in a minute" in " ".join(box.texts))
             assert "syslog-ng dropped 7" in " ".join(box.texts)
             await until(lambda: all(not runner.reader.behind for runner in engine.runners))
+            funnel = await asked(engine, "/api/funnel?table=players&steps=login,levelup&within=1d&by=_area")
         month = time.strftime("fun_rs_%Y_%m", time.gmtime())
         stored = list(stub.documents[month].values())
     (payment,) = (one for one in stored if "data" in one)
@@ -91,6 +103,7 @@ async def test_the_game(tmp_path: Path) -> None:
     errors = {one["message_norm"] for one in stored if "message_norm" in one}
     assert "user ? not found in ?" in errors
     assert all(one["_log_info"]["snsid"] != "s1" for one in stored if one.get("action") == "login")
+    assert [step["users"] for step in funnel["groups"][0]["steps"]] == [1, 1]
     lines = sum(body.count(b"\n") for body in sent)
     kept = [gzip.decompress(file.read_bytes()) for file in (tmp_path / "archive").rglob("*.gz")]
     assert b"".join(kept).count(b"\n") == lines
@@ -156,3 +169,44 @@ async def test_syslog_to_s3_and_redshift(tmp_path: Path) -> None:
     assert raw
     assert all(key.endswith(".ndjson.zst") for key in raw)
     assert [event["message"] for event in api.events] == ["m1", "m3", "m5", "m7", "m9"]
+
+
+async def test_kafka_to_kafka_with_a_window(tmp_path: Path) -> None:
+    with kafka_stub() as brokers:
+        for topic in ("orders", "orders-checked", "orders-per-country", "dpipe-cursors"):
+            await asyncio.to_thread(make_topic, brokers, topic)
+        now = int(time.time() * 1000)
+        orders = [
+            json.dumps({"@timestamp": now - 120_000, "buyer": f"b{n % 3}", "country": "de", "cents": n}).encode()
+            for n in range(6)
+        ]
+        orders.append(json.dumps({"@timestamp": now, "buyer": "b9", "country": "fr", "cents": 5}).encode())
+        await asyncio.to_thread(produce, brokers, "orders", orders)
+        text = adapted("kafka-window-kafka.toml", tmp_path).replace("127.0.0.1:9092", brokers)
+        async with running(text, tmp_path) as engine:
+            await until(lambda: report(engine, "checked")["events"] == 6)  # one costs nothing
+            await until(lambda: report(engine, "statistics")["events"] == 1)
+            await until(lambda: not any(runner.reader.behind for runner in engine.runners))
+        checked = await asyncio.to_thread(read_all, brokers, "orders-checked")
+        (window,) = await asyncio.to_thread(read_all, brokers, "orders-per-country")
+    assert sorted(json.loads(message.value())["cents"] for message in checked) == [1, 2, 3, 4, 5, 5]
+    counted = json.loads(window.value())
+    assert (counted["country"], counted["orders"], counted["buyers"], counted["cents"]) == ("de", 6, 3, 15)
+
+
+async def test_archive_to_elasticsearch(tmp_path: Path) -> None:
+    """It ends by itself: batch mode."""
+    folder = tmp_path / "log/archive/2014"
+    folder.mkdir(parents=True)
+    lines = [f':pv,us,{1_389_225_600 + n},{{"n":{n}}}\n'.encode() for n in range(500)]
+    (folder / "a.als.gz").write_bytes(gzip.compress(b"".join(lines[:300])))
+    (folder / "b.als").write_bytes(b"".join(lines[300:]))
+    (folder / "c.tmp").write_bytes(b"not wanted")
+    async with ElasticStub().running() as stub:
+        text = adapted("archive-elasticsearch.toml", tmp_path).replace("http://127.0.0.1:9200", stub.url)
+        file = tmp_path / "history.toml"
+        file.write_text(f'[engine]\nadmin = "127.0.0.1:0"\ndata_dir = "{tmp_path}/data"\n{text}')
+        await Engine(load_daemon_config(file)).run()
+    (events,) = stub.documents.values()
+    assert list(stub.documents) == ["history-rs.pv-2014.01"]
+    assert sorted(event["n"] for event in events.values()) == list(range(500))
