@@ -6,10 +6,12 @@ dpiped never imports a plugin by name; a plugin says `@register("tail")` and is 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import pkgutil
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar, get_args, get_origin
 
 from dpiped.config.base import PluginConfig
@@ -51,17 +53,22 @@ def load() -> None:
     global _loaded
     if _loaded:
         return
+    for module in pkgutil.walk_packages(_home().__path__, "plugins."):
+        _import(module.name, module.name.rpartition(".")[2])
+    for point in entry_points(group=ENTRY_POINTS):
+        _import(point.module, point.name)
+    _loaded = True
+
+
+def _home() -> ModuleType:
+    """The package `plugins`, and no other folder of that name."""
     import plugins
 
     home = Path(__file__).resolve().parent.parent / "plugins"
     found = Path(next(iter(plugins.__path__))).resolve()
     if found != home and not (found / "inputs").is_dir():
         raise ConfigError([f"the folder {found} shadows dpipe's own package `plugins`: rename it or start elsewhere"])
-    for module in pkgutil.walk_packages(plugins.__path__, "plugins."):
-        _import(module.name, module.name.rpartition(".")[2])
-    for point in entry_points(group=ENTRY_POINTS):
-        _import(point.module, point.name)
-    _loaded = True
+    return plugins
 
 
 def _import(module: str, type_name: str) -> None:
@@ -72,8 +79,16 @@ def _import(module: str, type_name: str) -> None:
 
 
 def get(kind: str, type_name: str) -> type[Plugin[Any]] | None:
-    """The plugin class, or None when there is none of this name."""
-    load()
+    """The plugin class, or None when there is none of this name.
+
+    A plugin of ours is a file of its name: only that one is imported, so that nobody pays for libraries of others.
+    """
+    if (kind, type_name) not in _plugins and not _loaded:
+        module = f"{_home().__name__}.{kind}s.{type_name}"
+        if kind in KINDS and type_name.isidentifier() and importlib.util.find_spec(module) is not None:
+            _import(module, type_name)
+        if (kind, type_name) not in _plugins:
+            load()
     return _plugins.get((kind, type_name))
 
 

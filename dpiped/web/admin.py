@@ -206,10 +206,11 @@ class AdminServer:
         )
 
     async def _plugins(self, request: web.Request) -> web.Response:
+        types = await asyncio.to_thread(all_types)  # imports those that no config has asked for
         return _json(
             {
                 "types": [
-                    {"kind": kind, "type": name, "about": _first_line(cls)} for (kind, name), cls in all_types().items()
+                    {"kind": kind, "type": name, "about": _first_line(cls)} for (kind, name), cls in types.items()
                 ],
                 "running": self._engine.report(),
             }

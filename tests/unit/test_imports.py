@@ -117,3 +117,25 @@ def test_a_running_collector_loads_nothing_of_the_engine() -> None:
     loaded = set(done.stdout.split())
     heavy = {"aiohttp", "plyvel", "numpy", "plugins", "dpiped.engine", "dpiped.registry", "dpiped.runner", "rich"}
     assert heavy & loaded == set()
+
+
+def test_a_config_loads_only_what_it_names(tmp_path: Path) -> None:
+    """Libraries of other plugins cost memory, and time at each start."""
+    file = tmp_path / "dpiped.toml"
+    file.write_text(
+        '[[input]]\ntype = "http"\nlisten = "127.0.0.1:0"\n[[filter]]\ntype = "alarm"\nwhen = "count > 1"\n'
+        '[[output]]\ntype = "file"\npath = "out/a.ndjson"\n'
+    )
+    code = (
+        "import sys, dpiped.daemon; from pathlib import Path; from dpiped.config.load import load_daemon_config; "
+        f"load_daemon_config(Path({str(file)!r})); print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    heavy = {"apprise", "boto3", "confluent_kafka", "elastic_transport", "maxminddb", "psycopg", "pyarrow", "ua_parser"}
+    assert (heavy | {"aiosmtplib", "fastavro"}) & loaded == set()
+    assert {name for name in loaded if name.startswith("plugins.") and name.count(".") == 2} == {
+        "plugins.filters.alarm",
+        "plugins.inputs.http",
+        "plugins.outputs.file",
+    }
