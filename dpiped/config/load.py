@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, requires
@@ -37,6 +38,8 @@ from dpiped.plugin import Filter, Output, Plugin
 M = TypeVar("M", bound=BaseModel)
 SINGLE = ("engine", "journal", "deadletter")
 MANY = ("project", "input", "filter", "output")
+_NAME = re.compile(r"[\w.-]+")
+"""What a requirement begins with."""
 
 
 def load_daemon_config(path: Path, environ: Mapping[str, str] = os.environ) -> DaemonConfig:
@@ -194,7 +197,7 @@ def _extra_for(reason: str) -> str:
     except PackageNotFoundError:
         return ""
     for requirement in wanted:
-        name = requirement.partition(";")[0].split(">")[0].split("=")[0].strip().lower()
+        name = _NAME.findall(requirement)[0].lower()
         marker = requirement.partition("extra ==")[2].strip(" '\"")
         if marker and (f"'{name}" in reason.lower() or f"'{name.replace('-', '_')}" in reason.lower()):
             return f"; install it by: pip install 'dpipe[{marker}]'"
