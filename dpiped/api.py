@@ -28,9 +28,9 @@ from dpiped.config.base import (
 from dpiped.elastic import (
     ElasticsearchConfig,
     ElasticsearchEvents,
-    IndexNames,
     Judged,
     Pace,
+    index_names,
     index_template,
     judge,
     lifecycle_policy,
@@ -65,7 +65,6 @@ from dpiped.kafka import (
     Messages,
     Outgoing,
     Shares,
-    TopicNames,
     Troubles,
     blocks_of,
     check_topic,
@@ -75,6 +74,7 @@ from dpiped.kafka import (
     name_of,
     reason_of,
     start_of,
+    topic_names,
 )
 from dpiped.keyed import KeyTemplate, Lacking, check_key
 from dpiped.keys import KeyFields, keys_of
@@ -192,7 +192,6 @@ __all__ = [
     "Head",
     "HttpListener",
     "Ident",
-    "IndexNames",
     "Input",
     "Judged",
     "KafkaConfig",
@@ -261,7 +260,6 @@ __all__ = [
     "Token",
     "Tokens",
     "TooLargeError",
-    "TopicNames",
     "Troubles",
     "TypedField",
     "UnavailableError",
@@ -299,6 +297,7 @@ __all__ = [
     "gzip_bytes",
     "headline",
     "host_of",
+    "index_names",
     "index_template",
     "is_ident",
     "is_loopback",
@@ -323,5 +322,6 @@ __all__ = [
     "start_of",
     "stranger_logger",
     "text_of",
+    "topic_names",
     "unavailable",
 ]

@@ -14,10 +14,10 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from dpiped.alarms.table import Table
+from dpiped.codecs.times import DAY_MS
 from dpiped.panes.periods import FixedPeriods, Periods
 from dpiped.panes.shape import Key
 
-DAY_MS = 86_400_000
 _SLACK_MS = 3 * 3_600_000
 """A day may be so much longer than 24 hours."""
 MOST = 200_000

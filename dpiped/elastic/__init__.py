@@ -2,17 +2,17 @@
 
 from dpiped.elastic.bulk import ElasticsearchEvents, Judged, judge
 from dpiped.elastic.config import ElasticsearchConfig
-from dpiped.elastic.names import IndexNames, check_index
+from dpiped.elastic.names import check_index, index_names
 from dpiped.elastic.pace import Pace
 from dpiped.elastic.template import index_template, lifecycle_policy
 
 __all__ = [
     "ElasticsearchConfig",
     "ElasticsearchEvents",
-    "IndexNames",
     "Judged",
     "Pace",
     "check_index",
+    "index_names",
     "index_template",
     "judge",
     "lifecycle_policy",

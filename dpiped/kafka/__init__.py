@@ -11,7 +11,7 @@ from dpiped.kafka.outgoing import Outgoing
 from dpiped.kafka.output_config import HEADER_FIELDS, KafkaOutputConfig
 from dpiped.kafka.positions import KafkaPositions
 from dpiped.kafka.shares import Shares, start_of
-from dpiped.kafka.topics import TopicNames, check_topic
+from dpiped.kafka.topics import check_topic, topic_names
 
 __all__ = [
     "HEADER_FIELDS",
@@ -30,7 +30,6 @@ __all__ = [
     "Messages",
     "Outgoing",
     "Shares",
-    "TopicNames",
     "Troubles",
     "blocks_of",
     "check_topic",
@@ -40,4 +39,5 @@ __all__ = [
     "name_of",
     "reason_of",
     "start_of",
+    "topic_names",
 ]

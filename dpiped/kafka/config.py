@@ -17,7 +17,6 @@ TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _BROKER = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):\d{1,5}")
 _SECRET = re.compile(r"password|secret|passphrase|\.key\.pem|jaas|oauthbearer\.config", re.IGNORECASE)
 _DAY_CODES = "YmdjyGVu"
-DAY_MS, HOUR_MS = 86_400_000, 3_600_000
 OWN = frozenset(
     {
         "auto.offset.reset",

@@ -23,7 +23,6 @@ from dpiped.api import (
     Batch,
     ElasticsearchConfig,
     ElasticsearchEvents,
-    IndexNames,
     Judged,
     Output,
     Pace,
@@ -32,6 +31,7 @@ from dpiped.api import (
     Tls,
     client_tls,
     gzip_bytes,
+    index_names,
     index_template,
     judge,
     lifecycle_policy,
@@ -70,7 +70,7 @@ class ElasticsearchOutput(Output[ElasticsearchConfig]):
 
     def __init__(self, config: ElasticsearchConfig, context: Any) -> None:
         super().__init__(config, context)
-        self._names = IndexNames(config.target, context.index_prefix)
+        self._names = index_names(config.target, context.index_prefix)
 
     @classmethod
     def notes(cls, config: ElasticsearchConfig) -> list[str]:

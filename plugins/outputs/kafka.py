@@ -29,12 +29,12 @@ from dpiped.api import (
     PackView,
     RejectedError,
     TemporaryError,
-    TopicNames,
     Troubles,
     first_contact,
     name_of,
     reason_of,
     register,
+    topic_names,
 )
 
 T = TypeVar("T")
@@ -57,7 +57,7 @@ class KafkaOutput(Output[KafkaOutputConfig]):
     def __init__(self, config: KafkaOutputConfig, context: Any) -> None:
         super().__init__(config, context)
         topic = config.topic
-        self._names = TopicNames(topic if isinstance(topic, str) else "", context.index_prefix)
+        self._names = topic_names(topic if isinstance(topic, str) else "", context.index_prefix)
         self._id = config.transactional_id or f"dpipe.{context.name}"
         self._troubles = Troubles()
         self._failed: list[tuple[str, str, str]] = []

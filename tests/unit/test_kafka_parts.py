@@ -23,10 +23,10 @@ from dpiped.kafka import (
     Marker,
     Messages,
     Shares,
-    TopicNames,
     check_topic,
     is_plain,
     start_of,
+    topic_names,
 )
 from dpiped.kafka.avro import AvroConfig, DamagedMessageError
 from dpiped.pack import Head, Pack
@@ -109,13 +109,13 @@ def view(events: list[dict[str, Any]], fields: list[str], **head: Any) -> PackVi
     ],
 )
 def test_topics_keep_to_what_the_config_names(text: str, expected: object) -> None:
-    names = TopicNames(check_topic(text), lambda project: f"pre-{project}")
+    names = topic_names(check_topic(text), lambda project: f"pre-{project}")
     events = [{"a": "x"}, {"a": "../../etc"}, {}, {"a": "{a}b%"}]
     assert names.of(view(events, ["a"])) == expected
 
 
 def test_topics_of_two_days() -> None:
-    names = TopicNames("t-%d", str)
+    names = topic_names("t-%d", str)
     assert names.of(view([{"@timestamp": AT}, {"@timestamp": AT + DAY_MS}], [])) == ["t-09", "t-10"]
 
 
