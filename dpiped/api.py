@@ -112,7 +112,7 @@ from dpiped.redshift import DataApi, RedshiftConfig
 from dpiped.redshift import Session as RedshiftSession
 from dpiped.redshift import Statements as RedshiftStatements
 from dpiped.registry import register
-from dpiped.s3 import Bucket, S3Config
+from dpiped.s3 import BucketOutput, S3Config
 from dpiped.sources.lines import LineCutter, read_lines
 from dpiped.sources.noted import Noted
 from dpiped.sources.options import SyslogOptions, TailOptions
@@ -123,6 +123,7 @@ from dpiped.sources.tail_scan import scan
 from dpiped.sources.threads import finish_in_thread
 from dpiped.telemetry.events import EventsDropped
 from dpiped.templates import PathTemplate, check_path_template
+from dpiped.text import printable
 from dpiped.tls import SERVER_EXAMPLE, ClientTls, ServerTls, Tls, TlsError, client_tls
 from dpiped.transform import NOTHING, AnyStep, Program, Sheet, Target, mistakes
 from dpiped.view import PackView
@@ -165,7 +166,7 @@ __all__ = [
     "Block",
     "Body",
     "BodyReader",
-    "Bucket",
+    "BucketOutput",
     "Bytes",
     "ClientTls",
     "Codec",
@@ -312,6 +313,7 @@ __all__ = [
     "name_of",
     "parse_field",
     "pattern_of",
+    "printable",
     "read_lines",
     "reason_of",
     "register",

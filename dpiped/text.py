@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_TURNING = (*range(0x2028, 0x202F), *range(0x2066, 0x206A))
+"""Line ends of Unicode, and what turns the direction of the text behind it."""
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
+_CONTROL |= {code: f"\\u{code:04x}" for code in _TURNING}
 
 
 def table(rows: Sequence[Sequence[object]]) -> str:
@@ -24,8 +26,8 @@ def table(rows: Sequence[Sequence[object]]) -> str:
 
 
 def printable(text: str) -> str:
-    """With control characters as `\\x1b`: texts of events may hold anything."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    """With control characters as `\\x1b`: texts of events may hold anything, and none may steer a terminal."""
+    return text.translate(_CONTROL)
 
 
 def size(amount: int) -> str:

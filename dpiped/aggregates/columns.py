@@ -24,7 +24,7 @@ import numpy as np
 
 from dpiped.aggregates.base import Column
 from dpiped.aggregates.buckets import edge_codes, quantile_codes
-from dpiped.aggregates.plain import hashable
+from dpiped.aggregates.plain import hashable, whole
 from dpiped.expressions import Predicate, compile_where
 
 if TYPE_CHECKING:
@@ -151,9 +151,7 @@ class Columns:
             self._skip("absent", values.count(None))
         if list in kinds:
             self._skip("list", sum(type(value) is list for value in values))
-        values = hashable(values, kinds)
-        if float in kinds:  # a sketch would take 5 and 5.0 for two
-            values = [int(value) if type(value) is float and value.is_integer() else value for value in values]
+        values = whole(hashable(values, kinds), kinds)
         if str in kinds and "" in values:
             self._skip("empty", values.count(""))
             values = [None if value == "" else value for value in values]

@@ -48,6 +48,13 @@ def hashable(column: list[Any], kinds: set[type] | None = None) -> list[Any]:
     return column
 
 
+def whole(column: list[Any], kinds: set[type] | None = None) -> list[Any]:
+    """5.0 as 5: one value to people, and two to a sketch. `kinds`: those in it, where they are known."""
+    if float not in (set(map(type, column)) if kinds is None else kinds):
+        return column
+    return [int(value) if type(value) is float and value.is_integer() else value for value in column]
+
+
 def shown(value: Any) -> Any:
     """A key as it stands in an event."""
     return value.value if type(value) is Truth else value

@@ -7,13 +7,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from dpiped.aggregates.plain import hashable, shown
+from dpiped.aggregates.plain import hashable, shown, whole
 from dpiped.alarms import syslogng
 from dpiped.alarms.config import AlarmConfig
 from dpiped.alarms.ignore import Ignore
 from dpiped.alarms.names import COUNT
 from dpiped.alarms.samples import LONGEST
-from dpiped.alarms.shape import whole
 from dpiped.alarms.store import digest_of
 from dpiped.alarms.table import Table
 from dpiped.alarms.teller import Finding

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dpiped.aggregates.plain import whole
 from dpiped.alarms.config import AlarmConfig
 from dpiped.normalise import Normaliser
 from dpiped.panes.shape import Shape
@@ -26,12 +27,5 @@ class AlarmShape(Shape):
             values = self._normalisers[name].texts(values)
         if any(type(value) is str and len(value) > LONGEST for value in values):
             values = [value[:LONGEST] if isinstance(value, str) else value for value in values]
-        values = whole(values)
+        values = whole(values)  # what is saved must not depend on which of 5 and 5.0 came last
         return values, set(map(type, values))
-
-
-def whole(values: list[Any]) -> list[Any]:
-    """5.0 as 5: they are one group, and what is saved of it must not depend on which of both came last."""
-    if float not in set(map(type, values)):
-        return values
-    return [int(value) if type(value) is float and value.is_integer() else value for value in values]

@@ -7,10 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from dpiped.config.base import ConfigModel, PluginConfig, Url
+from dpiped.config.base import ConfigModel, Url
 from dpiped.extras import need
-from dpiped.objects.config import ObjectConfig
-from dpiped.s3.config import BucketConfig
+from dpiped.s3.config import BucketOutputConfig
 
 _PART = r"[A-Za-z_@][A-Za-z0-9_$@.]{0,126}"
 _TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_$]{0,126}(\.[A-Za-z_][A-Za-z0-9_$]{0,126}){0,2}")
@@ -89,7 +88,7 @@ class DatabaseConfig(ConfigModel):
         return self
 
 
-class RedshiftConfig(ObjectConfig, BucketConfig, PluginConfig):
+class RedshiftConfig(BucketOutputConfig):
     """Config of the output `redshift`."""
 
     table: Table = Field(examples=["public.events"])

@@ -1,7 +1,6 @@
-"""Buckets of S3: their config, and a store that takes each object once."""
+"""Buckets of S3: their config, a store that takes each object once, and outputs that use them."""
 
-from dpiped.s3.bucket import Bucket
-from dpiped.s3.config import BucketConfig, S3Config
-from dpiped.s3.store import make_client
+from dpiped.s3.config import S3Config
+from dpiped.s3.output import BucketOutput
 
-__all__ = ["Bucket", "BucketConfig", "S3Config", "make_client"]
+__all__ = ["BucketOutput", "S3Config"]

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from dpiped.config.base import Bytes, ConfigModel, PluginConfig, Url
 from dpiped.extras import need
-from dpiped.objects.config import FormatConfig
+from dpiped.objects.config import FormatConfig, ObjectConfig
 from dpiped.objects.keys import check_prefix
 from dpiped.tls import ClientTls
 
@@ -89,5 +89,9 @@ class BucketConfig(ConfigModel):
         return self
 
 
-class S3Config(FormatConfig, BucketConfig, PluginConfig):
+class BucketOutputConfig(ObjectConfig, BucketConfig, PluginConfig):
+    """What the config of every output says that stores objects in a bucket."""
+
+
+class S3Config(FormatConfig, BucketOutputConfig):
     """Config of the output `s3`."""

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import msgspec
 from pydantic import Field
 
-from dpiped.api import SEVERITIES, Batch, Output, PluginConfig, TemporaryError, register, severity_of
+from dpiped.api import SEVERITIES, Batch, Output, PluginConfig, TemporaryError, printable, register, severity_of
 
 _TIME, _KEY, _OFF, _BLINK, _BELL = "\x1b[36m", "\x1b[2m", "\x1b[0m", "\x1b[5m", "\a"
 _RESOLVED = "\x1b[32m"
@@ -25,10 +25,6 @@ _COLORS = (
     (SEVERITIES["warning"], "\x1b[33m"),
 )
 """From this severity on; the first that holds."""
-_TURNING = (*range(0x2028, 0x202F), *range(0x2066, 0x206A))
-"""Line ends of Unicode, and what turns the direction of the text behind it."""
-_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
-_CONTROL |= {code: f"\\u{code:04x}" for code in _TURNING}
 _IN_JSON = re.compile(rb"\x7f|\xc2[\x80-\x9f]|\xe2\x80[\xa8-\xae]|\xe2\x81[\xa6-\xa9]")
 """Those that may stand in JSON as they are, in UTF-8."""
 
@@ -107,4 +103,4 @@ def _member(name: str, value: object, color: str) -> str:
     """One field; control characters of a log line never reach the terminal."""
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     color = _TIME if name == "@timestamp" else color
-    return f"{_KEY}{name.translate(_CONTROL)}={_OFF}{color}{text.translate(_CONTROL)}{_OFF if color else ''}"
+    return f"{_KEY}{printable(name)}={_OFF}{color}{printable(text)}{_OFF if color else ''}"
