@@ -17,8 +17,9 @@ from msgspec import UNSET, Meta, UnsetType
 from dpiped.errors import UnavailableError
 from dpiped.filter_runner import StatefulFilterRunner
 from dpiped.questions import Alarming
-from dpiped.web.answers import DEFAULT_LIMIT, MOST, runners_of, told
-from dpiped.web.forms import FORMS, Form, answered
+from dpiped.web.answers import runners_of, told
+from dpiped.web.asked import DEFAULT_LIMIT, AskedForm, Limit
+from dpiped.web.forms import FORMS, answered, as_json
 from dpiped.web.openapi import Handler, Nothing, Route, read_query
 from dpiped.web.refused import Refused, unavailable
 
@@ -39,8 +40,8 @@ class AlarmsQuery(msgspec.Struct, forbid_unknown_fields=True):
 
     state: Annotated[Literal["firing", "resolved"], Meta(description="Only those in this state.")] | UnsetType = UNSET
     filter: Annotated[str, Meta(description="Only those of this filter.", max_length=255)] | UnsetType = UNSET
-    limit: Annotated[int, Meta(description="At most so many.", ge=1, le=MOST)] = DEFAULT_LIMIT
-    format: Annotated[Form, Meta(description="Form of the answer; by default as `Accept` says.")] | UnsetType = UNSET
+    limit: Limit = DEFAULT_LIMIT
+    format: AskedForm = UNSET
 
 
 class SilenceQuery(msgspec.Struct, forbid_unknown_fields=True):
@@ -123,8 +124,7 @@ class _Alarms:
                 read_query(request, Nothing)
             runner = await self._owner(said["fingerprint"])
             done = await told(self._engine, runner, {**said, "at_ms": int(time.time() * 1000)})
-            body = msgspec.json.encode(Told(said["fingerprint"], runner.name, control, done))
-            return web.Response(body=body + b"\n", content_type="application/json")
+            return as_json(Told(said["fingerprint"], runner.name, control, done))
 
         handler.__doc__ = about
         return handler

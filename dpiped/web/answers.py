@@ -20,9 +20,9 @@ from msgspec import UNSET, Meta, UnsetType, field
 from dpiped.config.validate import did_you_mean
 from dpiped.errors import UnavailableError
 from dpiped.filter_runner import StatefulFilterRunner
-from dpiped.journal.bound import BoundError, parse_bound
 from dpiped.questions import Answering, Question, Which
-from dpiped.web.forms import FORMS, Form, answered
+from dpiped.web.asked import DEFAULT_LIMIT, AskedForm, FormQuery, Limit, Moment, moment
+from dpiped.web.forms import FORMS, answered, as_json
 from dpiped.web.openapi import Nothing, Route, read_query
 from dpiped.web.refused import Refused, unavailable
 
@@ -30,21 +30,8 @@ if TYPE_CHECKING:
     from dpiped.engine import Engine
     from dpiped.runner import Runner
 
-DEFAULT_LIMIT, MOST = 1_000, 10_000
 DONE_SECS = 5.0
 """A reset waits so long until the filter has taken note of it."""
-_MOMENT = [
-    {"type": "string", "format": "date-time"},
-    {"type": "string", "pattern": r"^-[0-9]{1,6}[smhd]$"},
-    {"type": "string", "pattern": "^[0-9]{1,15}$"},
-]
-Moment = Annotated[
-    str,
-    Meta(
-        description="RFC 3339, milliseconds since the epoch, or how long ago, such as `-2h`.",
-        extra_json_schema={"type": None, "anyOf": _MOMENT},
-    ),
-]
 
 
 class AnswersQuery(msgspec.Struct, forbid_unknown_fields=True):
@@ -60,19 +47,13 @@ class AnswersQuery(msgspec.Struct, forbid_unknown_fields=True):
     ) = UNSET
     since: Moment | UnsetType = field(default=UNSET, name="from")
     to: Moment | UnsetType = UNSET
-    limit: Annotated[int, Meta(description="At most so many answers.", ge=1, le=MOST)] = DEFAULT_LIMIT
-    format: Annotated[Form, Meta(description="Form of the answer; by default as `Accept` says.")] | UnsetType = UNSET
+    limit: Limit = DEFAULT_LIMIT
+    format: AskedForm = UNSET
 
     def question(self, now_ms: int) -> Question:
         """Raises Refused (422)."""
         group = None if self.group is UNSET else self.group
         return Question(self.window, group, moment("from", self.since, now_ms), moment("to", self.to, now_ms))
-
-
-class FormQuery(msgspec.Struct, forbid_unknown_fields=True):
-    """How it is written."""
-
-    format: Annotated[Form, Meta(description="Form of the answer; by default as `Accept` says.")] | UnsetType = UNSET
 
 
 class Aggregates(msgspec.Struct):
@@ -97,18 +78,6 @@ class WasReset(msgspec.Struct):
     filter: str
     done: bool
     """The filter has come to it."""
-
-
-def moment(name: str, text: str | UnsetType, now_ms: int) -> int | None:
-    """Milliseconds since the epoch. Raises Refused (422)."""
-    if text is UNSET:
-        return None
-    try:
-        bound = parse_bound(text, now_ms)
-    except (BoundError, OverflowError) as exc:
-        expected = "milliseconds since the epoch, a time such as 2026-03-01T12:00:00Z, or how long ago, such as -2h"
-        raise Refused(422, f"{name} {text!r}: expected {expected}") from exc
-    return bound.offset if bound.ms is None else bound.ms
 
 
 def answer_routes(engine: Engine) -> list[Route]:
@@ -187,8 +156,7 @@ class _Answers:
         runner = self._runner(request)
         read_query(request, Nothing)
         done = await told(self._engine, runner, {"control": "reset", "at_ms": int(time.time() * 1000)})
-        body = msgspec.json.encode(WasReset(runner.name, done))
-        return web.Response(body=body + b"\n", content_type="application/json")
+        return as_json(WasReset(runner.name, done))
 
 
 def _brief(found: dict[str, Any]) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from dpiped.errors import DpipeError
 from dpiped.leveldb import LevelDbError
 from dpiped.output_runner import OutputRunner
 from dpiped.questions import Behaving
-from dpiped.web.answers import FormQuery, moment
+from dpiped.web.asked import FormQuery, moment
 from dpiped.web.behavior_query import FunnelQuery, PathsQuery, RetentionQuery, UserQuery
 from dpiped.web.forms import FORMS, answered
 from dpiped.web.openapi import Route, read_query

@@ -7,12 +7,10 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, UnsetType, field
 
-from dpiped.web.answers import DEFAULT_LIMIT, MOST, Moment
-from dpiped.web.forms import AskedForm
+from dpiped.web.asked import DEFAULT_LIMIT, MOST, AskedForm, Limit, Moment
 
 _SECS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 MOST_STEPS, MOST_LENGTH, MOST_DAYS = 20, 10, 50
-Limit = Annotated[int, Meta(description="At most so many.", ge=1, le=MOST)]
 Steps = Annotated[
     str,
     Meta(
@@ -48,7 +46,7 @@ class FunnelQuery(msgspec.Struct, forbid_unknown_fields=True):
     ) = UNSET
     since: Moment | UnsetType = field(default=UNSET, name="from")
     to: Moment | UnsetType = UNSET
-    limit: Annotated[int, Meta(description="At most so many groups.", ge=1, le=MOST)] = DEFAULT_LIMIT
+    limit: Limit = DEFAULT_LIMIT
     format: AskedForm = UNSET
 
     def steps_asked(self) -> list[str]:

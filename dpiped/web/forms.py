@@ -18,7 +18,6 @@ from dpiped.journal.bound import show_ms
 from dpiped.text import table
 
 Form = Literal["json", "csv", "text"]
-AskedForm = Form | UnsetType
 FORMS: dict[str, Form] = {"application/json": "json", "text/csv": "csv", "text/plain": "text"}
 _MEDIA = {form: media for media, form in FORMS.items()}
 Row = Mapping[str, Any]
@@ -38,6 +37,11 @@ async def answered(
         return web.Response(status=304, headers=headers)
     charset = None if wanted == "json" else "utf-8"
     return web.Response(body=body, content_type=_MEDIA[wanted], charset=charset, headers=headers)
+
+
+def as_json(data: msgspec.Struct) -> web.Response:
+    """A small answer that has no other form."""
+    return web.Response(body=msgspec.json.encode(data) + b"\n", content_type="application/json")
 
 
 def accepted(header: str) -> Form:
