@@ -56,9 +56,9 @@ class Step(ConfigModel, ABC):
     where: Annotated[str, AfterValidator(check_where)] | None = None
     """Only for these events, as an expression over what they were before the first step."""
 
-    @abstractmethod
     def reads(self) -> Iterable[str]:
-        """The fields whose columns it uses."""
+        """The fields whose columns it uses; none if it works on the events themselves."""
+        return ()
 
     def uses(self) -> Iterable[str]:
         """The fields that have to be there for it to have anything to do."""

@@ -26,9 +26,6 @@ class RenameStep(Step):
     fields: dict[Target, Target] = Field(min_length=1, examples=[{"msg": "message"}])
     """Old path -> new path, in this order."""
 
-    def reads(self) -> Iterable[str]:
-        return ()
-
     def uses(self) -> Iterable[str]:
         return self.fields
 
@@ -70,9 +67,6 @@ class DropStep(Step):
     fields: tuple[Target, ...] = Field(min_length=1, examples=[["password", "user.phone"]])
     """Their paths; objects go with all that is in them."""
 
-    def reads(self) -> Iterable[str]:
-        return ()
-
     def uses(self) -> Iterable[str]:
         return self.fields
 
@@ -104,9 +98,6 @@ class KeepStep(Step):
     do: Literal["keep"]
     fields: tuple[FieldName, ...] = Field(min_length=1, examples=[["action", "user.id"]])
     """Paths of those that stay, in their objects."""
-
-    def reads(self) -> Iterable[str]:
-        return ()
 
     def uses(self) -> Iterable[str]:
         return self.fields

@@ -41,9 +41,6 @@ class HashStep(Step):
     digits: Annotated[int, Field(ge=8, le=128, multiple_of=2)] = 32
     """Length of a hash."""
 
-    def reads(self) -> Iterable[str]:
-        return ()
-
     def uses(self) -> Iterable[str]:
         return self.fields
 
@@ -74,9 +71,6 @@ class MaskStep(Step):
         if self.kind != "text" and {"first", "last"} & self.model_fields_set:
             raise ValueError('first, last: these are only for kind = "text"')
         return self
-
-    def reads(self) -> Iterable[str]:
-        return ()
 
     def uses(self) -> Iterable[str]:
         return self.fields
