@@ -5,6 +5,6 @@ async with running(CONFIG, tmp_path) as engine:
     await until(lambda: lines(tmp_path / "out.ndjson") == [..])
 """
 
-from dpiped.testing.kit import address_of, events_in, post, running, until
+from dpiped.testing.kit import address_of, ask, events_in, post, request, running, until
 
-__all__ = ["address_of", "events_in", "post", "running", "until"]
+__all__ = ["address_of", "ask", "events_in", "post", "request", "running", "until"]

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,42 @@ async def post(
     async with aiohttp.ClientSession() as session, session.post(url, data=body, headers=headers) as answer:
         text = await answer.text()
         return answer.status, json.loads(text) if text else {}
+
+
+async def request(
+    engine: Engine,
+    path: str,
+    method: str = "GET",
+    *,
+    data: object = None,
+    headers: Mapping[str, str] | None = None,
+) -> tuple[int, Mapping[str, str], Any]:
+    """(status, headers, answer) of the admin API; the answer is decoded if it is JSON.
+
+    Args:
+        data: sent as JSON, unless it is None.
+    """
+    if engine.admin is None:
+        raise DpipeError("the engine has no admin API")
+    async with (
+        aiohttp.ClientSession() as session,
+        session.request(method, f"http://{engine.admin.address}{path}", headers=headers, json=data) as answer,
+    ):
+        decoded = answer.content_type == "application/json" and answer.status != HTTPStatus.NOT_MODIFIED
+        return answer.status, answer.headers, await answer.json() if decoded else await answer.text()
+
+
+async def ask(
+    engine: Engine,
+    path: str,
+    method: str = "GET",
+    *,
+    data: object = None,
+    headers: Mapping[str, str] | None = None,
+) -> tuple[int, Any]:
+    """(status, answer) as `request` has them."""
+    status, _, found = await request(engine, path, method, data=data, headers=headers)
+    return status, found
 
 
 def events_in(paths: Path | Iterable[Path]) -> list[dict[str, Any]]:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any
-
-import aiohttp
 
 from dpiped.alarms import AlarmingFilter
 from dpiped.engine import Engine
-from dpiped.testing import events_in, post, running, until
+from dpiped.testing import ask, events_in, post, running, until
 from tests.integration.test_replay import made, replay
 
 TICK = "tick_secs = 0.1"
@@ -51,16 +48,6 @@ def alarm_of(engine: Engine) -> AlarmingFilter:
     plugin = next(runner for runner in engine.runners if runner.name == "errors")._plugin  # type: ignore[attr-defined]
     assert isinstance(plugin, AlarmingFilter)
     return plugin
-
-
-async def ask(engine: Engine, path: str, method: str = "GET") -> tuple[int, Any]:
-    """(status, answer) of the admin API."""
-    assert engine.admin is not None
-    async with (
-        aiohttp.ClientSession() as session,
-        session.request(method, f"http://{engine.admin.address}{path}") as answer,
-    ):
-        return answer.status, await answer.json()
 
 
 async def say(engine: Engine, what: str, fingerprint: str, query: str = "") -> None:

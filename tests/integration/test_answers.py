@@ -7,9 +7,7 @@ import csv
 import io
 import time
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
@@ -19,7 +17,7 @@ from schemathesis import GenerationMode
 from dpiped.engine import Engine
 from dpiped.errors import UnavailableError
 from dpiped.filter_runner import StatefulFilterRunner
-from dpiped.testing import post, running, until
+from dpiped.testing import ask, post, request, running, until
 
 ROAD = """
 [[project]]
@@ -61,23 +59,9 @@ async def feed(engine: Engine) -> None:
     await until(lambda: runner.events == 9)
 
 
-async def ask(
-    engine: Engine, path: str, *, method: str = "GET", **headers: str
-) -> tuple[int, aiohttp.typedefs.LooseHeaders, Any]:
-    """(status, headers, the answer: decoded if it is JSON)."""
-    assert engine.admin is not None
-    names = {name.replace("_", "-"): value for name, value in headers.items()}
-    async with (
-        aiohttp.ClientSession() as session,
-        session.request(method, f"http://{engine.admin.address}{path}", headers=names) as answer,
-    ):
-        json_one = answer.content_type == "application/json" and answer.status != 304
-        return answer.status, answer.headers, await answer.json() if json_one else await answer.text()
-
-
 async def answers(engine: Engine, query: str = "") -> list[tuple[str, int]]:
     """(area, hits) of what it answers."""
-    status, _, found = await ask(engine, f"/api/aggregates/traffic{query}")
+    status, found = await ask(engine, f"/api/aggregates/traffic{query}")
     assert status == 200, found
     return [(one["area"], one["hits"]) for one in found["answers"]]
 
@@ -94,20 +78,20 @@ async def test_windows_groups_and_times_can_be_chosen(tmp_path: Path) -> None:
         assert await answers(engine, f"?to={NOW_MS + 10_000}") == [("de", 3)]
         assert await answers(engine, "?from=-1h&to=2999-01-01T00:00:00Z") == [("de", 3), ("fr", 2), ("de", 4)]
         assert await answers(engine, "?from=2999-01-01") == []
-        _, _, found = await ask(engine, "/api/aggregates/traffic?limit=2")
+        _, found = await ask(engine, "/api/aggregates/traffic?limit=2")
         assert (len(found["answers"]), found["more"]) == (2, True)
 
 
 async def test_answers_state_their_errors_and_whether_they_are_early(tmp_path: Path) -> None:
     async with running(ROAD, tmp_path) as engine:
         await feed(engine)
-        _, _, found = await ask(engine, "/api/aggregates/traffic")
+        _, found = await ask(engine, "/api/aggregates/traffic")
         closed, _, early = found["answers"]
         assert "_early" not in closed
         assert early["_early"] is True
         assert closed["_errors"] == {"latency": 0.005}  # the others are exact
         assert closed["pages"] == [{"value": "/a,b", "count": 3}]
-        _, _, listed = await ask(engine, "/api/aggregates")
+        _, listed = await ask(engine, "/api/aggregates")
         (one,) = listed["aggregates"]
         assert (one["filter"], one["window_secs"], one["group_by"]) == ("traffic", 10, ["area"])
         assert one["metrics"]["latency"] == {"op": "quantiles", "field": "secs", "q": [0.5]}
@@ -118,12 +102,14 @@ async def test_answers_state_their_errors_and_whether_they_are_early(tmp_path: P
 async def test_forms(path: str, tmp_path: Path) -> None:
     async with running(ROAD, tmp_path) as engine:
         await feed(engine)
-        _, headers, text = await ask(engine, path, Accept="text/html, text/csv;q=0.9, application/json;q=0.1")
+        _, headers, text = await request(
+            engine, path, headers={"Accept": "text/html, text/csv;q=0.9, application/json;q=0.1"}
+        )
         assert headers["Content-Type"] == "text/csv; charset=utf-8"
         rows = list(csv.DictReader(io.StringIO(text)))
-        _, headers, shown = await ask(engine, f"{path}?format=text", Accept="text/csv")
+        _, headers, shown = await request(engine, f"{path}?format=text", headers={"Accept": "text/csv"})
         assert headers["Content-Type"] == "text/plain; charset=utf-8"
-        _, headers, _ = await ask(engine, path, Accept="image/png")
+        _, headers, _ = await request(engine, path, headers={"Accept": "image/png"})
         assert headers["Content-Type"] == "application/json"
     if path.endswith("traffic"):
         assert [(row["hits"], row["latency.p50"]) for row in rows] == [
@@ -141,21 +127,21 @@ async def test_forms(path: str, tmp_path: Path) -> None:
 async def test_whoever_has_an_answer_gets_no_body_until_it_changes(tmp_path: Path) -> None:
     async with running(ROAD, tmp_path) as engine:
         await feed(engine)
-        _, headers, _ = await ask(engine, "/api/aggregates/traffic")
+        _, headers, _ = await request(engine, "/api/aggregates/traffic")
         tag = headers["ETag"]
-        status, _, body = await ask(engine, "/api/aggregates/traffic", If_None_Match=f'"other", W/{tag}')
+        status, body = await ask(engine, "/api/aggregates/traffic", headers={"If-None-Match": f'"other", W/{tag}'})
         assert (status, body) == (304, "")
         await post(engine, "rs/web", events(NOW_MS + 20_000, "it", 1))
         (runner,) = (runner for runner in engine.runners if runner.name == "traffic")
         await until(lambda: runner.events == 10)
-        status, headers, _ = await ask(engine, "/api/aggregates/traffic", If_None_Match=tag)
+        status, headers, _ = await request(engine, "/api/aggregates/traffic", headers={"If-None-Match": tag})
         assert (status, headers["ETag"] != tag) == (200, True)
 
 
 async def test_a_reset_is_journaled(tmp_path: Path) -> None:
     async with running(ROAD, tmp_path) as engine:
         await feed(engine)
-        status, _, told = await ask(engine, "/api/aggregates/traffic/reset", method="PUT")
+        status, told = await ask(engine, "/api/aggregates/traffic/reset", "PUT")
         assert (status, told) == (200, {"filter": "traffic", "done": True})
         assert await answers(engine) == []
     async with running(ROAD, tmp_path) as engine:
@@ -179,7 +165,7 @@ async def test_what_cannot_be_asked_is_one_line(tmp_path: Path) -> None:
             ("GET", "/api/aggregates?format=xml", 422, "xml"),
             ("POST", "/api/aggregates/traffic", 405, "Method Not Allowed"),
         ):
-            answer = await ask(engine, path, method=method)
+            answer = await request(engine, path, method)
             assert (answer[0], text in answer[2]["error"]) == (status, True), answer
         assert answer[1]["Allow"] == "GET"
 
@@ -189,8 +175,8 @@ async def test_answers_show_events_so_they_need_the_token(tmp_path: Path) -> Non
         await until(lambda: all(runner.status == "running" for runner in engine.runners))
         for path in ("/api/aggregates", "/api/aggregates/traffic", "/api/alarms"):
             assert (await ask(engine, path))[0] == 401
-            assert (await ask(engine, path, Authorization="Bearer geheim"))[0] == 200
-        assert (await ask(engine, "/api/aggregates/traffic/reset", method="PUT"))[0] == 401
+            assert (await ask(engine, path, headers={"Authorization": "Bearer geheim"}))[0] == 200
+        assert (await ask(engine, "/api/aggregates/traffic/reset", "PUT"))[0] == 401
         assert (await ask(engine, "/api/openapi.json"))[0] == 200
 
 
@@ -202,9 +188,9 @@ async def test_a_filter_that_stands_says_so(tmp_path: Path) -> None:
             await runner.ask(lambda plugin: [1 / 0])
         assert await answers(engine, "?window=last") == [("fr", 2)]  # a question that fails hurts nobody
         runner.status = "failed"
-        status, headers, found = await ask(engine, "/api/aggregates/traffic")
+        status, headers, found = await request(engine, "/api/aggregates/traffic")
         assert (status, headers["Retry-After"], found) == (503, "1", {"error": "filter 'traffic' is failed"})
-        _, _, listed = await ask(engine, "/api/aggregates")
+        _, listed = await ask(engine, "/api/aggregates")
         assert listed["aggregates"] == [
             {"filter": "traffic", "type": "aggregate", "ident": "traffic", "status": "failed"}
         ]

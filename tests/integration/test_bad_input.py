@@ -19,7 +19,7 @@ from dpiped.config.load import load_daemon_config
 from dpiped.engine import Engine
 from dpiped.errors import ConfigError
 from dpiped.pack import Head
-from dpiped.testing import address_of, events_in, post, running, until
+from dpiped.testing import address_of, ask, events_in, post, running, until
 
 GOOD = b'{"@timestamp":1700000000000,"good":1}\n'
 CONFIG = """
@@ -44,10 +44,8 @@ async def daemon(folder: Path, more: str = "") -> AsyncIterator[Engine]:
         assert await post(engine, "rs/good", GOOD) == (200, {"accepted": 1, "rejected": 0, "errors": []})
         good = folder / "out/rs/good.ndjson"
         await until(lambda: good.exists() and good.read_bytes().endswith(GOOD))
-        assert engine.admin is not None
-        url = f"http://{engine.admin.address}/readyz"
-        async with aiohttp.ClientSession() as session, session.get(url) as answer:
-            assert answer.status == 200, await answer.text()
+        status, found = await ask(engine, "/readyz")
+        assert status == 200, found
     inside = {path.name for path in folder.iterdir()}
     assert inside <= {"out", "dpiped", "dpiped.toml"}, "nothing was written anywhere else"
 

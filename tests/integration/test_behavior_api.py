@@ -10,13 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
 from dpiped.behavior.scan import Scan
 from dpiped.cli import main
 from dpiped.engine import Engine
-from dpiped.testing import post, running, until
+from dpiped.testing import ask, post, running, until
 from dpiped.web import behavior as api
 
 ROAD = """
@@ -69,16 +68,6 @@ async def feed(engine: Engine, body: bytes = FEED) -> None:
 async def opened(engine: Engine) -> None:
     """Returns when the table can be asked."""
     await until(lambda: engine.runners[0].status == "running")
-
-
-async def ask(engine: Engine, path: str, **headers: str) -> tuple[int, Any]:
-    assert engine.admin is not None
-    async with (
-        aiohttp.ClientSession() as session,
-        session.get(f"http://{engine.admin.address}{path}", headers=headers) as answer,
-    ):
-        is_json = answer.content_type == "application/json"
-        return answer.status, await answer.json() if is_json else await answer.text()
 
 
 async def test_a_funnel_of_all_and_of_groups(tmp_path: Path) -> None:
@@ -153,11 +142,11 @@ async def test_a_timeline_tables_retention_and_paths(tmp_path: Path) -> None:
 async def test_forms(path: str, columns: str, tmp_path: Path) -> None:
     async with running(ROAD, tmp_path) as engine:
         await feed(engine)
-        status, text = await ask(engine, path, Accept="text/csv")
+        status, text = await ask(engine, path, headers={"Accept": "text/csv"})
         rows = list(csv.reader(io.StringIO(text)))
         assert (status, rows[0]) == (200, columns.split(","))
         assert len(rows) > 1
-        status, text = await ask(engine, path, Accept="text/plain")
+        status, text = await ask(engine, path, headers={"Accept": "text/plain"})
         assert (status, len(text.splitlines())) == (200, len(rows))
 
 
@@ -216,7 +205,7 @@ async def test_they_show_events_so_they_need_the_token(tmp_path: Path) -> None:
             "/api/funnel?table=players&steps=login,buy",
         ):
             assert (await ask(engine, path))[0] == 401
-            assert (await ask(engine, path, Authorization="Bearer geheim"))[0] == 200
+            assert (await ask(engine, path, headers={"Authorization": "Bearer geheim"}))[0] == 200
 
 
 async def test_a_table_that_is_not_open_says_so(tmp_path: Path) -> None:

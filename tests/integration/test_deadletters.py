@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
 from dpiped.config.load import load_daemon_config
 from dpiped.engine import Engine
 from dpiped.errors import UnavailableError
 from dpiped.selection import Selection
-from dpiped.testing import events_in, post, running, until
+from dpiped.testing import ask, events_in, post, running, until
 
 HOST = {"X-Dpipe-Host": "web-7"}
 ROAD = """
@@ -28,18 +26,6 @@ type = "file"
 name = "archive"
 path = "{folder}/out/{{ident}}.ndjson"
 """
-
-
-async def ask(engine: Engine, path: str, data: object = None, *, token: str = "") -> tuple[int, Any]:
-    assert engine.admin is not None
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    method = "GET" if data is None else "POST"
-    body = None if data is None else json.dumps(data)
-    async with (
-        aiohttp.ClientSession() as session,
-        session.request(method, f"http://{engine.admin.address}{path}", data=body, headers=headers) as answer,
-    ):
-        return answer.status, await answer.json()
 
 
 async def test_letters_are_listed_by_what_is_asked_for(tmp_path: Path) -> None:
@@ -72,12 +58,12 @@ async def test_letters_are_listed_by_what_is_asked_for(tmp_path: Path) -> None:
 async def test_the_intake_takes_back_what_its_codec_reads_now(tmp_path: Path) -> None:
     async with running(ROAD.format(folder=tmp_path), tmp_path) as engine:
         await post(engine, "rs/web", b"plain one\nplain two\n", query="?source=/x.log", headers=HOST)
-        status, told = await ask(engine, "/admin/deadletters/retry", {"plugin": "http"})
+        status, told = await ask(engine, "/admin/deadletters/retry", "POST", data={"plugin": "http"})
         assert (status, told["sent"], told["stay"]) == (200, 0, 2)
         assert (await ask(engine, "/admin/deadletters"))[1]["count"] == 2
     fixed = ROAD.format(folder=tmp_path).replace('listen = "127.0.0.1:0"', 'listen = "127.0.0.1:0"\ncodec = "raw"')
     async with running(fixed, tmp_path) as engine:
-        status, told = await ask(engine, "/admin/deadletters/retry", {"plugin": "http"})
+        status, told = await ask(engine, "/admin/deadletters/retry", "POST", data={"plugin": "http"})
         assert (status, told) == (200, {"sent": 2, "stay": 0, "reasons": {}})
         await until(lambda: len(events_in(tmp_path / "out/web.ndjson")) == 2)
         assert (await ask(engine, "/admin/deadletters"))[1]["count"] == 0
@@ -92,7 +78,7 @@ async def test_the_codec_that_the_sender_named_is_used_again(tmp_path: Path) -> 
         await post(engine, "rs/web", als, query="?codec=als")
         letters = (await ask(engine, "/admin/deadletters"))[1]["letters"]
         assert [(one["raw"], one["codec"]) for one in letters] == [('us,1700000000,{"a":1', "als")]
-        _, told = await ask(engine, "/admin/deadletters/retry", {"all": True})
+        _, told = await ask(engine, "/admin/deadletters/retry", "POST", data={"all": True})
         assert told["stay"] == 1
 
 
@@ -101,7 +87,7 @@ async def test_an_input_that_is_gone_is_replaced_by_the_json_codec(tmp_path: Pat
     async with running(road.replace("[[output]]", 'name = "old"\ncodec = "als"\n[[output]]'), tmp_path) as engine:
         await post(engine, "rs/web", b'{"n":1}\n', name="old")
     async with running(road, tmp_path) as engine:
-        assert (await ask(engine, "/admin/deadletters/retry", {"all": True}))[1]["sent"] == 1
+        assert (await ask(engine, "/admin/deadletters/retry", "POST", data={"all": True}))[1]["sent"] == 1
         await until(lambda: [event["n"] for event in events_in(tmp_path / "out/web.ndjson")] == [1])
 
 
@@ -172,9 +158,9 @@ async def test_a_full_journal_is_said_and_the_same_call_goes_on(
     async with running(raw, tmp_path) as engine:
         with monkeypatch.context() as patch:
             patch.setattr(engine.journal, "_refusal", lambda kind: UnavailableError("the journal is full"))
-            status, told = await ask(engine, "/admin/deadletters/retry", {"all": True})
+            status, told = await ask(engine, "/admin/deadletters/retry", "POST", data={"all": True})
             assert (status, told) == (503, {"error": "the journal is full"})
-        assert (await ask(engine, "/admin/deadletters/retry", {"all": True}))[0] == 200
+        assert (await ask(engine, "/admin/deadletters/retry", "POST", data={"all": True}))[0] == 200
         await until(lambda: len(events_in(tmp_path / "out/web.ndjson")) == 1)
         assert engine.around.deadletters.count == 0
 
@@ -187,9 +173,10 @@ async def test_events_are_shown_only_with_the_token(tmp_path: Path) -> None:
     secured = Engine(load_daemon_config(file))
     task = asyncio.create_task(secured.run())
     await until(secured.started.is_set)
-    for path, data in (("", None), ("/retry", {"all": True}), ("/drop", {"all": True})):
-        assert (await ask(secured, f"/admin/deadletters{path}", data))[0] == 401
-        assert (await ask(secured, f"/admin/deadletters{path}", data, token="geheim-6"))[0] == 200
+    headers = {"Authorization": "Bearer geheim-6"}
+    for path, method, data in (("", "GET", None), ("/retry", "POST", {"all": True}), ("/drop", "POST", {"all": True})):
+        assert (await ask(secured, f"/admin/deadletters{path}", method, data=data))[0] == 401
+        assert (await ask(secured, f"/admin/deadletters{path}", method, data=data, headers=headers))[0] == 200
     secured.stop()
     await task
 
@@ -199,9 +186,9 @@ async def test_dropped_letters_are_counted(tmp_path: Path) -> None:
         await post(engine, "rs/a", b"{bad\n")
         await post(engine, "rs/b", b"{bad\n{bad\n")
         assert engine.telemetry.metrics.letters._value.get() == 3
-        assert await ask(engine, "/admin/deadletters/drop", {"ident": "b"}) == (200, {"dropped": 2})
+        assert await ask(engine, "/admin/deadletters/drop", "POST", data={"ident": "b"}) == (200, {"dropped": 2})
         assert engine.telemetry.metrics.dropped.labels("deadletter", "dropped_by_command")._value.get() == 2
         assert engine.telemetry.metrics.letters._value.get() == 1
         for data in ({}, [], {"casues": ["x"]}, {"causes": "x"}):
-            assert (await ask(engine, "/admin/deadletters/drop", data))[0] == 422
+            assert (await ask(engine, "/admin/deadletters/drop", "POST", data=data))[0] == 422
         assert engine.around.deadletters.count == 1

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import msgspec
 import plyvel
 import pytest
@@ -19,7 +18,7 @@ from dpiped.errors import DpipeError
 from dpiped.journal.state import RunnerKey, Saved, State
 from dpiped.leveldb import LevelDb, LevelDbDamagedError, LevelDbError
 from dpiped.plugin import PackDraft, StatefulFilter
-from dpiped.testing import events_in, post, running, until
+from dpiped.testing import ask, events_in, post, running, until
 from dpiped.testing.parts import NoConfig, Parts, parts
 from dpiped.view import PackView
 
@@ -49,12 +48,6 @@ def lost(engine: Engine, place: str) -> float:
     return engine.telemetry.metrics.registry.get_sample_value("dpipe_lost_packs_total", {"place": place}) or 0.0
 
 
-async def readyz(engine: Engine) -> tuple[int, dict[str, Any]]:
-    assert engine.admin is not None
-    async with aiohttp.ClientSession() as session, session.get(f"http://{engine.admin.address}/readyz") as answer:
-        return answer.status, await answer.json()
-
-
 def change_state(folder: Path, key: RunnerKey, value: bytes | None) -> None:
     database = LevelDb(folder / "dpiped" / "state")
     database.write([(key.key(b"c"), value)], sync=True)
@@ -75,7 +68,7 @@ async def test_a_damaged_cursor_costs_its_runner_only_and_steps_back(tmp_path: P
     async with running(config, tmp_path) as engine:
         await until(lambda: numbers(blocked / "b") == list(range(10)))
         assert lost(engine, "state") == 1
-        status, answer = await readyz(engine)
+        status, answer = await ask(engine, "/readyz")
         assert (status, answer["ready"]) == (200, True)
         assert "cursor" in answer["losses"][0]
     assert numbers(tmp_path / "a") == list(range(10))

@@ -13,13 +13,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 import zstandard
 
 from dpiped.config.load import load_daemon_config
 from dpiped.engine import Engine
-from dpiped.testing import address_of, post, running, until
+from dpiped.testing import address_of, ask, post, running, until
 from tests.mailbox import smtp_server
 from tests.servers.data_api_stub import DataApiStub
 from tests.servers.elastic_stub import ElasticStub
@@ -45,14 +44,6 @@ def als(kind: str, events: Iterable[str], area: str = "us") -> bytes:
 
 def report(engine: Engine, name: str) -> dict[str, Any]:
     return next(line for line in engine.report() if line["name"] == name)
-
-
-async def asked(engine: Engine, path: str) -> Any:
-    """An answer of the admin API."""
-    assert engine.admin is not None
-    async with aiohttp.ClientSession() as session, session.get(f"http://{engine.admin.address}{path}") as answer:
-        assert answer.status == 200, await answer.text()
-        return await answer.json()
 
 
 @pytest.fixture(autouse=True)
@@ -94,7 +85,8 @@ async def test_the_game(tmp_path: Path) -> None:
             await until(lambda: "6 errors of MongoDB in a minute" in " ".join(box.texts))
             assert "syslog-ng dropped 7" in " ".join(box.texts)
             await until(lambda: all(not runner.reader.behind for runner in engine.runners))
-            funnel = await asked(engine, "/api/funnel?table=players&steps=login,levelup&within=1d&by=_area")
+            status, funnel = await ask(engine, "/api/funnel?table=players&steps=login,levelup&within=1d&by=_area")
+            assert status == 200, funnel
         month = time.strftime("fun_rs_%Y_%m", time.gmtime())
         stored = list(stub.documents[month].values())
     (payment,) = (one for one in stored if "data" in one)
