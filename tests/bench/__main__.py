@@ -138,7 +138,8 @@ async def other_side(what: str, port: int) -> AsyncIterator[None]:
     )
     assert process.stdout is not None
     try:
-        await (process.stdout.readline() if what == "kafka" else asyncio.sleep(1.0))
+        if await process.stdout.readline() != b"ready\n":
+            raise RuntimeError(f"the other side, {what}, does not start")
         yield
     finally:
         process.terminate()

@@ -7,9 +7,11 @@ python -m tests.bench.load sink PORT                             answers 200 to 
 python -m tests.bench.load elastic PORT                          answers `_bulk`: everything is stored
 python -m tests.bench.load objects PORT                          answers as S3 does: every object is stored
 python -m tests.bench.load gzip FILE                             compresses it by the MiB; prints CPU seconds
-python -m tests.bench.load kafka PORT                            a real broker, if its jars are there; prints "ready"
+python -m tests.bench.load kafka PORT                            a real broker, if its jars are there
 python -m tests.bench.load produce FILE PORT                     each line a message of the topic `in`
 python -m tests.bench.load plain FILE                            R: splits and decodes each line; prints CPU seconds
+
+Servers print "ready" when they are.
 """
 
 from __future__ import annotations
@@ -122,6 +124,14 @@ async def syslog(file: Path, host: str, port: int, connections: int) -> None:
     await asyncio.gather(*(sender(lines) for _ in range(connections)))
 
 
+async def serve(runner: web.BaseRunner, port: int) -> None:
+    """Until the process is ended."""
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    print("ready", flush=True)
+    await asyncio.Event().wait()
+
+
 async def elastic(port: int) -> None:
     """A store that takes everything, and answers `_bulk` with a status for each event."""
 
@@ -133,10 +143,7 @@ async def elastic(port: int) -> None:
 
     app = web.Application(client_max_size=1 << 30)
     app.router.add_route("*", "/{path:.*}", take)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    await asyncio.Event().wait()
+    await serve(web.AppRunner(app, access_log=None), port)
 
 
 async def objects(port: int) -> None:
@@ -149,10 +156,7 @@ async def objects(port: int) -> None:
 
     app = web.Application(client_max_size=1 << 30)
     app.router.add_route("*", "/{path:.*}", take)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    await asyncio.Event().wait()
+    await serve(web.AppRunner(app, access_log=None), port)
 
 
 async def kafka(port: int) -> None:
@@ -181,10 +185,7 @@ async def sink(port: int) -> None:
         await request.read()
         return web.Response(body=b'{"accepted":1,"rejected":0,"errors":[]}', content_type="application/json")
 
-    runner = web.ServerRunner(web.Server(answer, access_log=None, auto_decompress=False))
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    await asyncio.Event().wait()
+    await serve(web.ServerRunner(web.Server(answer, access_log=None, auto_decompress=False)), port)
 
 
 def plain(file: Path) -> None:

@@ -13,9 +13,9 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -128,6 +128,23 @@ class Daemon(Program):
             found: dict[str, Any] = json.load(answer)
         return found
 
+    def send(self, events: Iterable[Mapping[str, Any]], ident: str = "app") -> None:
+        """Returns when they are accepted."""
+        body = b"".join(json.dumps(event).encode() + b"\n" for event in events)
+        urllib.request.urlopen(f"{self.url}/ingest/rs/{ident}", data=body, timeout=60).close()
+
+    def plugin(self, name: str) -> dict[str, Any]:
+        """What `stat` says about one plugin."""
+        (found,) = (plugin for plugin in self.stat()["plugins"] if plugin["name"] == name)
+        return dict(found)
+
+    def last_error(self, name: str) -> str:
+        return str(self.plugin(name)["last_error"])
+
+    def wait_delivered(self, name: str, secs: float = 120.0) -> None:
+        """Returns when an output has delivered all that is in the journal."""
+        wait_until(lambda: self.plugin(name)["lag_packs"] == 0, f"{name} has delivered everything", secs)
+
 
 class Collector(Program):
     """`dpipe-collector run` that sends to endpoints."""
@@ -148,6 +165,16 @@ class Collector(Program):
             encoding="utf-8",
         )
         super().__init__(folder, name, [sys.executable, "-m", "collector", "run", "-c", str(file)], environ)
+
+
+AnyProgram = TypeVar("AnyProgram", bound=Program)
+
+
+def started(programs: list[Program], program: AnyProgram) -> AnyProgram:
+    """The same one, running; it is killed at the end of the test."""
+    programs.append(program)
+    program.start()
+    return program
 
 
 @pytest.fixture
@@ -174,10 +201,7 @@ class Tools:
         self._programs = programs
 
     def start(self, folder: Path, name: str, command: list[str], environ: Mapping[str, str] | None = None) -> Program:
-        program = Program(folder, name, command, environ)
-        self._programs.append(program)
-        program.start()
-        return program
+        return started(self._programs, Program(folder, name, command, environ))
 
     @staticmethod
     def answer_of(url: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Program, events_in, wait_until
+from .conftest import Program, events_in, started, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -72,8 +72,7 @@ def test_files_keep_their_order_and_their_times(tmp_path: Path, programs: list[P
         lines = b"".join(b'us,%d,{"n":%d,"f":"%s"}\n' % (1_300_000_000 + n, n, name.encode()) for n in range(9_000))
         (tmp_path / "in" / f"{name}.log").write_bytes(lines)
     run = program(tmp_path, 'codec = "als"')
-    programs.append(run)
-    run.start()
+    started(programs, run)
     assert ended(run) == 0
     events = events_in(tmp_path / "out")
     for name in "ab":
@@ -89,8 +88,7 @@ def test_a_torn_file_is_named_and_the_rest_is_read(tmp_path: Path, programs: lis
     whole = torn.read_bytes()
     torn.write_bytes(whole[: len(whole) // 2])
     run = program(tmp_path)
-    programs.append(run)
-    run.start()
+    started(programs, run)
     assert ended(run) == 4
     assert "002.gz: it is cut off in the middle" in run.text()
     before = numbers(tmp_path)
@@ -104,8 +102,7 @@ def test_a_torn_file_is_named_and_the_rest_is_read(tmp_path: Path, programs: lis
 
 def test_no_file_is_one_line(tmp_path: Path, programs: list[Program]) -> None:
     run = program(tmp_path)
-    programs.append(run)
-    run.start()
+    started(programs, run)
     assert ended(run) == 1
     assert "no file matches" in run.text()
     assert "Traceback" not in run.text()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Collector, Daemon, Program, events_in, free_port, wait_until
+from .conftest import Collector, Daemon, Program, events_in, free_port, started, wait_until
 
 pytestmark = pytest.mark.timeout(150)
 
@@ -28,10 +28,9 @@ def tail(folder: Path, **keys: str) -> str:
     return f'[[input]]\ntype = "tail"\npaths = ["{folder}/logs/*.log"]\nproject = "rs"\nident = "app"\n{more}'
 
 
-def started(programs: list[Program], *some: Program) -> None:
+def start_all(programs: list[Program], *some: Program) -> None:
     for program in some:
-        programs.append(program)
-        program.start()
+        started(programs, program)
 
 
 def lines(first: int, last: int) -> str:
@@ -57,7 +56,7 @@ def test_rotation_by_rename_and_truncation(tmp_path: Path, programs: list[Progra
     collector = Collector(tmp_path, [daemon.url], tail(tmp_path))
     log = tmp_path / "logs" / "a.log"
     append(log, lines(0, 100))
-    started(programs, daemon, collector)
+    start_all(programs, daemon, collector)
     arrived(tmp_path, 100)
     append(log, lines(100, 200))
     log.rename(log.with_suffix(".log.1"))
@@ -82,7 +81,7 @@ def test_many_files_and_gzip(tmp_path: Path, programs: list[Program]) -> None:
     with gzip.open(tmp_path / "logs" / "old.log.gz", "wt") as handle:
         handle.write(lines(2000, 2100))
     inputs = tail(tmp_path).replace("*.log", "*")
-    started(programs, daemon, Collector(tmp_path, [daemon.url], inputs))
+    start_all(programs, daemon, Collector(tmp_path, [daemon.url], inputs))
     arrived(tmp_path, 2100)
     assert numbers(tmp_path) == list(range(2100))
 
@@ -92,9 +91,9 @@ def test_daemon_absent_then_killed(tmp_path: Path, programs: list[Program]) -> N
     log = tmp_path / "logs" / "a.log"
     append(log, lines(0, 500))
     collector = Collector(tmp_path, [daemon.url], tail(tmp_path))
-    started(programs, collector)
+    start_all(programs, collector)
     wait_until(lambda: "cannot be reached" in collector.text(), "the collector tells that nobody is there")
-    started(programs, daemon)
+    start_all(programs, daemon)
     arrived(tmp_path, 500)
     for turn in range(3):
         append(log, lines(500 + turn * 100, 600 + turn * 100))
@@ -112,7 +111,7 @@ def test_collector_ended_again_and_again(tmp_path: Path, programs: list[Program]
     log = tmp_path / "logs" / "a.log"
     collector = Collector(tmp_path, [daemon.url], tail(tmp_path))
     append(log, "")
-    started(programs, daemon, collector)
+    start_all(programs, daemon, collector)
     written = 0
     for _ in range(12):
         for _ in range(5):
@@ -141,7 +140,7 @@ def test_full_journal_recovers(tmp_path: Path, programs: list[Program]) -> None:
     log.parent.mkdir()
     with log.open("w") as handle:
         handle.writelines(f"line {n} {chance.randbytes(200).hex()}\n" for n in range(30_000))
-    started(programs, daemon, Collector(tmp_path, [daemon.url], tail(tmp_path)))
+    start_all(programs, daemon, Collector(tmp_path, [daemon.url], tail(tmp_path)))
     wait_until(lambda: daemon.stat()["journal"]["full"], "the journal is full")
     block.unlink()
     arrived(tmp_path, 30_000)
@@ -155,7 +154,7 @@ def test_failover(tmp_path: Path, programs: list[Program]) -> None:
     log = tmp_path / "logs" / "a.log"
     append(log, lines(0, 100))
     collector = Collector(tmp_path, [first.url, second.url], tail(tmp_path))
-    started(programs, first, second, collector)
+    start_all(programs, first, second, collector)
     wait_until(lambda: len(events_in(tmp_path / "first")) == 100, "the preferred endpoint gets them")
     first.stop()
     append(log, lines(100, 200))
@@ -171,7 +170,7 @@ def test_chain_with_the_centre_restarted(tmp_path: Path, programs: list[Program]
     )
     log = tmp_path / "logs" / "a.log"
     append(log, lines(0, 1000))
-    started(programs, centre, edge, Collector(tmp_path, [edge.url], tail(tmp_path)))
+    start_all(programs, centre, edge, Collector(tmp_path, [edge.url], tail(tmp_path)))
     arrived(tmp_path, 1000)
     for turn in range(3):
         append(log, lines(1000 + turn * 500, 1500 + turn * 500))
@@ -189,7 +188,7 @@ def test_multiline_long_lines_and_bad_bytes(tmp_path: Path, programs: list[Progr
     log.parent.mkdir()
     inputs = tail(tmp_path, multiline='{ start = "^line", timeout_secs = 0.5 }', max_line_bytes="1000")
     log.write_bytes(b"line 0\r\n  at x\nline 1 \xff\xfe\nline 2 " + b"x" * 5000 + b"\nline 3\n")
-    started(programs, daemon, Collector(tmp_path, [daemon.url], inputs))
+    start_all(programs, daemon, Collector(tmp_path, [daemon.url], inputs))
     arrived(tmp_path, 4)
     messages = sorted(event["message"] for event in events_in(tmp_path / "out"))
     assert messages[0].replace("\r", "") == "line 0\n  at x"
@@ -200,7 +199,7 @@ def test_multiline_long_lines_and_bad_bytes(tmp_path: Path, programs: list[Progr
 
 def test_send_from_standard_input(tmp_path: Path, programs: list[Program]) -> None:
     daemon = Daemon(tmp_path, out(tmp_path))
-    started(programs, daemon)
+    start_all(programs, daemon)
     command = [
         sys.executable,
         "-m",
@@ -223,10 +222,10 @@ def test_send_from_standard_input(tmp_path: Path, programs: list[Program]) -> No
 def test_second_collector_on_one_folder(tmp_path: Path, programs: list[Program]) -> None:
     endpoint = f"http://127.0.0.1:{free_port()}"
     first = Collector(tmp_path, [endpoint], tail(tmp_path))
-    started(programs, first)
+    start_all(programs, first)
     wait_until((tmp_path / "collector" / "lock").exists, "the first has its folder")
     second = Program(tmp_path, "second", first._command)
-    started(programs, second)
+    start_all(programs, second)
     wait_until(lambda: second.status is not None, "the second ends")
     assert second.status == 3
     assert len(second.text().strip().splitlines()) == 1

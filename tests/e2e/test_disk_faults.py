@@ -21,7 +21,7 @@ import pytest
 from dpiped.testing import until
 from tests.faults.shim import Shim
 
-from .conftest import Collector, Daemon, Program, events_in, free_port, wait_until
+from .conftest import Collector, Daemon, Program, events_in, free_port, started, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 SECS = float(os.environ.get("DPIPE_FAULT_SECS", "10"))
@@ -181,8 +181,7 @@ async def test_whatever_the_disk_does_nothing_acknowledged_is_lost_or_doubled(
     inputs = INPUTS.format(folder=tmp_path, port=port)
     collector = Collector(tmp_path, [daemon.url], inputs, "batch_secs = 0.05\n", environ=shim.environ)
     for program in (daemon, collector):
-        programs.append(program)
-        program.start()
+        started(programs, program)
     wait_until(lambda: "collector started" in collector.text(), "the collector starts")
     senders = [Sender(f"s{n}", f"{daemon.url}/ingest/rs/app{n}", chance) for n in range(2)]
     logger = Logger(tmp_path, port)
@@ -266,8 +265,7 @@ async def test_a_full_disk_is_503_and_got_over(small_disk: Path, tmp_path: Path,
     daemon = Daemon(small_disk, tables, journal="[journal]\nmin_free_bytes = 0\n")
     ballast = small_disk / "ballast"
     ballast.write_bytes(b"x" * (4 << 20))
-    programs.append(daemon)
-    daemon.start()
+    started(programs, daemon)
     acked, refused, number = [], 0, 0
     async with aiohttp.ClientSession() as session:
         while refused < 5:

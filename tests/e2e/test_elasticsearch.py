@@ -11,14 +11,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.servers.elastic_node import BUILT, Elasticsearch
 from tests.servers.fault_proxy import Fault, FaultProxy
 
-from .conftest import Daemon, Program, events_in, wait_until
+from .conftest import Daemon, Program, events_in, started, wait_until
 
 pytestmark = [
     pytest.mark.slow,
@@ -48,25 +47,7 @@ def daemon(
 ) -> Daemon:
     """`name`: also that of the index template, which a data stream holds on to."""
     tables = f'[[output]]\ntype = "elasticsearch"\nname = "{name}"\nhosts = ["{at or server.url}"]\n{output}\n'
-    made = Daemon(folder, f"{tables}[output.retry]\nmax_secs = 1\n{more}")
-    programs.append(made)
-    made.start()
-    return made
-
-
-def send(made: Daemon, events: list[dict[str, Any]], ident: str = "app") -> None:
-    body = b"".join(json.dumps(event).encode() + b"\n" for event in events)
-    urllib.request.urlopen(f"{made.url}/ingest/rs/{ident}", data=body, timeout=60).close()
-
-
-def lag(made: Daemon, name: str = "es") -> int:
-    (runner,) = (plugin for plugin in made.stat()["plugins"] if plugin["name"] == name)
-    return int(runner["lag_packs"])
-
-
-def last_error(made: Daemon, name: str = "es") -> str:
-    (runner,) = (plugin for plugin in made.stat()["plugins"] if plugin["name"] == name)
-    return str(runner["last_error"])
+    return started(programs, Daemon(folder, f"{tables}[output.retry]\nmax_secs = 1\n{more}"))
 
 
 @pytest.mark.parametrize("target", ['index = "kills-index-%Y.%m.%d"', 'data_stream = "kills-stream"'])
@@ -79,7 +60,7 @@ def test_nothing_is_lost_or_doubled_when_both_are_killed(
     sent = 0
     for turn in range(6):
         for _ in range(4):
-            send(made, [{"n": n} for n in range(sent, sent + 700)])
+            made.send([{"n": n} for n in range(sent, sent + 700)])
             sent += 700
         time.sleep(chance.uniform(0, 0.4))  # the moment is what is tried here
         made.kill()
@@ -89,7 +70,7 @@ def test_nothing_is_lost_or_doubled_when_both_are_killed(
             elastic.start()
         else:
             made.start()
-    wait_until(lambda: lag(made, name) == 0, "everything is delivered", 120)
+    made.wait_delivered(name)
     found = elastic.numbers("kills-stream" if name == "stream" else "kills-index-*")
     assert len(found) == sent
     assert set(found.values()) == {1}
@@ -108,8 +89,8 @@ def test_faults_on_the_way_lose_and_double_nothing(
     with FaultProxy(elastic.url, choose) as proxy:
         made = daemon(tmp_path, programs, elastic, f'index = "{name}"\nrequest_events = 300', at=proxy.url)
         for start in range(0, 5_000, 1_000):
-            send(made, [{"n": n} for n in range(start, start + 1_000)])
-        wait_until(lambda: lag(made) == 0, "everything is delivered", 120)
+            made.send([{"n": n} for n in range(start, start + 1_000)])
+        made.wait_delivered("es")
         assert proxy.faults > 2
     found = elastic.numbers(name)
     assert len(found) == 5_000
@@ -120,10 +101,10 @@ def test_what_the_mapping_refuses_goes_to_the_dead_letter(
     tmp_path: Path, programs: list[Program], elastic: Elasticsearch
 ) -> None:
     made = daemon(tmp_path, programs, elastic, 'index = "mapped"')
-    send(made, [{"n": n, "level": n} for n in range(10)])
-    wait_until(lambda: lag(made) == 0, "the first are stored")
-    send(made, [{"n": n, "level": {"deep": 1} if n == 500 else n} for n in range(10, 1_010)])
-    wait_until(lambda: lag(made) == 0, "the others are stored")
+    made.send([{"n": n, "level": n} for n in range(10)])
+    made.wait_delivered("es")
+    made.send([{"n": n, "level": {"deep": 1} if n == 500 else n} for n in range(10, 1_010)])
+    made.wait_delivered("es")
     assert sum(elastic.numbers("mapped").values()) == 1_009
     with urllib.request.urlopen(f"http://127.0.0.1:{made.admin}/admin/deadletters", timeout=20) as answer:
         (letter,) = json.load(answer)["letters"]
@@ -140,14 +121,14 @@ def test_a_blocked_index_waits_and_hurts_nobody_else(
     more = f'[[output]]\ntype = "file"\nname = "file"\npath = "{tmp_path}/out/a.ndjson"\n'
     trouble = f'[[output]]\ntype = "file"\nname = "own"\nmatch = ["_dpipe.events"]\npath = "{tmp_path}/own/a.ndjson"\n'
     made = daemon(tmp_path, programs, elastic, 'index = "blocked"', more + trouble)
-    send(made, [{"n": n} for n in range(10)])
-    wait_until(lambda: "cluster_block_exception" in last_error(made), "the block is told")
+    made.send([{"n": n} for n in range(10)])
+    wait_until(lambda: "cluster_block_exception" in made.last_error("es"), "the block is told")
     wait_until(lambda: len(events_in(tmp_path / "out")) == 10, "the file has the events")
     wait_until(lambda: "cluster_block" in json.dumps(events_in(tmp_path / "own")), "an event tells it, too")
     elastic.ask("PUT", "/blocked/_settings", {"index.blocks.read_only_allow_delete": None})
     made.stop()  # the next try would come after half a minute
     made.start()
-    wait_until(lambda: lag(made) == 0, "everything is delivered")
+    made.wait_delivered("es")
     assert sum(elastic.numbers("blocked").values()) == 10
 
 
@@ -155,10 +136,10 @@ def test_a_server_that_is_not_there_yet(tmp_path: Path, programs: list[Program])
     server = Elasticsearch(tmp_path)
     programs.append(server)
     made = daemon(tmp_path, programs, server, 'index = "late"')
-    send(made, [{"n": n} for n in range(100)])
-    wait_until(lambda: "Connect" in last_error(made), "what is wrong is told")
+    made.send([{"n": n} for n in range(100)])
+    wait_until(lambda: "Connect" in made.last_error("es"), "what is wrong is told")
     server.start()
-    wait_until(lambda: lag(made) == 0, "everything is delivered")
+    made.wait_delivered("es")
     assert sum(server.numbers("late").values()) == 100
 
 
@@ -166,8 +147,8 @@ def test_the_template_makes_dates_keywords_and_texts(
     tmp_path: Path, programs: list[Program], elastic: Elasticsearch
 ) -> None:
     made = daemon(tmp_path, programs, elastic, 'index = "typed-{ident}"\n[output.setup]\nreplicas = 0')
-    send(made, [{"n": 1, "message": "two words", "area": "de", "host": {"name": "x"}}], "shop.cart")
-    wait_until(lambda: lag(made) == 0, "it is stored")
+    made.send([{"n": 1, "message": "two words", "area": "de", "host": {"name": "x"}}], "shop.cart")
+    made.wait_delivered("es")
     found = elastic.ask("GET", "/typed-shop.cart")["typed-shop.cart"]
     kinds = {name: one.get("type", "object") for name, one in found["mappings"]["properties"].items()}
     assert kinds == {"@timestamp": "date", "area": "keyword", "host": "object", "message": "text", "n": "long"}

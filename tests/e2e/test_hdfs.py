@@ -16,13 +16,12 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.servers.fault_proxy import Fault, FaultProxy
 
-from .conftest import Daemon, Program, free_port, wait_until
+from .conftest import Daemon, Program, free_port, started, wait_until
 
 BUILT = os.environ.get("DPIPE_HADOOP", "")
 pytestmark = [
@@ -93,23 +92,7 @@ def start(folder: Path, programs: list[Program], path: str, *urls: str) -> Daemo
         f'[[output]]\ntype = "hdfs"\nnamenodes = {json.dumps(urls)}\npath = "{path}"\n'
         "batch = { max_secs = 0.2 }\nretry = { max_secs = 1 }\n",
     )
-    programs.append(made)
-    made.start()
-    return made
-
-
-def send(made: Daemon, events: list[dict[str, Any]]) -> None:
-    body = b"".join(json.dumps(event).encode() + b"\n" for event in events)
-    urllib.request.urlopen(f"{made.url}/ingest/rs/app", data=body, timeout=60).close()
-
-
-def runner(made: Daemon) -> dict[str, Any]:
-    (found,) = (plugin for plugin in made.stat()["plugins"] if plugin["name"] == "hdfs")
-    return dict(found)
-
-
-def delivered(made: Daemon) -> None:
-    wait_until(lambda: runner(made)["lag_packs"] == 0, "everything is delivered", 120)
+    return started(programs, made)
 
 
 def test_nothing_is_lost_or_doubled_when_both_are_killed(tmp_path: Path, programs: list[Program], hdfs: Hdfs) -> None:
@@ -119,7 +102,7 @@ def test_nothing_is_lost_or_doubled_when_both_are_killed(tmp_path: Path, program
     for turn in range(6):
         for _ in range(4):
             numbers = range(sent, sent + 700)
-            send(made, [{"n": n, "@timestamp": AT + n % 3 * HOUR_MS, "text": "x" * 300} for n in numbers])
+            made.send([{"n": n, "@timestamp": AT + n % 3 * HOUR_MS, "text": "x" * 300} for n in numbers])
             sent += 700
         time.sleep(chance.uniform(0, 0.8))  # the moment is what is tried here
         made.kill()
@@ -129,7 +112,7 @@ def test_nothing_is_lost_or_doubled_when_both_are_killed(tmp_path: Path, program
             hdfs.start()
         else:
             made.start()
-    delivered(made)
+    made.wait_delivered("hdfs")
     found = hdfs.numbers("/kills")
     assert len(found) == sent
     assert set(found.values()) == {1}
@@ -147,8 +130,8 @@ def test_faults_on_the_way_lose_and_double_nothing(
     with FaultProxy(hdfs.url, choose) as proxy:
         made = start(tmp_path, programs, f"/fault-{fault}", proxy.url)
         for first in range(0, 5_000, 1_000):
-            send(made, [{"n": n} for n in range(first, first + 1_000)])
-        delivered(made)
+            made.send([{"n": n} for n in range(first, first + 1_000)])
+        made.wait_delivered("hdfs")
         assert proxy.faults > 0
     found = hdfs.numbers(f"/fault-{fault}")
     assert len(found) == 5_000
@@ -157,9 +140,9 @@ def test_faults_on_the_way_lose_and_double_nothing(
 
 def test_of_two_namenodes_the_one_that_answers_is_found(tmp_path: Path, programs: list[Program], hdfs: Hdfs) -> None:
     made = start(tmp_path, programs, "/pair", f"http://127.0.0.1:{free_port()}", hdfs.url)
-    send(made, [{"n": n} for n in range(100)])
-    delivered(made)
-    assert runner(made)["namenode"] == hdfs.url
+    made.send([{"n": n} for n in range(100)])
+    made.wait_delivered("hdfs")
+    assert made.plugin("hdfs")["namenode"] == hdfs.url
     assert sum(hdfs.numbers("/pair").values()) == 100
 
 
@@ -168,6 +151,6 @@ def test_a_folder_of_somebody_else_is_told(tmp_path: Path, programs: list[Progra
     owner = f"{hdfs.url}/webhdfs/v1/theirs?op=SETPERMISSION&permission=500&user.name=dpipe"
     urllib.request.urlopen(urllib.request.Request(owner, method="PUT"), timeout=60).close()
     made = start(tmp_path, programs, "/theirs", hdfs.url)
-    send(made, [{"n": 1}])
-    wait_until(lambda: "let the user write there" in str(runner(made)["last_error"]), "it is told")
+    made.send([{"n": 1}])
+    wait_until(lambda: "let the user write there" in made.last_error("hdfs"), "it is told")
     assert hdfs.files("/theirs") == []

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Daemon, Program, events_in, wait_until
+from .conftest import Daemon, Program, events_in, started, wait_until
 from .kafka_server import NEEDS_KAFKA, Kafka
 
 pytestmark = NEEDS_KAFKA
@@ -48,10 +48,7 @@ def into_file(folder: Path) -> str:
 
 
 def start(folder: Path, programs: list[Program], tables: str, name: str = "dpiped") -> Daemon:
-    made = Daemon(folder, tables, name)
-    programs.append(made)
-    made.start()
-    return made
+    return started(programs, Daemon(folder, tables, name))
 
 
 def plugin(made: Daemon, kind: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Daemon, Program, events_in, wait_until
+from .conftest import Daemon, Program, events_in, started, wait_until
 
 pytestmark = pytest.mark.slow
 KEEP = '[journal]\nkeep_bytes = "1GiB"\nmax_bytes = "2MiB"\n'
@@ -42,15 +42,12 @@ def post(daemon: Daemon, ident: str, body: bytes) -> None:
     urllib.request.urlopen(f"{daemon.url}/ingest/rs/{ident}", data=body, timeout=20).close()
 
 
-def started(folder: Path, programs: list[Program], tables: str, journal: str = KEEP) -> Daemon:
-    daemon = Daemon(folder, tables.format(out=folder / "out"), journal=journal)
-    programs.append(daemon)
-    daemon.start()
-    return daemon
+def start(folder: Path, programs: list[Program], tables: str, journal: str = KEEP) -> Daemon:
+    return started(programs, Daemon(folder, tables.format(out=folder / "out"), journal=journal))
 
 
 def test_the_journal_beside_a_daemon_and_after_it(tmp_path: Path, programs: list[Program]) -> None:
-    daemon = started(tmp_path, programs, FILE)
+    daemon = start(tmp_path, programs, FILE)
     data_dir, config = tmp_path / "dpiped", tmp_path / "dpiped.toml"
     for number in range(20):
         post(daemon, "web", b'{"@timestamp":%d,"n":%d}\n' % (1_700_000_000_000 + number, number))
@@ -91,7 +88,7 @@ def test_the_journal_beside_a_daemon_and_after_it(tmp_path: Path, programs: list
 
 def test_dropped_packs_are_counted_by_the_next_daemon(tmp_path: Path, programs: list[Program]) -> None:
     waiting = FILE.replace('name = "archive"', 'name = "archive"\ndisabled = true')
-    daemon = started(tmp_path, programs, waiting)
+    daemon = start(tmp_path, programs, waiting)
     for number in range(40):
         pad = b"".join(b"%x" % (number * 7919 + n) for n in range(8000))
         post(daemon, "web", b'{"n":%d,"pad":"%s"}\n' % (number, pad))
@@ -109,7 +106,7 @@ def test_dropped_packs_are_counted_by_the_next_daemon(tmp_path: Path, programs: 
 
 
 def test_dead_letters_by_command(tmp_path: Path, programs: list[Program]) -> None:
-    daemon = started(tmp_path, programs, FILE)
+    daemon = start(tmp_path, programs, FILE)
     config, data_dir = tmp_path / "dpiped.toml", tmp_path / "dpiped"
     post(daemon, "web", b'{"n":1}\nplain\n{bad\n')
     listed = dpiped("deadletter", "ls", "-c", config, "--ident", "web", "--json")
@@ -138,7 +135,7 @@ def test_dead_letters_by_command(tmp_path: Path, programs: list[Program]) -> Non
 
 
 def test_a_replay_beside_the_daemon(tmp_path: Path, programs: list[Program]) -> None:
-    daemon = started(tmp_path, programs, COUNT)
+    daemon = start(tmp_path, programs, COUNT)
     for number in range(30):
         post(daemon, "web", b'{"@timestamp":%d}\n' % (1_700_000_000_000 + 400 * number))
     post(daemon, "web", b'{"@timestamp":1700000600000}\n')
@@ -159,7 +156,7 @@ def test_a_replay_beside_the_daemon(tmp_path: Path, programs: list[Program]) -> 
 
 
 def test_a_replay_that_is_killed_again_and_again_is_exact(tmp_path: Path, programs: list[Program]) -> None:
-    daemon = started(tmp_path, programs, '[[output]]\ntype = "discard"\n', "[journal]\nkeep_secs = 1e6\n")
+    daemon = start(tmp_path, programs, '[[output]]\ntype = "discard"\n', "[journal]\nkeep_secs = 1e6\n")
     for number in range(60):
         at = [1_700_000_000_000 + number * 997 + n % 500 for n in range(5_000)]
         lines = [b'{"@timestamp":%d,"n":%d,"x":"%x"}' % (at[n], n, n * 2654435761 % 2**32) for n in range(5_000)]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Daemon, Program, events_in, free_port, wait_until
+from .conftest import Daemon, Program, events_in, free_port, started, wait_until
 
 SYSLOG_NG = os.environ.get("DPIPE_SYSLOG_NG_ROOT", "")
 RSYSLOG = os.environ.get("DPIPE_RSYSLOG_ROOT", "")
@@ -34,10 +34,7 @@ def libraries(root: str) -> dict[str, str]:
 
 def daemon(folder: Path, programs: list[Program], inputs: str = "") -> Daemon:
     out = f'[[output]]\ntype = "file"\npath = "{folder}/out/{{ident}}.ndjson"\n'
-    made = Daemon(folder, inputs + out)
-    programs.append(made)
-    made.start()
-    return made
+    return started(programs, Daemon(folder, inputs + out))
 
 
 def syslog_input(transport: str, place: str) -> str:
@@ -79,9 +76,7 @@ def syslog_ng(folder: Path, programs: list[Program], config: str) -> Program:
         ],
         libraries(root),
     )
-    programs.append(made)
-    made.start()
-    return made
+    return started(programs, made)
 
 
 def rsyslog(folder: Path, programs: list[Program], config: str) -> Program:
@@ -102,9 +97,7 @@ def rsyslog(folder: Path, programs: list[Program], config: str) -> Program:
         ],
         libraries(RSYSLOG),
     )
-    programs.append(made)
-    made.start()
-    return made
+    return started(programs, made)
 
 
 def numbers(folder: Path) -> list[int]:

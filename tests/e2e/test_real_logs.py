@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Collector, Daemon, Program, events_in, wait_until
+from .conftest import Collector, Daemon, Program, events_in, started, wait_until
 
 DATA = Path(os.environ.get("DPIPE_TEST_DATA", "/nowhere"))
 pytestmark = [
@@ -88,9 +88,7 @@ def delivered(daemon: Daemon) -> bool:
 
 def test_als_counts_by_ident_and_area(tmp_path: Path, programs: list[Program]) -> None:
     log, truth = generate(tmp_path, "--bad", "0.01")
-    daemon = Daemon(tmp_path, out(tmp_path))
-    programs.append(daemon)
-    daemon.start()
+    daemon = started(programs, Daemon(tmp_path, out(tmp_path)))
     send(daemon, log, "als")
     wait_until(lambda: len(events_in(tmp_path / "out")) >= truth["total"]["count"], "all events arrive")
     found = Counter()
@@ -106,9 +104,7 @@ def test_als_counts_by_ident_and_area(tmp_path: Path, programs: list[Program]) -
 @pytest.mark.parametrize(("form", "codec"), [("json", "json"), ("syslog5424", "syslog")])
 def test_other_forms_lose_nothing(tmp_path: Path, programs: list[Program], form: str, codec: str) -> None:
     log, truth = generate(tmp_path, "--format", form)
-    daemon = Daemon(tmp_path, out(tmp_path))
-    programs.append(daemon)
-    daemon.start()
+    daemon = started(programs, Daemon(tmp_path, out(tmp_path)))
     send(daemon, log, codec)
     wait_until(lambda: len(events_in(tmp_path / "out")) >= truth["total"]["count"], "all events arrive")
     events = events_in(tmp_path / "out")
@@ -128,9 +124,7 @@ def test_counts_per_minute(tmp_path: Path, programs: list[Program]) -> None:
         '"count" } }\nmatch = ["game.**"]\nmax_ahead_secs = 1e10\nlateness_secs = 900\nidle_secs = 2\n'
     )
     answers = f'[[output]]\ntype = "file"\nname = "answers"\nmatch = ["stats"]\npath = "{tmp_path}/answers/a.ndjson"\n'
-    daemon = Daemon(tmp_path, count + answers + out(tmp_path))
-    programs.append(daemon)
-    daemon.start()
+    daemon = started(programs, Daemon(tmp_path, count + answers + out(tmp_path)))
     send(daemon, log, "als")
     expected = {int(minute): number for minute, number in truth["total"]["per_minute"].items()}
     wait_until(
@@ -148,13 +142,10 @@ def test_loghub(tmp_path: Path, programs: list[Program], way: str) -> None:
         f'follow = false\nproject = "rs"\nident = "log.{name}"\n{codec_line(preset, way)}'
         for name, preset in LOGHUB.items()
     )
-    daemon = Daemon(tmp_path, out(tmp_path) + (tables if way == "tail" else ""))
-    programs.append(daemon)
-    daemon.start()
+    daemon = started(programs, Daemon(tmp_path, out(tmp_path) + (tables if way == "tail" else "")))
     if way == "collector":
         collector = Collector(tmp_path, [daemon.url], tables)
-        programs.append(collector)
-        collector.start()
+        started(programs, collector)
     wait_until(lambda: len(events_in(tmp_path / "out")) >= 14_000, "all lines arrive")
     for name, preset in LOGHUB.items():
         events = events_in(tmp_path / "out", f"log.{name}.ndjson")

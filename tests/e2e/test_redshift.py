@@ -10,15 +10,14 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.servers.postgres import PROGRAMS, REASON, Postgres
 from tests.servers.redshift_shim import RedshiftShim
 
-from .conftest import Daemon, Program, wait_until
-from .test_s3 import GATEWAY, KEY, SECRET, Gateway, send
+from .conftest import Daemon, Program, started, wait_until
+from .test_s3 import GATEWAY, KEY, SECRET, Gateway
 
 pytestmark = [
     pytest.mark.slow,
@@ -72,22 +71,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     gateway.kill()
 
 
-def start(folder: Path, programs: list[Program], tables: str) -> Daemon:
-    made = Daemon(folder, tables)
-    programs.append(made)
-    made.start()
-    return made
-
-
-def runner(made: Daemon) -> dict[str, Any]:
-    (found,) = (plugin for plugin in made.stat()["plugins"] if plugin["name"] == "redshift")
-    return dict(found)
-
-
-def delivered(made: Daemon) -> None:
-    wait_until(lambda: runner(made)["lag_packs"] == 0, "everything is delivered", 120)
-
-
 def test_nothing_is_lost_or_doubled_by_kills_and_cut_connections(
     tmp_path: Path, programs: list[Program], place: Place
 ) -> None:
@@ -102,16 +85,16 @@ def test_nothing_is_lost_or_doubled_by_kills_and_cut_connections(
 
     place.make("kills")
     place.shim.cut = cut
-    made = start(tmp_path, programs, place.table("kills"))
+    made = started(programs, Daemon(tmp_path, place.table("kills")))
     sent = 0
     for _ in range(8):
         for _ in range(3):
-            send(made, [{"n": n, "text": 'a "text", with\\ signs'} for n in range(sent, sent + 500)])
+            made.send([{"n": n, "text": 'a "text", with\\ signs'} for n in range(sent, sent + 500)])
             sent += 500
         time.sleep(chance.uniform(0, 0.8))  # the moment is what is tried here
         made.kill()
         made.start()
-    delivered(made)
+    made.wait_delivered("redshift")
     place.shim.cut = lambda statement: ""
     found = place.numbers("kills")
     assert len(found) == sent
@@ -122,15 +105,15 @@ def test_nothing_is_lost_or_doubled_by_kills_and_cut_connections(
 
 
 def test_a_table_that_is_missing_is_told_and_waited_for(tmp_path: Path, programs: list[Program], place: Place) -> None:
-    made = start(tmp_path, programs, place.table("later"))
-    send(made, [{"n": n, "text": "x"} for n in range(100)])
-    wait_until(lambda: "later" in str(runner(made)["last_error"]), "it is told")
-    assert "mend table, columns or the rights" in str(runner(made)["last_error"])
+    made = started(programs, Daemon(tmp_path, place.table("later")))
+    made.send([{"n": n, "text": "x"} for n in range(100)])
+    wait_until(lambda: "later" in made.last_error("redshift"), "it is told")
+    assert "mend table, columns or the rights" in made.last_error("redshift")
     assert "any-pass" not in made.text()
     place.make("later")
     made.stop()  # the next try would come after half a minute
     made.start()
-    delivered(made)
+    made.wait_delivered("redshift")
     assert sum(place.numbers("later").values()) == 100
 
 
@@ -138,24 +121,24 @@ def test_an_event_that_does_not_fit_undoes_the_whole_load(
     tmp_path: Path, programs: list[Program], place: Place
 ) -> None:
     place.make("typed")
-    made = start(tmp_path, programs, place.table("typed"))
-    send(made, [{"n": n if n != 50 else "no number", "text": "x"} for n in range(100)])
-    wait_until(lambda: "22P02" in str(runner(made)["last_error"]), "it is told")
+    made = started(programs, Daemon(tmp_path, place.table("typed")))
+    made.send([{"n": n if n != 50 else "no number", "text": "x"} for n in range(100)])
+    wait_until(lambda: "22P02" in made.last_error("redshift"), "it is told")
     assert place.numbers("typed") == {}
     assert place.postgres.ask("SELECT * FROM typed_loaded") == []
     place.postgres.ask("ALTER TABLE typed ALTER COLUMN n TYPE text")
     made.stop()  # the next try would come after half a minute
     made.start()
-    delivered(made)
+    made.wait_delivered("redshift")
     assert sum(place.numbers("typed").values()) == 100
 
 
 def test_a_database_that_is_gone_for_a_while(tmp_path: Path, programs: list[Program], place: Place) -> None:
     place.make("gone")
     place.shim.cut = lambda statement: "before"
-    made = start(tmp_path, programs, place.table("gone"))
-    send(made, [{"n": n, "text": "x"} for n in range(100)])
-    wait_until(lambda: "tried again" in str(runner(made)["last_error"]), "it is told")
+    made = started(programs, Daemon(tmp_path, place.table("gone")))
+    made.send([{"n": n, "text": "x"} for n in range(100)])
+    wait_until(lambda: "tried again" in made.last_error("redshift"), "it is told")
     place.shim.cut = lambda statement: ""
-    delivered(made)
+    made.wait_delivered("redshift")
     assert sum(place.numbers("gone").values()) == 100

@@ -22,7 +22,7 @@ import pytest
 
 from tests.servers.fault_proxy import Fault, FaultProxy
 
-from .conftest import Daemon, Program, free_port, wait_until
+from .conftest import Daemon, Program, free_port, started, wait_until
 
 GATEWAY = os.environ.get("DPIPE_VERSITYGW", "")
 pytestmark = [
@@ -88,37 +88,16 @@ def table(prefix: str, at: str, more: str = "", *, secret: str = SECRET, bucket:
     )
 
 
-def start(folder: Path, programs: list[Program], tables: str) -> Daemon:
-    made = Daemon(folder, tables)
-    programs.append(made)
-    made.start()
-    return made
-
-
-def send(made: Daemon, events: list[dict[str, Any]]) -> None:
-    body = b"".join(json.dumps(event).encode() + b"\n" for event in events)
-    urllib.request.urlopen(f"{made.url}/ingest/rs/app", data=body, timeout=60).close()
-
-
-def runner(made: Daemon) -> dict[str, Any]:
-    (found,) = (plugin for plugin in made.stat()["plugins"] if plugin["name"] == "s3")
-    return dict(found)
-
-
-def delivered(made: Daemon) -> None:
-    wait_until(lambda: runner(made)["lag_packs"] == 0, "everything is delivered", 120)
-
-
 def test_nothing_is_lost_or_doubled_when_both_are_killed(
     tmp_path: Path, programs: list[Program], gateway: Gateway
 ) -> None:
     chance = random.Random(3)
-    made = start(tmp_path, programs, table("kills/{ident}/dt=%Y-%m-%d/hour=%H", gateway.url))
+    made = started(programs, Daemon(tmp_path, table("kills/{ident}/dt=%Y-%m-%d/hour=%H", gateway.url)))
     sent = 0
     for turn in range(8):
         for _ in range(4):
             numbers = range(sent, sent + 700)
-            send(made, [{"n": n, "@timestamp": AT + n % 5 * HOUR_MS, "text": "x" * 300} for n in numbers])
+            made.send([{"n": n, "@timestamp": AT + n % 5 * HOUR_MS, "text": "x" * 300} for n in numbers])
             sent += 700
         time.sleep(chance.uniform(0, 0.6))  # the moment is what is tried here
         made.kill()
@@ -128,7 +107,7 @@ def test_nothing_is_lost_or_doubled_when_both_are_killed(
             gateway.start()
         else:
             made.start()
-    delivered(made)
+    made.wait_delivered("s3")
     found = gateway.numbers("kills")
     assert len(found) == sent
     assert set(found.values()) == {1}
@@ -138,16 +117,16 @@ def test_nothing_is_lost_or_doubled_when_both_are_killed(
 def test_uploads_in_parts_survive_kills(tmp_path: Path, programs: list[Program], gateway: Gateway) -> None:
     chance = random.Random(5)
     keys = 'compression = "none"\nmultipart_bytes = "5MiB"'
-    made = start(tmp_path, programs, table("parts", gateway.url, keys))
+    made = started(programs, Daemon(tmp_path, table("parts", gateway.url, keys)))
     sent = 0
     for _ in range(5):
         for _ in range(4):
-            send(made, [{"n": n, "text": random.Random(n).randbytes(2_000).hex()} for n in range(sent, sent + 1_000)])
+            made.send([{"n": n, "text": random.Random(n).randbytes(2_000).hex()} for n in range(sent, sent + 1_000)])
             sent += 1_000
         time.sleep(chance.uniform(0, 0.6))  # the moment is what is tried here
         made.kill()
         made.start()
-    delivered(made)
+    made.wait_delivered("s3")
     found = Counter(event["n"] for event in gateway.events("parts", ""))
     assert len(found) == sent
     assert set(found.values()) == {1}
@@ -166,10 +145,10 @@ def test_faults_on_the_way_lose_and_double_nothing(
 
     with FaultProxy(gateway.url, choose, keep_host=True) as proxy:
         prefix = f"fault-{fault}/hour=%H"
-        made = start(tmp_path, programs, table(prefix, proxy.url))
+        made = started(programs, Daemon(tmp_path, table(prefix, proxy.url)))
         for first in range(0, 5_000, 1_000):
-            send(made, [{"n": n, "@timestamp": AT + n % 3 * HOUR_MS} for n in range(first, first + 1_000)])
-        delivered(made)
+            made.send([{"n": n, "@timestamp": AT + n % 3 * HOUR_MS} for n in range(first, first + 1_000)])
+        made.wait_delivered("s3")
         assert proxy.faults > 0
     found = gateway.numbers(f"fault-{fault}")
     assert len(found) == 5_000
@@ -183,10 +162,10 @@ def test_faults_on_the_way_lose_and_double_nothing(
 def test_what_an_operator_has_to_mend_is_told_and_waited_for(
     keys: dict[str, str], told: str, tmp_path: Path, programs: list[Program], gateway: Gateway
 ) -> None:
-    made = start(tmp_path, programs, table("mend", gateway.url, **keys))
-    send(made, [{"n": 1}])
-    wait_until(lambda: told in str(runner(made)["last_error"]), "it is told")
-    assert runner(made)["events"] == 0
+    made = started(programs, Daemon(tmp_path, table("mend", gateway.url, **keys)))
+    made.send([{"n": 1}])
+    wait_until(lambda: told in made.last_error("s3"), "it is told")
+    assert made.plugin("s3")["events"] == 0
     assert "wrong-secret" not in made.text()
 
 
@@ -195,8 +174,7 @@ def test_check_connect_proves_the_rights(tmp_path: Path, gateway: Gateway, progr
         file = tmp_path / f"{name}.toml"
         file.write_text('[[input]]\ntype = "stdin"\n' + table("check", gateway.url, **keys))
         check = Program(tmp_path, name, [*PYTHON, "check", "--connect", str(file)])
-        programs.append(check)
-        check.start()
+        started(programs, check)
         wait_until(lambda check=check: not check.running, "check ends")
         assert check.status == status, check.text()
     assert "SignatureDoesNotMatch" in check.text()

@@ -6,23 +6,16 @@ import signal
 import urllib.request
 from pathlib import Path
 
-from .conftest import Daemon, Program, events_in, wait_until
+from .conftest import Daemon, Program, events_in, started, wait_until
 
 
 def daemon(folder: Path, programs: list[Program], more: str = "") -> Daemon:
-    made = Daemon(folder, f'[[output]]\ntype = "file"\npath = "{folder}/out/a.ndjson"\n{more}')
-    programs.append(made)
-    made.start()
-    return made
-
-
-def send(made: Daemon, number: int) -> None:
-    made._process.send_signal(number)  # type: ignore[union-attr]
+    return started(programs, Daemon(folder, f'[[output]]\ntype = "file"\npath = "{folder}/out/a.ndjson"\n{more}'))
 
 
 def test_usr1_writes_the_state_of_every_plugin(tmp_path: Path, programs: list[Program]) -> None:
     made = daemon(tmp_path, programs)
-    send(made, signal.SIGUSR1)
+    made.signal(signal.SIGUSR1)
     wait_until(lambda: made.text().count(" runner ") == 2, "a line for the input and one for the output")
     assert "plugin=http" in made.text()
     assert "plugin=file" in made.text()
@@ -41,12 +34,12 @@ def test_hup_reloads(tmp_path: Path, programs: list[Program]) -> None:
     config.write_text(
         config.read_text() + f'[[output]]\ntype = "file"\nname = "two"\npath = "{tmp_path}/two/a.ndjson"\n'
     )
-    send(made, signal.SIGHUP)
+    made.signal(signal.SIGHUP)
     wait_until(lambda: "two added" in made.text(), "the reload is told")
     urllib.request.urlopen(f"{made.url}/ingest/rs/app", data=b'{"n":1}', timeout=20).close()
     wait_until(lambda: len(events_in(tmp_path / "two")) == 1, "the new output gets the event")
     config.write_text(config.read_text().replace('name = "two"', 'nme = "two"'))
-    send(made, signal.SIGHUP)
+    made.signal(signal.SIGHUP)
     wait_until(lambda: "the old config stays" in made.text(), "the mistake is told")
     assert made.running
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Daemon, Program, events_in, wait_until
+from .conftest import Daemon, Program, events_in, started, wait_until
 
 PLUGIN = """
 from dpiped.api import Filter, PluginConfig, register
@@ -39,8 +39,7 @@ def test_hang(tmp_path: Path, programs: list[Program]) -> None:
     config = tmp_path / "dpiped.toml"
     config.write_text(config.read_text().replace("[engine]\n", "[engine]\nhang_secs = 1\n"))
     daemon._environ["PYTHONPATH"] = os.pathsep.join([str(package), *sys.path])
-    programs.append(daemon)
-    daemon.start()
+    started(programs, daemon)
     with contextlib.suppress(OSError):  # the process may end before it answers
         urllib.request.urlopen(f"{daemon.url}/ingest/rs/app", data=b'{"a":"spin"}', timeout=30).close()
     for _ in range(2):

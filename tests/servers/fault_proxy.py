@@ -8,20 +8,20 @@ the server never hears of it.
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any
 
 import aiohttp
 from aiohttp import web
 
+from tests.servers.in_thread import InThread
+
 Fault = float | int | str | None
 HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "keep-alive", "content-encoding"}
 
 
-class FaultProxy:
-    """Runs in a thread of its own, so that tests that block can use it: `with FaultProxy(url, choose) as proxy`.
+class FaultProxy(InThread):
+    """`with FaultProxy(url, choose) as proxy`.
 
     Args:
         target: URL of the server.
@@ -30,28 +30,15 @@ class FaultProxy:
     """
 
     def __init__(self, target: str, choose: Callable[[str, str], Fault], *, keep_host: bool = False) -> None:
+        super().__init__()
         self.target = target
         self.keep_host = keep_host
         self.choose = choose
         self.faults = 0
         """So many requests met one."""
         self.url = ""
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="fault proxy", daemon=True)
 
-    def __enter__(self) -> FaultProxy:
-        self._thread.start()
-        assert self._ready.wait(20)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._loop.call_soon_threadsafe(self._ended.set)
-        self._thread.join(20)
-
-    async def _run(self) -> None:
-        self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
+    async def serve(self, ended: asyncio.Event) -> None:
         app = web.Application(client_max_size=1 << 30)
         app.router.add_route("*", "/{path:.*}", self._pass)
         runner = web.AppRunner(app, auto_decompress=False, access_log=None, shutdown_timeout=1)
@@ -59,8 +46,8 @@ class FaultProxy:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         async with aiohttp.ClientSession(auto_decompress=False) as self._session:
-            self._ready.set()
-            await self._ended.wait()
+            self.ready()
+            await ended.wait()
         await runner.cleanup()
 
     async def _pass(self, request: web.Request) -> web.StreamResponse:

@@ -12,11 +12,10 @@ import asyncio
 import json
 import re
 import struct
-import threading
 from collections.abc import Callable, Iterator
-from types import TracebackType
 from typing import Any
 
+from tests.servers.in_thread import InThread
 from tests.servers.s3_stub import opened
 
 COPY = re.compile(
@@ -25,8 +24,8 @@ COPY = re.compile(
 SSL_REQUEST, GSS_REQUEST = 80877103, 80877104
 
 
-class RedshiftShim:
-    """Runs in a thread of its own: `with RedshiftShim(port, read) as shim`.
+class RedshiftShim(InThread):
+    """`with RedshiftShim(port, read) as shim`.
 
     Args:
         port: of the real server.
@@ -34,6 +33,7 @@ class RedshiftShim:
     """
 
     def __init__(self, port: int, read: Callable[[str], bytes]) -> None:
+        super().__init__()
         self._target = port
         self._read = read
         self.port = 0
@@ -41,26 +41,12 @@ class RedshiftShim:
         self.cut: Callable[[bytes], str] = lambda statement: ""
         """What becomes of a statement: "before": the connection breaks before it is done; "after": it is done, and
         nobody hears of it."""
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="redshift shim", daemon=True)
 
-    def __enter__(self) -> RedshiftShim:
-        self._thread.start()
-        assert self._ready.wait(20)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._loop.call_soon_threadsafe(self._ended.set)
-        self._thread.join(20)
-
-    async def _run(self) -> None:
-        self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
+    async def serve(self, ended: asyncio.Event) -> None:
         server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.port = int(server.sockets[0].getsockname()[1])
-        self._ready.set()
-        await self._ended.wait()
+        self.ready()
+        await ended.wait()
         server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
