@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.bench import accuracy, alarm_mail, data, elastic_real, funnel
-from tests.bench.process import Measured, MeasuredDaemon, load
+from tests.bench.process import Measured, MeasuredCollector, MeasuredDaemon, load
 from tests.bench.rows import ROWS, Row
 from tests.demo.road import free_port
 from tests.e2e.kafka_server import JARS
@@ -181,11 +181,11 @@ async def send(row: Row, folder: Path, source: Path, port: int, amount: int, sto
 
 async def measure_collector(row: Row, folder: Path, source: Path, amount: int) -> tuple[float, int, Told]:
     port, admin = free_port(), free_port()
-    collector = Measured("collector", row.config.format(folder=folder, port=port, admin=admin), folder)
+    collector = MeasuredCollector(row.config.format(folder=folder, port=port, admin=admin), folder, admin)
     async with other_side("sink", port):
         try:
             await collector.start()
-            await asyncio.sleep(2.0)
+            await collector.ready()
             before = collector.cpu_secs()
             source.rename(folder / "load.log")
             await collected(collector, folder / "load.log")

@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,14 @@ class Measured:
         self.peak_bytes = max(self.peak_bytes, self._ps.memory_info().rss)
         return times.user + times.system
 
+    async def wait_until(self, is_so: Callable[[], bool], what: str) -> None:
+        """Asks in a thread, for `is_so` may block; raises RuntimeError when it ended or the time is over."""
+        deadline = time.monotonic() + READY_SECS
+        while not await asyncio.to_thread(is_so):
+            if time.monotonic() > deadline or self.process.returncode is not None:
+                raise self.fail(f"waited in vain: {what}")
+            await asyncio.sleep(0.1)
+
     def fail(self, text: str) -> RuntimeError:
         return RuntimeError(f"{text}; end of its log:\n{self._log.read_text('utf-8', 'replace')[-2000:]}")
 
@@ -64,11 +73,7 @@ class MeasuredDaemon(Measured):
 
     async def ready(self) -> None:
         """Returns when it answers and its plugins are open: what libraries take to be loaded is no cost of events."""
-        deadline = time.monotonic() + READY_SECS
-        while not await asyncio.to_thread(self._is_open):
-            if time.monotonic() > deadline or self.process.returncode is not None:
-                raise self.fail("the daemon does not get ready")
-            await asyncio.sleep(0.1)
+        await self.wait_until(self._is_open, "the daemon gets ready")
 
     def _is_open(self) -> bool:
         try:
@@ -88,6 +93,25 @@ class MeasuredDaemon(Measured):
             if time.monotonic() > deadline:
                 raise self.fail(f"{came} of {events} events came in, behind: {behind}")
             await asyncio.sleep(0.1)
+
+
+class MeasuredCollector(Measured):
+    """A collector with its status address."""
+
+    def __init__(self, config: str, folder: Path, status: int) -> None:
+        super().__init__("collector", config, folder)
+        self._url = f"http://127.0.0.1:{status}/healthz"
+
+    async def ready(self) -> None:
+        """Returns when it answers."""
+        await self.wait_until(self._answers, "the collector gets ready")
+
+    def _answers(self) -> bool:
+        try:
+            urllib.request.urlopen(self._url, timeout=10).close()
+        except OSError:
+            return False
+        return True
 
 
 async def load(*arguments: object) -> dict[str, Any]:
