@@ -54,9 +54,8 @@ class Projection:
                 node = node.setdefault(step, {})
             if len(steps) > 1:
                 tree.setdefault(path, {})
-        struct, names = _struct(tree)
-        self._names = names
-        self._decoder = msgspec.json.Decoder(struct)
+        self._struct, self._names = _struct(tree)
+        self._decoder = msgspec.json.Decoder(self._struct)
         for path in self.fields:
             self._getters[path] = self._paths(path)
 
@@ -86,7 +85,7 @@ class Projection:
         try:
             return self._decoder.decode(line)
         except UNREADABLE:
-            return _read_each(self._decoder.type, line)
+            return _read_each(self._struct, line)
 
     def decode_one(self, line: bytes) -> Any:
         """The struct of one event; unlike `decode` it takes one JSON object and nothing behind it."""

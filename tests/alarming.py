@@ -6,10 +6,9 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from dpiped.pack import Head, Pack
 from dpiped.plugin import PAUSE, PackDraft, PluginContext
-from dpiped.projection import Projection
 from dpiped.telemetry import Telemetry
+from dpiped.testing import view_of
 from dpiped.view import PackView
 from dpiped.windows import WindowPolicy
 from plugins.filters.alarm import AlarmFilter
@@ -24,16 +23,9 @@ def build(policy: WindowPolicy = POLICY, **options: Any) -> AlarmFilter:
     return AlarmFilter(config, PluginContext(name="al", telemetry=Telemetry(), window=policy))  # type: ignore[arg-type]
 
 
-def pack_of(
-    plugin: AlarmFilter, offset: int, body: bytes, stamps: list[int], accepted_ms: int, host: str = ""
-) -> PackView:
-    pack = Pack()
-    head = Head(
-        epoch="e", offset=offset, project="rs", ident="app", host=host, accepted_ms=accepted_ms, count=len(stamps),
-        raw_bytes=len(body), min_ts=min(stamps), max_ts=max(stamps),
-    )  # fmt: skip
-    pack.fill(head, body, body)
-    return PackView(pack, Projection.of(plugin.fields()))
+def pack_of(plugin: AlarmFilter, offset: int, body: bytes, accepted_ms: int, host: str = "") -> PackView:
+    known = {"epoch": "e", "offset": offset, "project": "rs", "ident": "app", "accepted_ms": accepted_ms}
+    return view_of(body, plugin.fields(), host=host, **known)
 
 
 def emitted(drafts: Iterable[PackDraft]) -> list[PackDraft]:
@@ -61,7 +53,7 @@ class World:
         body = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
         self._offset += 1
         self.now = max(self.now, *stamps)
-        return told(self.plugin.process(pack_of(self.plugin, self._offset, body, stamps, self.now, host)))
+        return told(self.plugin.process(pack_of(self.plugin, self._offset, body, self.now, host)))
 
     def tick(self, secs: int = 1) -> list[dict[str, Any]]:
         """So many seconds pass."""

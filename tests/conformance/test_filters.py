@@ -13,11 +13,10 @@ import pytest
 
 from dpiped import registry
 from dpiped.config.base import is_ident
-from dpiped.pack import Head, Pack
 from dpiped.panes import WindowedFilter, encode_pane
 from dpiped.plugin import PAUSE, Filter, PackDraft, PluginContext, StatefulFilter
-from dpiped.projection import Projection
 from dpiped.telemetry import Telemetry
+from dpiped.testing import view_of
 from dpiped.view import PackView
 from dpiped.windows import WindowPolicy
 
@@ -67,23 +66,8 @@ def view(plugin: Filter[Any], number: int) -> PackView:
         data = encode_pane({}, plugin.shape, seen)
         events = [{**event, **json.loads(data), "window_start": at // 1000 * 1000} for event in events]
     body = b"".join(json.dumps(event, ensure_ascii=n % 2 == 0).encode() + b"\n" for n, event in enumerate(events))
-    pack = Pack()
-    pack.fill(
-        Head(
-            offset=number,
-            project="rs",
-            ident="app",
-            host="web-7",
-            accepted_ms=at,
-            count=len(events),
-            min_ts=at,
-            max_ts=at + 7 * (len(events) - 1),
-            raw_bytes=len(body),
-        ),
-        body,
-        body,
-    )
-    return PackView(pack, Projection.of(plugin.fields()))
+    known = {"project": "rs", "ident": "app", "host": "web-7", "offset": number, "accepted_ms": at}
+    return view_of(body, plugin.fields(), **known)
 
 
 def step(plugin: Filter[Any], number: int) -> list[PackDraft]:

@@ -15,9 +15,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from dpiped.aggregates import METRICS, Aggregate, AnyMetric, Columns, Metric
-from dpiped.pack import Head, Pack
-from dpiped.projection import Projection
-from dpiped.view import PackView
+from dpiped.testing import view_of
 
 _metrics: TypeAdapter[Any] = TypeAdapter(AnyMetric)
 NUMBERS = st.lists(st.integers(-(10**6), 10**6) | st.none(), max_size=60)
@@ -44,10 +42,8 @@ def column(found: Metric, values: list[Any]) -> Any:
     if not values:
         return []
     lines = [b'{"@timestamp":1700000000000,"a":%b}\n' % msgspec.json.encode(value) for value in values]
-    pack = Pack()
-    pack.fill(Head(count=len(lines), raw_bytes=sum(map(len, lines))), b"".join(lines), b"".join(lines))
     wanted = found.column()
-    view = PackView(pack, Projection.of([*found.fields()]))
+    view = view_of(b"".join(lines), found.fields())
     return values if wanted is None else Columns(view).read(wanted)
 
 

@@ -195,7 +195,7 @@ def test_judged_are_the_windows_that_aggregate_answers_for(
     for number, step in enumerate(packs):
         if step != "tick":
             body = b"".join(b'{"@timestamp":%d,"g":"%b"}\n' % (at, group.encode()) for at, group in step)
-            view = pack_of(plugin, number, body, [at for at, _ in step], AT + 60_000)
+            view = pack_of(plugin, number, body, AT + 60_000)
             told += emitted(plugin.process(view))
             answers += list(reference.process(view))
     told += emitted(plugin.finish())
@@ -230,7 +230,7 @@ def test_what_holds_when_its_window_closes_is_firing(packs: list[Any], shape: tu
             answers: list[Any] = []
         else:
             body = b"".join(b'{"@timestamp":%d,"g":"%b"}\n' % (at, group.encode()) for at, group in step)
-            view = pack_of(plugin, number, body, [at for at, _ in step], AT + 60_000)
+            view = pack_of(plugin, number, body, AT + 60_000)
             told, answers = emitted(plugin.process(view)), list(reference.process(view))
         firing |= {alarm["g"] for alarm in _events(told) if alarm["state"] == "firing"}
         assert {answer["g"] for answer in _events(answers) if answer["count"] >= least} <= firing

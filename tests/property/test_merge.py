@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from dpiped.pack import Head, Pack
 from dpiped.plugin import PackDraft, PluginContext
-from dpiped.projection import Projection
 from dpiped.telemetry import Telemetry
+from dpiped.testing import view_of
 from dpiped.view import PackView
 from dpiped.windows import WindowPolicy
 from plugins.filters.aggregate import AggregateConfig, AggregateFilter
@@ -58,11 +57,7 @@ def merge(**options: Any) -> MergeFilter:
 
 
 def view(plugin: Plugin, offset: int, body: bytes) -> PackView:
-    stamps = [json.loads(line)["@timestamp"] for line in body.splitlines()]
-    pack = Pack()
-    span = {"min_ts": min(stamps), "max_ts": max(stamps)}
-    pack.fill(Head(offset=offset, accepted_ms=AT, count=len(stamps), raw_bytes=len(body), **span), body, body)
-    return PackView(pack, Projection.of(plugin.fields()))
+    return view_of(body, plugin.fields(), offset=offset, accepted_ms=AT)
 
 
 def lines(drafts: list[PackDraft]) -> list[dict[str, Any]]:

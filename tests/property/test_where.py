@@ -7,14 +7,11 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpiped.expressions import WhereError, compile_where
-from dpiped.pack import Head, Pack
-from dpiped.projection import Projection
-from dpiped.view import PackView
+from dpiped.testing import body_of, view_of
 
 Event = dict[str, Any]
 Rule = tuple[str, Callable[[Event], Any]]
@@ -191,10 +188,7 @@ def test_mask_and_matches_as_the_reference_says(rule: Rule, events: list[Event])
     where = compile_where(text)
     expected = [meaning(event) for event in events]
     assert [where.matches(event) for event in events] == expected
-    body = b"".join(msgspec.json.encode(event) + b"\n" for event in events)
-    pack = Pack()
-    pack.fill(Head(count=len(events), raw_bytes=len(body)), body, body)
-    mask = where.mask(PackView(pack, Projection.of(where.fields)))
+    mask = where.mask(view_of(body_of(events), where.fields))
     assert mask == expected
     assert {type(one) for one in mask} == {bool}
 

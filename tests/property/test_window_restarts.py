@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from dpiped.pack import Head, Pack
 from dpiped.plugin import PackDraft, PluginContext
-from dpiped.projection import Projection
 from dpiped.telemetry import Telemetry
+from dpiped.testing import view_of
 from dpiped.view import PackView
 from dpiped.windows import WindowPolicy
 from plugins.filters.aggregate import AggregateConfig, AggregateFilter
@@ -44,22 +43,15 @@ def build(**options: Any) -> AggregateFilter:
 
 def pack_of(offset: int, chance: random.Random, plugin: AggregateFilter) -> PackView:
     base = AT + offset * 1_500
-    lines, stamps = [], []
+    lines = []
     for _ in range(chance.randrange(1, 30)):
         at = base - chance.randrange(6_000)
         odd = chance.randrange(5) == 0
         value = chance.choice(ODD) if odd else b"%d" % chance.randrange(100)
         name = chance.choice(ODD) if odd else b'"n%d"' % chance.randrange(2_000)
         lines.append(b'{"@timestamp":%d,"area":"a%d","v":%b,"name":%b}\n' % (at, chance.randrange(3), value, name))
-        stamps.append(at)
-    body = b"".join(lines)
-    pack = Pack()
-    head = Head(
-        epoch="e", offset=offset, project="rs", ident="app", accepted_ms=base, count=len(lines), raw_bytes=len(body),
-        min_ts=min(stamps), max_ts=max(stamps),
-    )  # fmt: skip
-    pack.fill(head, body, body)
-    return PackView(pack, Projection.of([*plugin.fields()]))
+    known = {"epoch": "e", "offset": offset, "project": "rs", "ident": "app", "accepted_ms": base}
+    return view_of(b"".join(lines), plugin.fields(), **known)
 
 
 def step(plugin: AggregateFilter, number: int, seed: int) -> list[tuple[str, bytes]]:

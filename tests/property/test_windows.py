@@ -10,11 +10,10 @@ from typing import Any, Literal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpiped.pack import Head, Pack
 from dpiped.panes import OTHER
 from dpiped.plugin import PackDraft, PluginContext
-from dpiped.projection import Projection
 from dpiped.telemetry import Telemetry
+from dpiped.testing import body_of, view_of
 from dpiped.view import PackView
 from dpiped.windows import WindowPolicy
 from plugins.filters.aggregate import AggregateConfig, AggregateFilter
@@ -41,25 +40,8 @@ def accepted_of(number: int) -> int:
 
 
 def pack_of(offset: int, some: list[tuple[int, Any]]) -> PackView:
-    lines = [json.dumps({"@timestamp": at} | ({} if group is ABSENT else {"g": group})) for at, group in some]
-    body = "".join(line + "\n" for line in lines).encode()
-    stamps = [at for at, _ in some]
-    pack = Pack()
-    pack.fill(
-        Head(
-            offset=offset,
-            project="rs",
-            ident="app",
-            accepted_ms=accepted_of(offset),
-            count=len(some),
-            min_ts=min(stamps),
-            max_ts=max(stamps),
-            raw_bytes=len(body),
-        ),
-        body,
-        body,
-    )
-    return PackView(pack, Projection.of(["g"]))
+    body = body_of({"@timestamp": at} | ({} if group is ABSENT else {"g": group}) for at, group in some)
+    return view_of(body, ["g"], offset=offset, project="rs", ident="app", accepted_ms=accepted_of(offset))
 
 
 def build(policy: WindowPolicy, window_ms: int, slide_ms: int, max_groups: int = 10_000) -> AggregateFilter:

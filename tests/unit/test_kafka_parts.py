@@ -29,8 +29,9 @@ from dpiped.kafka import (
     topic_names,
 )
 from dpiped.kafka.avro import AvroConfig, DamagedMessageError
-from dpiped.pack import Head, Pack
+from dpiped.pack import Head
 from dpiped.projection import Projection
+from dpiped.testing import body_of, view_of
 from dpiped.view import PackView
 
 DAY_MS, HOUR_MS = 86_400_000, 3_600_000
@@ -90,12 +91,8 @@ def test_what_was_fetched_before_a_rebalance_is_taken_once() -> None:
 
 
 def view(events: list[dict[str, Any]], fields: list[str], **head: Any) -> PackView:
-    body = b"".join(json.dumps({"@timestamp": AT, **event}).encode() + b"\n" for event in events)
-    times = [event.get("@timestamp", AT) for event in events]
-    given = {"project": "rs", "ident": "rs.web", "min_ts": min(times), "max_ts": max(times), **head}
-    pack = Pack()
-    pack.fill(Head(count=len(events), raw_bytes=len(body), **given), body, body)
-    return PackView(pack, Projection.of(["@timestamp", *fields]))
+    body = body_of({"@timestamp": AT, **event} for event in events)
+    return view_of(body, fields, **{"project": "rs", "ident": "rs.web", **head})
 
 
 @pytest.mark.parametrize(

@@ -7,25 +7,17 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpiped.expressions import compile_where
-from dpiped.pack import Head, Pack
-from dpiped.projection import Projection
+from dpiped.testing import body_of, view_of
 from dpiped.view import PackView
 
 
-def view_of(numbers: list[int], where: str) -> PackView:
-    body = b"".join(b'{"@timestamp":%d,"n":%d}\n' % (1_000 + number, number) for number in numbers)
-    head = Head(
-        host="h", count=len(numbers), min_ts=1_000 + min(numbers), max_ts=1_000 + max(numbers), raw_bytes=len(body)
-    )
-    pack = Pack()
-    pack.fill(head, body, body)
-    return PackView(pack, Projection.of(["n"]), compile_where(where))
+def view_where(numbers: list[int], where: str) -> PackView:
+    return view_of(body_of({"@timestamp": 1_000 + number, "n": number} for number in numbers), ["n"], where, host="h")
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=30), st.integers(1, 12), st.sampled_from(["n >= 0", "n > 4"]))
 def test_slices_are_the_view_in_order(numbers: list[int], most: int, where: str) -> None:
-    whole = view_of(numbers, where)
+    whole = view_where(numbers, where)
     parts = [part for part in whole.slices(most) if part.count]
     assert b"".join(part.body for part in parts) == whole.body
     assert [value for part in parts for value in part.column("n")] == whole.column("n")
@@ -39,7 +31,7 @@ def test_slices_are_the_view_in_order(numbers: list[int], most: int, where: str)
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=20), st.data())
 def test_only_some_of_some(numbers: list[int], data: st.DataObject) -> None:
-    some = view_of(numbers, "n > 2")
+    some = view_where(numbers, "n > 2")
     wanted = data.draw(st.lists(st.booleans(), min_size=some.count, max_size=some.count))
     fewer = some.only(wanted)
     expected = [n for n, kept in zip((n for n in numbers if n > 2), wanted, strict=True) if kept]
@@ -50,10 +42,7 @@ def test_only_some_of_some(numbers: list[int], data: st.DataObject) -> None:
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=8), st.lists(st.booleans(), min_size=8, max_size=8))
 def test_fewer_of_a_view_are_fewer_of_its_events_in_their_order(numbers: list[int], wanted: list[bool]) -> None:
     lines = [b'{"@timestamp":%d,"n":%d}\n' % (place, number) for place, number in enumerate(numbers)]
-    body = b"".join(lines)
-    pack = Pack()
-    pack.fill(Head(count=len(lines), raw_bytes=len(body), host="h"), body, body)
-    view = PackView(pack, Projection.of(["n"]), compile_where("n > 1"))
+    view = view_of(b"".join(lines), ["n"], "n > 1", host="h")
     kept = [place for place, number in enumerate(numbers) if number > 1]
     fewer = view.only(wanted[: len(kept)])
     expected = [place for place, is_wanted in zip(kept, wanted, strict=False) if is_wanted]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import msgspec
 import pytest
 
 from dpiped.expressions import WhereError, check_where, compile_where
-from dpiped.pack import Head, Pack
-from dpiped.projection import Projection
+from dpiped.testing import body_of, view_of
 from dpiped.view import PackView
 
 WRONG = [
@@ -79,12 +77,9 @@ def test_check_where_gives_the_text_back() -> None:
     assert check_where("a == 1") == "a == 1"
 
 
-def view_of(events: list[dict[str, object]], text: str, **head: str) -> tuple[PackView, list[bool]]:
+def masked(events: list[dict[str, object]], text: str, **head: str) -> tuple[PackView, list[bool]]:
     where = compile_where(text)
-    body = b"".join(msgspec.json.encode(event) + b"\n" for event in events)
-    pack = Pack()
-    pack.fill(Head(count=len(events), raw_bytes=len(body), **head), body, body)
-    view = PackView(pack, Projection.of(where.fields))
+    view = view_of(body_of(events), where.fields, **head)
     return view, where.mask(view)
 
 
@@ -101,27 +96,23 @@ def test_fields_are_what_it_reads() -> None:
 
 def test_metadata_of_the_head_counts_for_all_events() -> None:
     events: list[dict[str, object]] = [{"@timestamp": 1, "level": 1}, {"@timestamp": 2, "level": 5}]
-    assert view_of(events, "_host == 'web1'", host="web1")[1] == [True, True]
-    assert view_of(events, "_host == 'web1' and level > 3", host="web1")[1] == [False, True]
-    assert view_of(events, "_ident == 'a.b' and _project == 'rs'", ident="a.b", project="rs")[1] == [True, True]
+    assert masked(events, "_host == 'web1'", host="web1")[1] == [True, True]
+    assert masked(events, "_host == 'web1' and level > 3", host="web1")[1] == [False, True]
+    assert masked(events, "_ident == 'a.b' and _project == 'rs'", ident="a.b", project="rs")[1] == [True, True]
 
 
 def test_metadata_of_events_counts_where_the_head_has_none() -> None:
     events: list[dict[str, object]] = [{"@timestamp": 1, "_host": "web1"}, {"@timestamp": 2, "_host": "web2"}]
-    assert view_of(events, "_host == 'web1'")[1] == [True, False]
+    assert masked(events, "_host == 'web1'")[1] == [True, False]
 
 
 def test_without_fields_and_without_events() -> None:
-    assert view_of([{"@timestamp": 1}] * 3, "1 == 1")[1] == [True] * 3
-    assert view_of([], "a == 1")[1] == []
+    assert masked([{"@timestamp": 1}] * 3, "1 == 1")[1] == [True] * 3
+    assert masked([], "a == 1")[1] == []
 
 
 def test_a_view_keeps_what_holds() -> None:
-    where = compile_where("a > 1")
-    body = b'{"@timestamp":1,"a":1}\n{"@timestamp":1,"a":2}\n'
-    pack = Pack()
-    pack.fill(Head(count=2, raw_bytes=len(body)), body, body)
-    view = PackView(pack, Projection.of(where.fields), where)
+    view = view_of(b'{"@timestamp":1,"a":1}\n{"@timestamp":1,"a":2}\n', (), "a > 1")
     assert view.count == 1
     assert view.body == b'{"@timestamp":1,"a":2}\n'
 

@@ -12,9 +12,7 @@ from dpiped.expressions import compile_where
 from dpiped.expressions.lexer import MAX_LENGTH
 from dpiped.expressions.parser import MAX_DEPTH
 from dpiped.expressions.tree import FUNCTIONS
-from dpiped.pack import Head, Pack
-from dpiped.projection import Projection
-from dpiped.view import PackView
+from dpiped.testing import view_of
 
 PAGE = (Path(__file__).parents[3] / "docs" / "where.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| `(?:` )?(.+?)(?: `)?` \| `(\{.*\})` \| (yes|no) \|$", PAGE, re.MULTILINE)
@@ -22,10 +20,7 @@ ROWS = re.findall(r"^\| `(?:` )?(.+?)(?: `)?` \| `(\{.*\})` \| (yes|no) \|$", PA
 
 def in_bulk(text: str, event: str) -> list[bool]:
     where = compile_where(text)
-    body = (event + "\n").encode() * 2
-    pack = Pack()
-    pack.fill(Head(count=2, raw_bytes=len(body)), body, body)
-    return where.mask(PackView(pack, Projection.of(where.fields)))
+    return where.mask(view_of((event + "\n").encode() * 2, where.fields))
 
 
 def test_no_row_is_overlooked() -> None:

@@ -6,9 +6,7 @@ import tracemalloc
 
 from dpiped.batch import Batch
 from dpiped.objects.keys import Partitions
-from dpiped.pack import Head, Pack
-from dpiped.projection import Projection
-from dpiped.view import PackView
+from dpiped.testing import view_of
 
 HOUR_MS = 3_600_000
 EVENTS = 4_000
@@ -16,13 +14,7 @@ EVENTS = 4_000
 
 def batch(hours: int) -> Batch:
     lines = [b'{"@timestamp":%d,"n":%d,"pad":"%s"}\n' % (n % hours * HOUR_MS, n, b"x" * 200) for n in range(EVENTS)]
-    body = b"".join(lines)
-    head = Head(
-        project="rs", ident="web", count=EVENTS, raw_bytes=len(body), min_ts=0, max_ts=(hours - 1) * HOUR_MS, host="h1"
-    )
-    pack = Pack()
-    pack.fill(head, body, body)
-    return Batch([PackView(pack, Projection.of(["n"]))])
+    return Batch([view_of(b"".join(lines), ["n"], project="rs", ident="web", host="h1")])
 
 
 def test_thousands_of_objects_take_little_more_memory_than_one() -> None:

@@ -7,11 +7,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from dpiped import registry
-from dpiped.expressions import compile_where
-from dpiped.pack import Head, Pack
 from dpiped.plugin import PAUSE, Filter, PackDraft, PluginContext
-from dpiped.projection import Projection
 from dpiped.telemetry import Telemetry
+from dpiped.testing import body_of, view_of
 from dpiped.view import PackView
 from dpiped.windows import WindowPolicy
 
@@ -27,14 +25,8 @@ def build(type_name: str, **config: Any) -> Any:
 def view(plugin: Filter[Any], events: list[dict[str, Any]], where: str = "", **head: Any) -> PackView:
     """A pack; events get `@timestamp` if they have none."""
     events = [{"@timestamp": AT, **event} for event in events]
-    body = b"".join(json.dumps(event).encode() + b"\n" for event in events)
-    stamps = [event["@timestamp"] for event in events]
     known = {"project": "rs", "ident": "app", "accepted_ms": AT, **head}
-    pack = Pack()
-    pack.fill(Head(count=len(events), min_ts=min(stamps), max_ts=max(stamps), raw_bytes=len(body), **known), body, body)
-    predicate = compile_where(where) if where else None
-    fields = {*plugin.fields(), *(predicate.fields if predicate else ())}
-    return PackView(pack, Projection.of(fields), predicate)
+    return view_of(body_of(events), plugin.fields(), where, **known)
 
 
 def events_of(drafts: Iterable[PackDraft]) -> list[dict[str, Any]]:

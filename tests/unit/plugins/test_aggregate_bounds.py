@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from dpiped.pack import Head, Pack
 from dpiped.plugin import PackDraft, PluginContext
-from dpiped.projection import Projection
 from dpiped.questions import Question
 from dpiped.telemetry import Telemetry
+from dpiped.testing import view_of
 from dpiped.view import PackView
 from dpiped.windows import WindowPolicy
 from plugins.filters.aggregate import AggregateConfig, AggregateFilter
@@ -28,12 +27,7 @@ def build(**options: Any) -> AggregateFilter:
 
 def view(plugin: AggregateFilter, offset: int, events: list[tuple[int, int]], accepted_ms: int = AT) -> PackView:
     body = b"".join(b'{"@timestamp":%d,"g":"user-%d"}\n' % event for event in events)
-    stamps = [at for at, _ in events]
-    span = {"min_ts": min(stamps), "max_ts": max(stamps)}
-    pack = Pack()
-    head = Head(offset=offset, accepted_ms=accepted_ms, count=len(events), raw_bytes=len(body), **span)
-    pack.fill(head, body, body)
-    return PackView(pack, Projection.of(plugin.fields()))
+    return view_of(body, plugin.fields(), offset=offset, accepted_ms=accepted_ms)
 
 
 def lines(drafts: list[PackDraft]) -> list[dict[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections import Counter
 from pathlib import Path
@@ -18,28 +17,22 @@ from dpiped.behavior.timeline import of_user
 from dpiped.config.load import load_daemon_config
 from dpiped.errors import ConfigError
 from dpiped.leveldb import LevelDbError
-from dpiped.pack import Head, Pack
-from dpiped.projection import Projection
-from dpiped.testing import until
+from dpiped.testing import body_of, until, view_of
 from dpiped.testing.parts import Parts, parts
-from dpiped.view import PackView
 from plugins.outputs import behavior
 from plugins.outputs.behavior import BehaviorConfig, BehaviorOutput
 
 CONFIG = BehaviorConfig(table="players", uid="uid:int", action="action", dims=("country",))
 
 
-def body_of(*events: dict[str, Any]) -> bytes:
-    return b"".join(json.dumps({"@timestamp": 1_000, **event}).encode() + b"\n" for event in events)
+def stamped(*events: dict[str, Any]) -> bytes:
+    return body_of({"@timestamp": 1_000, **event} for event in events)
 
 
 def read(events: list[dict[str, Any]], uid: str = "uid:int", action: str = "action") -> tuple[list[Any], Counter[str]]:
     """([(uid, action, dimension)], what was skipped)."""
     reading = Reading(parse_field(uid), parse_field(action), ("country",))
-    body = body_of(*events)
-    pack = Pack()
-    pack.fill(Head(epoch="e", offset=7, count=len(events), raw_bytes=len(body)), body, body)
-    rows, skipped = reading.rows(PackView(pack, Projection.of(reading.fields)))
+    rows, skipped = reading.rows(view_of(stamped(*events), reading.fields, epoch="e", offset=7))
     named = [rows.actions.values[code] for code in rows.actions.codes]
     dims = [rows.dims["country"].values[code] for code in rows.dims["country"].codes]
     return [(rows.uid(at), name, dim) for at, (name, dim) in enumerate(zip(named, dims, strict=True))], skipped
@@ -171,7 +164,7 @@ def counted(world: Parts, what: str) -> float:
 
 
 async def test_a_replay_and_a_restart_double_nothing(tmp_path: Path) -> None:
-    bodies = [body_of({"uid": 1, "action": f"a{n}", "@timestamp": n}) for n in range(5)]
+    bodies = [stamped({"uid": 1, "action": f"a{n}", "@timestamp": n}) for n in range(5)]
     async with parts(tmp_path) as world:
         await world.append(*bodies)
         runner = await delivered(world, CONFIG, 5)
@@ -185,7 +178,7 @@ async def test_a_replay_and_a_restart_double_nothing(tmp_path: Path) -> None:
 
 async def test_skipped_events_are_noted_once(tmp_path: Path) -> None:
     async with parts(tmp_path) as world:
-        await world.append(body_of({"uid": 1}, {"uid": 1, "action": "a"}), body_of({"action": "b"}))
+        await world.append(stamped({"uid": 1}, {"uid": 1, "action": "a"}), stamped({"action": "b"}))
         await delivered(world, CONFIG, 2)
         assert [counted(world, what) for what in ("no_uid", "no_action")] == [1.0, 1.0]
 
@@ -193,7 +186,7 @@ async def test_skipped_events_are_noted_once(tmp_path: Path) -> None:
 async def test_where_keeps_the_lines_of_the_pack(tmp_path: Path) -> None:
     """A repeat with another `where` overwrites, and does not double."""
     async with parts(tmp_path) as world:
-        await world.append(body_of(*({"uid": 1, "action": f"a{n}", "n": n} for n in range(4))))
+        await world.append(stamped(*({"uid": 1, "action": f"a{n}", "n": n} for n in range(4))))
         await delivered(world, CONFIG, 1, where="n >= 2")
     async with parts(tmp_path) as world:
         runner = await delivered(world, CONFIG, 1, name="all")
@@ -204,7 +197,7 @@ async def test_it_folds_when_there_is_enough(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("dpiped.behavior.table.FOLD_ROWS", 3)
     async with parts(tmp_path) as world:
         for n in range(6):
-            await world.append(body_of({"uid": 1, "action": f"a{n}", "@timestamp": n}))
+            await world.append(stamped({"uid": 1, "action": f"a{n}", "@timestamp": n}))
         runner = await delivered(world, CONFIG, 6, batch={"max_secs": 0})
         await until(lambda: runner.open_plugin.behavior().fresh_rows < 3)
         assert actions(runner) == [f"a{n}" for n in range(6)]
@@ -214,7 +207,7 @@ async def test_old_days_are_dropped_and_counted(tmp_path: Path) -> None:
     today = int(time.time() * 1000) // DAY_MS * DAY_MS
     events = [{"uid": 1, "action": f"{age}", "@timestamp": today - age * DAY_MS} for age in (5, 2, 1, 0)]
     async with parts(tmp_path) as world:
-        await world.append(body_of(*events))
+        await world.append(stamped(*events))
         await delivered(world, CONFIG, 1)
     async with parts(tmp_path) as world:
         config = CONFIG.model_copy(update={"keep_days": 3})
@@ -234,7 +227,7 @@ async def test_a_disk_that_fails_is_tried_again(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(behavior.BehaviorTable, "add", failing)
     async with parts(tmp_path) as world:
-        await world.append(body_of({"uid": 1, "action": "a"}))
+        await world.append(stamped({"uid": 1, "action": "a"}))
         runner = await delivered(world, CONFIG, 1, retry={"initial_secs": 0.01})
         assert (actions(runner), fail) == (["a"], [])
 
@@ -265,7 +258,7 @@ async def test_a_fold_that_fails_is_told_and_hurts_nobody(tmp_path: Path, monkey
     said: list[str] = []
     async with parts(tmp_path) as world:
         world.telemetry.listener = lambda event: said.append(str(event.details()))
-        await world.append(body_of({"uid": 1, "action": "a"}))
+        await world.append(stamped({"uid": 1, "action": "a"}))
         runner = await delivered(world, CONFIG, 1)
         await until(lambda: runner.open_plugin.behavior().fresh_rows == 0)
         assert actions(runner) == ["a"]
@@ -281,7 +274,7 @@ async def test_writing_waits_when_nothing_folds(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(BehaviorOutput, "_tidy_now_and_then", stand)
     async with parts(tmp_path) as world:
         for n in range(20):
-            await world.append(body_of({"uid": 1, "action": f"a{n}", "@timestamp": n}))
+            await world.append(stamped({"uid": 1, "action": f"a{n}", "@timestamp": n}))
         runner = await delivered(world, CONFIG, 20, batch={"max_events": 1})
         assert runner.open_plugin.behavior().fresh_rows < 2 * behavior.MOST_FRESH
         assert actions(runner) == [f"a{n}" for n in range(20)]
@@ -299,10 +292,10 @@ async def test_a_defect_in_the_background_ends_the_session(tmp_path: Path, monke
     monkeypatch.setattr(behavior, "MOST_FRESH", 100)
     monkeypatch.setattr(behavior.BehaviorTable, "fold", failing)
     async with parts(tmp_path) as world:
-        await world.append(body_of({"uid": 1, "action": "a"}))
+        await world.append(stamped({"uid": 1, "action": "a"}))
         runner = await delivered(world, CONFIG, 1)
         await until(runner.open_plugin._tidying.done)
-        await world.append(body_of({"uid": 1, "action": "b", "@timestamp": 2_000}))
+        await world.append(stamped({"uid": 1, "action": "b", "@timestamp": 2_000}))
         await until(lambda: runner.saved.cursor == 2 and runner.status == "running")
         assert actions(runner) == ["a", "b"]
         said = world.telemetry.metrics.text().decode()

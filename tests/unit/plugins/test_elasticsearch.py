@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,10 +11,9 @@ import pytest
 from dpiped.batch import Batch
 from dpiped.elastic import ElasticsearchConfig
 from dpiped.errors import RejectedError, TemporaryError
-from dpiped.pack import Head, Pack
 from dpiped.plugin import PluginContext
-from dpiped.projection import Projection
 from dpiped.telemetry import Telemetry
+from dpiped.testing import body_of, view_of
 from dpiped.view import PackView
 from plugins.outputs.elasticsearch import ElasticsearchOutput
 from tests.servers.elastic_stub import ElasticStub
@@ -57,23 +55,8 @@ class Use:
         return Batch(views, metadata, generation=generation, metadata_names=self.plugin.metadata_names)
 
     def _view(self, offset: int, events: list[dict[str, Any]]) -> PackView:
-        body = b"".join(json.dumps(event).encode() + b"\n" for event in events)
-        stamps = [event["@timestamp"] for event in events]
-        head = Head(
-            epoch="00ff",
-            offset=offset,
-            project="rs",
-            ident="rs.web",
-            host="h1",
-            source="/var/log/x",
-            count=len(events),
-            raw_bytes=len(body),
-            min_ts=min(stamps),
-            max_ts=max(stamps),
-        )
-        pack = Pack()
-        pack.fill(head, body, body)
-        return PackView(pack, Projection.of({*self.plugin.fields(), "@timestamp"}))
+        place = {"epoch": "00ff", "offset": offset, "project": "rs", "ident": "rs.web"}
+        return view_of(body_of(events), self.plugin.fields(), host="h1", source="/var/log/x", **place)
 
 
 async def test_events_are_stored_under_the_place_in_the_journal(stub: ElasticStub) -> None:

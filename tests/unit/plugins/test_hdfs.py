@@ -17,7 +17,7 @@ from dpiped.telemetry import Telemetry
 from plugins.outputs.hdfs import HdfsOutput
 from tests.servers.hdfs_stub import HdfsStub
 
-from .test_s3 import AT, HOUR_MS, NAME, view_of
+from .test_s3 import AT, HOUR_MS, NAME, pack_of
 
 FILE = f"/logs/rs/web/dt=2023-12-09/hour=00/{NAME}.ndjson.gz"
 HIDDEN = f"/logs/rs/web/dt=2023-12-09/hour=00/.{NAME}.ndjson.gz.tmp"
@@ -46,7 +46,7 @@ class Use:
 
     def batch(self, *packs: list[dict[str, Any]]) -> Batch:
         fields = {*self.plugin.fields(), "@timestamp"}
-        return Batch([view_of(offset, events, fields) for offset, events in enumerate(packs)], False, NAME)
+        return Batch([pack_of(offset, events, fields) for offset, events in enumerate(packs)], False, NAME)
 
     @property
     def stored_before(self) -> float:

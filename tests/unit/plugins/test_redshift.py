@@ -18,7 +18,7 @@ from plugins.outputs.redshift import RedshiftOutput
 from tests.servers.data_api_stub import DataApiStub
 from tests.servers.s3_stub import S3Stub
 
-from .test_s3 import AT, HOUR_MS, NAME, view_of
+from .test_s3 import AT, HOUR_MS, NAME, pack_of
 
 MANIFEST = f"events/manifests/rs/{NAME}.json"
 ADDRESS = f"s3://bucket/{MANIFEST}"
@@ -53,7 +53,7 @@ class Use:
         await self.plugin.close()
 
     def batch(self, *packs: list[dict[str, Any]]) -> Batch:
-        return Batch([view_of(offset, events, ["@timestamp"]) for offset, events in enumerate(packs)], False, NAME)
+        return Batch([pack_of(offset, events, ["@timestamp"]) for offset, events in enumerate(packs)], False, NAME)
 
     @property
     def loaded_before(self) -> float:

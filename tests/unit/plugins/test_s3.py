@@ -12,12 +12,10 @@ import pytest
 
 from dpiped.batch import Batch
 from dpiped.errors import TemporaryError
-from dpiped.pack import Head, Pack
 from dpiped.plugin import PluginContext
-from dpiped.projection import Projection
 from dpiped.s3 import S3Config
 from dpiped.telemetry import Telemetry
-from dpiped.testing import until
+from dpiped.testing import body_of, until, view_of
 from dpiped.view import PackView
 from plugins.outputs.s3 import S3Output
 from tests.servers.s3_stub import S3Stub, opened
@@ -34,12 +32,11 @@ async def stub() -> AsyncIterator[S3Stub]:
         yield stub
 
 
-def view_of(offset: int, events: list[dict[str, Any]], fields: Collection[str], ident: str = "web") -> PackView:
+def pack_of(offset: int, events: list[dict[str, Any]], fields: Collection[str], ident: str = "web") -> PackView:
     """A pack of events at AT, accepted a month later."""
-    events = [{"@timestamp": AT, **event} for event in events]
-    body = b"".join(json.dumps(event).encode() + b"\n" for event in events)
-    stamps = [event["@timestamp"] for event in events]
-    head = Head(
+    return view_of(
+        body_of({"@timestamp": AT, **event} for event in events),
+        fields,
         epoch="00ff",
         offset=offset,
         project="rs",
@@ -47,14 +44,7 @@ def view_of(offset: int, events: list[dict[str, Any]], fields: Collection[str], 
         host="h1",
         source="/var/log/x",
         accepted_ms=AT + 30 * 24 * HOUR_MS,
-        count=len(events),
-        raw_bytes=len(body),
-        min_ts=min(stamps),
-        max_ts=max(stamps),
     )
-    pack = Pack()
-    pack.fill(head, body, body)
-    return PackView(pack, Projection.of(fields))
 
 
 class Use:
@@ -79,7 +69,7 @@ class Use:
 
     def batch(self, *packs: list[dict[str, Any]], metadata: bool = False, ident: str = "web") -> Batch:
         fields = {*self.plugin.fields(), "@timestamp"}
-        return Batch([view_of(offset, events, fields, ident) for offset, events in enumerate(packs)], metadata, NAME)
+        return Batch([pack_of(offset, events, fields, ident) for offset, events in enumerate(packs)], metadata, NAME)
 
     def noted(self, what: str) -> float:
         return float(self.telemetry.metrics.noted.labels("s3", what)._value.get())

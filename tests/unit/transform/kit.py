@@ -7,8 +7,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from dpiped.pack import Head, Pack
-from dpiped.projection import Projection
+from dpiped.testing import view_of
 from dpiped.transform import AnyStep, Program
 from dpiped.view import PackView
 
@@ -20,18 +19,15 @@ def program_of(*steps: dict[str, Any], mark: str = "") -> Program:
     return Program(_steps.validate_python(steps), mark)
 
 
-def view_of(program: Program, lines: list[str]) -> PackView:
+def seen_by(program: Program, lines: list[str]) -> PackView:
     body = "".join(f"{line}\n" for line in lines).encode()
-    head = Head(project="rs", ident="app", accepted_ms=AT, count=len(lines), min_ts=AT, max_ts=AT, raw_bytes=len(body))
-    pack = Pack()
-    pack.fill(head, body, body)
-    return PackView(pack, Projection.of(program.columns))
+    return view_of(body, program.columns, project="rs", ident="app", accepted_ms=AT)
 
 
 def change(program: Program, *events: Any) -> tuple[list[Any], dict[str, int]]:
     """(events behind the steps, what failed); events are objects without `@timestamp`, or lines."""
     lines = [each if isinstance(each, str) else json.dumps({"@timestamp": AT, **each}) for each in events]
-    sheet = program.run(view_of(program, lines))
+    sheet = program.run(seen_by(program, lines))
     body = sheet.body()
     assert body.endswith(b"}\n")
     assert body.count(b"\n") == len(events)

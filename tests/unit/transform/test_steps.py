@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tests.unit.transform.kit import AT, change, one, program_of, view_of
+from tests.unit.transform.kit import AT, change, one, program_of, seen_by
 
 RATES = {"EUR": 1.1, "JPY": 0.0067, "KWD": 3.25, "IDR": 0.0000625}
 SALT = "pepper-and-salt"
@@ -310,7 +310,7 @@ def test_a_field_that_is_there_is_replaced_not_doubled() -> None:
     program = program_of({"do": "range", "field": "n", "bounds": [0, 9]})
     lines = [f'{{"@timestamp":{AT},"n":1,"n_rg":"old"}}', f'{{"@timestamp":{AT},"n":1,"\\u006e_rg":"old"}}']
     for line in lines:
-        out = program.run(view_of(program, [line])).body()
+        out = program.run(seen_by(program, [line])).body()
         assert out == b'{"@timestamp":%d,"n":1,"n_rg":"0-9"}\n' % AT
 
 
@@ -330,7 +330,7 @@ def test_odd_values_go_through_as_they_are(value: str) -> None:
         {"do": "money", "field": "v", "currency": "o.v", "rates": RATES},
         {"do": "drop", "fields": ["o.w"]},
     )
-    sheet = program.run(view_of(program, [line]))
+    sheet = program.run(seen_by(program, [line]))
     assert f'"v":{value}'.encode() in sheet.body()
     assert f'"o":{{"v":{value}}}'.encode() in sheet.body()
     assert sheet.failures["convert_failed"] == 2 or value.isdigit()
@@ -340,7 +340,7 @@ def test_odd_values_go_through_as_they_are(value: str) -> None:
 @pytest.mark.parametrize("value", ["1e400", DEEP, "[1e400]", '{"v":1e400}'])
 def test_odd_values_are_hidden_too(do: str, value: str) -> None:
     program = program_of({"do": do, "fields": ["v"], **({"salt": SALT} if do == "hash" else {})})
-    body = program.run(view_of(program, [f'{{"@timestamp":{AT},"v":{value}}}'])).body()
+    body = program.run(seen_by(program, [f'{{"@timestamp":{AT},"v":{value}}}'])).body()
     assert value.encode() not in body
 
 
