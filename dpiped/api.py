@@ -82,7 +82,7 @@ from dpiped.leveldb import LevelDb, LevelDbError, is_reserved
 from dpiped.normalise import Normaliser, NormaliseRule
 from dpiped.objects import OBJECT_BATCH, Body, Deliverer, bytes_body, pattern_of
 from dpiped.objects import Stored as StoredObject
-from dpiped.pack import Head, encode_body
+from dpiped.pack import ENCODINGS, Head, encode_body
 from dpiped.panes import (
     OTHER,
     FixedPeriods,
@@ -139,6 +139,7 @@ from dpiped.workers import Workers
 __all__ = [
     "CONTENT_TYPE",
     "DEFAULT_SEVERITY",
+    "ENCODINGS",
     "FACILITIES",
     "HEADER_FIELDS",
     "LANE",

@@ -10,7 +10,6 @@ import zstandard
 
 from dpiped.errors import DpipeError
 
-ENCODINGS = ("gzip", "x-gzip", "deflate", "zstd", "identity", "")
 _CHUNK = 1 << 20
 
 

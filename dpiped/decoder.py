@@ -79,7 +79,7 @@ class Decoder:
 
         Args:
             hosts: the peer of each line, where the data mixes peers; such data is one piece.
-            stored: (encoding, bytes) the data came as; kept if the data is canonical.
+            stored: (encoding, bytes) the data came as; kept if the body can be had from it.
         """
         projection = self._router.projection_of(Route(origin.project, origin.ident, False, ""))
         context = DecodeContext(int(time.time() * 1000), projection, self._time_spec, self._keep_old, hosts)
@@ -108,7 +108,9 @@ class Decoder:
             take_out_large(decoded, self._max_event_bytes, context)
             for what, amount in decoded.counts.items():
                 self._count(what, amount)
-            keep = stored if decoded.canonical else None
+            keep = None
+            if stored is not None and decoded.form is not None and is_one_frame(*stored, len(data)):
+                keep = (decoded.form + stored[0], stored[1])
             drafts = [draft for part in decoded.parts for draft in _drafts(part, origin, context, keep)]
             rejected = decoded.rejected
             if lines_before:
@@ -142,12 +144,11 @@ def weight_of(data: bytes, codec: Codec) -> int:
 
 def _drafts(part: Part, origin: Origin, context: DecodeContext, stored: tuple[str, bytes] | None) -> Iterable[Draft]:
     ident = f"{origin.ident}.{part.suffix}" if part.suffix else origin.ident
-    keep = stored if stored is not None and is_one_frame(*stored, len(part.body)) else None
     if b"\r" in part.body:  # a blank of JSON, but the end of a line to many readers
-        part, keep = dataclasses.replace(part, body=part.body.replace(b"\r", b" ")), None
+        part, stored = dataclasses.replace(part, body=part.body.replace(b"\r", b" ")), None
     stream, seq, nonce = origin.batch or ("", -1, "")
     for piece in _split(part, context) if part.count > MAX_PACK_EVENTS else (part,):
-        whole = keep if piece is part else None
+        whole = stored if piece is part else None
         head = Head(
             project=origin.project,
             ident=ident,

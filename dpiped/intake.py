@@ -178,7 +178,7 @@ class Intake:
             reason = f"more than {MAX_HOPS} hops: do daemons send to each other in a circle?"
             await self._bury([Rejected(0, reason, body)], origin, refused, wait=False)
             return []
-        stored = (head.encoding, frame.body) if head.encoding == "zstd" and not head.codec else None
+        stored = (head.encoding, frame.body) if head.encoding == "zstd" else None
         pieces = self._decoder.decode(body, self._codec_of(codec), origin, None, stored)
         return await self._take(pieces, origin, refused, wait=False)
 

@@ -35,7 +35,8 @@ def take_out_large(decoded: Decoded, most: int, context: DecodeContext) -> None:
             kept.append(part)
         elif good:
             kept.append(_only(part, lines, good, context))
-    decoded.canonical = decoded.canonical and kept == decoded.parts
+    if kept != decoded.parts:
+        decoded.form = None
     decoded.parts = kept
     decoded.rejected.sort(key=lambda line: line.line)
 

@@ -78,8 +78,8 @@ class Emit(Protocol):
 
         Empty ident, project and codec: those of the input's config. `host`: the machine it came from; `hosts` instead,
         one for each line, where lines of many peers are mixed. `position`: where the input goes on after this data
-        (same transaction as the packs). `stored`: (encoding, compressed bytes) that `data` was made from, kept if it
-        is canonical.
+        (same transaction as the packs). `stored`: (encoding, compressed bytes) that `data` was made from, kept if the
+        body can be had from them.
 
         Raises:
             UnavailableError: only with `wait=False`: the journal is full or its disk fails; nothing was stored.

@@ -8,7 +8,6 @@ both ways, for seconds and milliseconds.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
+from dpiped.codecs.als_body import Bodies, bodies_of, suffix_of, tidy
 from dpiped.codecs.base import Codec, DecodeContext, Decoded, Part, Rejected
 from dpiped.codecs.config import AlsCodecConfig
 from dpiped.codecs.lines import (
@@ -32,7 +32,7 @@ from dpiped.codecs.lines import (
 )
 from dpiped.codecs.settle import bounds, settle, with_hosts
 from dpiped.codecs.times import DAY_MS, LAST_MS
-from dpiped.config.base import is_ident
+from dpiped.pack import ALS
 
 SECONDS_UP_TO = 1_283_931_748_344
 """A larger stamp is in milliseconds."""
@@ -40,17 +40,6 @@ OLDEST_SECONDS = 1_262_275_200
 """2010-01-01 +08:00: stamps before it are rejected."""
 WINDOW_MS = 60 * DAY_MS
 _MOST_DIGITS = 15
-_REMEMBERED = 10_000
-_LINE = re.compile(rb"\n((?::[^,\n]*,)?[^,\n]*),([0-9]{13}),\{")
-"""The newline before a line and all in front of its payload, if the stamp is in milliseconds."""
-
-
-class _Head(NamedTuple):
-    """What stands before the stamp of a line, such as `:click,us`."""
-
-    suffix: str
-    front: bytes
-    """What follows the stamp in the event."""
 
 
 class _Line(NamedTuple):
@@ -68,23 +57,18 @@ class _Made:
 
 
 class AlsCodec(Codec):
-    """Stateless but for the heads of lines that it remembers."""
-
-    def __init__(self) -> None:
-        self._known: dict[bytes, _Head] = {}
+    """Stateless."""
 
     weighty = (b"\n", b"{", b"[")
     light_weight = 10_000
 
     def decode_quickly(self, data: bytes, context: DecodeContext) -> Decoded | None:
-        parts = _quick(data, context, self._known)
-        return None if parts is None else Decoded(parts)
+        return _quick(data, context)
 
     def decode(self, data: bytes, context: DecodeContext) -> Decoded:
         if not data.strip(b"\r\n"):
             return Decoded()
-        parts = _quick(data, context, self._known)
-        return _careful(to_lines(data), context) if parts is None else Decoded(parts)
+        return _quick(data, context) or _careful(to_lines(data), context)
 
     def encode(self, body: bytes) -> bytes:
         """Lines without category; `_area` is `-` where an event has none."""
@@ -106,75 +90,19 @@ def build(config: AlsCodecConfig) -> Codec:
     return AlsCodec()
 
 
-def _read_head(head: bytes) -> _Head:
-    """Raises ValueError for a head that is not plain: the careful way says what is wrong with it, if anything."""
-    *category, area = head.split(b",")
-    suffix = _suffix(category[0]) if category else ""
-    if suffix is None or not area or len(category) > 1 or (not category and area[:1] == b":"):
-        raise ValueError(head)
-    return _Head(suffix, b',"_area":%b,' % msgspec.json.encode(area.decode()))
-
-
-def _quick(data: bytes, context: DecodeContext, known: dict[bytes, _Head]) -> list[Part] | None:
-    """The parts, if all lines have stamps in milliseconds and nothing has to be looked at one by one; else None.
-
-    One call of a pattern takes all lines apart: where as many lines match as there are, each does.
-    """
+def _quick(data: bytes, context: DecodeContext) -> Decoded | None:
+    """The answer if all lines have stamps in milliseconds and nothing has to be looked at one by one; else None."""
     if context.time is not None or context.hosts is not None:
         return None
-    if b"\r" in data:
-        data = data.replace(b"\r\n", b"\n")
-    data = b"\n%b\n" % data.strip(b"\n")
+    data = tidy(data)
     octets = np.frombuffer(data, np.uint8)
-    ends = newlines(octets)[1:]
-    if not check_lines(data, octets, ends) or _has_own_keys(data, octets):
+    if not check_lines(data, octets, newlines(octets)) or _has_own_keys(data, octets):
         return None
-    nothing, *pieces = _LINE.split(data[:-1])
-    if nothing or len(pieces) != 3 * len(ends):
+    bodies = bodies_of(data)
+    parts = _parts(bodies, context) if bodies is not None else None
+    if parts is None:
         return None
-    try:
-        heads = {text: _remembered(text, known) for text in dict.fromkeys(pieces[0::3])}
-    except ValueError:
-        return None
-    return _parts(_bodies(pieces, heads), len(ends), context)
-
-
-def _remembered(text: bytes, known: dict[bytes, _Head]) -> _Head:
-    head = known.get(text)
-    if head is None:
-        if len(known) >= _REMEMBERED:
-            known.clear()
-        head = known[text] = _read_head(text)
-    return head
-
-
-def _bodies(pieces: list[bytes], heads: dict[bytes, _Head]) -> dict[str, tuple[int, bytes]]:
-    """suffix -> (number of events, their body).
-
-    Args:
-        pieces: shape (3 * n_lines,): what stands before the stamp, the stamp, what follows its `,{`.
-    """
-    texts, stamps, rests = pieces[0::3], pieces[1::3], pieces[2::3]
-    front_of = {text: head.front for text, head in heads.items()}
-    fronts = list(map(front_of.__getitem__, texts))
-    if len({head.suffix for head in heads.values()}) == 1:
-        return {heads[texts[0]].suffix: (len(stamps), _body(stamps, fronts, rests))}
-    groups: dict[str, list[int]] = {head.suffix: [] for head in heads.values()}
-    add_of = {text: groups[head.suffix].append for text, head in heads.items()}
-    for number, text in enumerate(texts):
-        add_of[text](number)
-    return {
-        suffix: (len(group), _body(*([column[number] for number in group] for column in (stamps, fronts, rests))))
-        for suffix, group in groups.items()
-    }
-
-
-def _body(stamps: list[bytes], fronts: list[bytes], rests: list[bytes]) -> bytes:
-    """The canonical body, joined at once."""
-    pieces = [b'\n{"@timestamp":'] * (4 * len(stamps) + 1)
-    pieces[0], pieces[-1] = b'{"@timestamp":', b"\n"
-    pieces[1::4], pieces[2::4], pieces[3::4] = stamps, fronts, rests
-    return b"".join(pieces)
+    return Decoded(parts, form=ALS if len(parts) == 1 else None)
 
 
 def _has_own_keys(data: bytes, octets: np.ndarray[Any, Any]) -> bool:
@@ -188,8 +116,9 @@ def _has_own_keys(data: bytes, octets: np.ndarray[Any, Any]) -> bool:
     return any((pairs == 0x615F).any() for pairs in aligned) and b'"_area"' in data
 
 
-def _parts(bodies: dict[str, tuple[int, bytes]], count: int, context: DecodeContext) -> list[Part] | None:
+def _parts(found: Bodies, context: DecodeContext) -> list[Part] | None:
     """One part a suffix, all decoded together; None if anything is wrong or to be corrected."""
+    count, bodies = found
     body = b"".join(body for _, body in bodies.values())
     events = decode_all(body, count, context.projection)
     if events is None:
@@ -210,14 +139,6 @@ def _parts(bodies: dict[str, tuple[int, bytes]], count: int, context: DecodeCont
 
 def _near(low: int, high: int, accepted_ms: int) -> bool:
     return accepted_ms - WINDOW_MS <= low and high <= accepted_ms + WINDOW_MS
-
-
-def _suffix(category: bytes) -> str | None:
-    """The ident part that `:category` means; None if it cannot be one."""
-    if not category:
-        return ""
-    name = category[1:].decode(errors="replace")
-    return name if category[:1] == b":" and "." not in name and is_ident(name) else None
 
 
 def _careful(lines: Sequence[bytes], context: DecodeContext) -> Decoded:
@@ -263,7 +184,7 @@ def _split_category(line: bytes) -> tuple[str, bytes]:
     if line[:1] != b":":
         return "", line
     category, _, rest = line.partition(b",")
-    suffix = _suffix(category)
+    suffix = suffix_of(category)
     if suffix is None:
         raise ValueError("category: expected letters, digits, _ and -")
     return suffix, rest

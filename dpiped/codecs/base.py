@@ -47,8 +47,10 @@ class Decoded:
     rejected: list[Rejected] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     """What else is worth counting: "invalid_utf8", "time_corrected", "time_missing", .. -> number of events."""
-    canonical: bool = False
-    """True: the one part's body is the very data that came in, so its compressed form may be kept."""
+    form: str | None = None
+    """BODY or ALS: `decode_body` makes the one part's body of the very data that came in, so the compressed bytes that
+    it came as may be kept. None: they may not.
+    """
 
     @property
     def accepted(self) -> int:

@@ -30,6 +30,7 @@ from dpiped.codecs.lines import (
     why_bad,
 )
 from dpiped.codecs.settle import TIME_KEY, bounds, settle, with_hosts
+from dpiped.pack import BODY
 
 _BLANKS = b" \t\r\n"
 _MSGPACK_STARTS = frozenset((*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF))
@@ -111,7 +112,7 @@ def _quick(data: bytes, context: DecodeContext) -> Decoded | None:
     answer = _canonical(body, context)
     if answer is None:
         return None
-    answer.canonical = False
+    answer.form = None
     if untimed:
         if any(part.min_ts != part.max_ts for part in answer.parts):
             return None  # some event has a time after all: its key is written with escapes
@@ -136,7 +137,7 @@ def _canonical(body: bytes, context: DecodeContext) -> Decoded | None:
     limits = bounds(context.projection.times(events))
     if limits is None:
         return None
-    return Decoded([Part("", body, len(events), *limits, events)], canonical=True)
+    return Decoded([Part("", body, len(events), *limits, events)], form=BODY)
 
 
 def _careful(data: bytes, context: DecodeContext) -> Decoded:

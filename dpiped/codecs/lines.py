@@ -22,7 +22,7 @@ MAX_DEPTH = 100
 lower.
 """
 BOM = b"\xef\xbb\xbf"
-NEWLINE, OPEN, CLOSE, ARRAY = 0x0A, 0x7B, 0x7D, 0x5B
+NEWLINE, OPEN, CLOSE, ARRAY, COMMA = 0x0A, 0x7B, 0x7D, 0x5B, 0x2C
 OBJECT_BYTES, ARRAY_BYTES = 5, 2
 """What a level of nesting takes at least: `{"":}` and `[]`. Most lines are too short to be nested too deep."""
 _SMALL = 8192

@@ -62,7 +62,7 @@ class Messages(Codec):
             part = decoded.parts[0]
             lines = map(_with, part.body.splitlines(keepends=True), self._fields)
             decoded.parts = [Part(part.suffix, b"".join(lines), part.count, part.min_ts, part.max_ts, None)]
-            decoded.canonical = False
+            decoded.form = None
         return decoded
 
     def _decode_each(self, context: DecodeContext) -> Decoded:

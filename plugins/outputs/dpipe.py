@@ -16,6 +16,7 @@ from pydantic import Field, SecretStr
 
 from dpiped.api import (
     CONTENT_TYPE,
+    ENCODINGS,
     LANE,
     Batch,
     ClientTls,
@@ -72,7 +73,10 @@ class DpipeOutput(Output[DpipeConfig]):
 
     def _frame(self, view: PackView) -> Frame:
         head = view.head
-        encoding, stored = (head.encoding, view.pack.stored) if view.whole else encode_body(view.body)
+        if view.whole and head.encoding in ENCODINGS:
+            encoding, stored = head.encoding, view.pack.stored
+        else:
+            encoding, stored = encode_body(view.body)
         sent = msgspec.structs.replace(
             head,
             epoch="",

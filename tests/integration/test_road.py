@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
+import zstandard
+
+from dpiped.journal.inspect import frames
 from dpiped.testing import address_of, events_in, post, running, until
 
 PROJECT = '[[project]]\nname = "rs"\n'
@@ -85,6 +89,28 @@ async def test_daemons_chain(tmp_path: Path) -> None:
             assert (await post(edge, "rs/app", lines(0, 50), query="?source=/x.log", headers=headers))[0] == 200
             await until(lambda: len(events_in(out)) == 50)
     assert events_in(out)[3] == {"@timestamp": 1_700_000_000_003, "n": 3, "_host": "web-7", "_source": "/x.log"}
+
+
+async def test_lines_that_are_kept_as_they_came_are_read_as_events(tmp_path: Path) -> None:
+    """From the disk, after a restart, and by the daemon behind."""
+    now, kept, sent = int(time.time() * 1000), tmp_path / "kept.ndjson", tmp_path / "sent.ndjson"
+    als = b"".join(b'us,%d,{"n":%d}\r\n' % (now + n, n) for n in range(200))
+    journal = '[journal]\nkeep_bytes = "1GiB"\n' + PROJECT + HTTP + 'codec = "als"\n'
+    async with running(journal + '[[output]]\ntype = "discard"\n', tmp_path) as edge:
+        headers = {"Content-Encoding": "zstd"}
+        body = zstandard.ZstdCompressor().compress(als)
+        assert (await post(edge, "rs/app", body, headers=headers))[1]["accepted"] == 200
+    stored = frames(tmp_path / "dpiped", lambda head: head.ident == "app", print)
+    assert [frame.head.encoding for frame in stored] == ["als+zstd"]
+    async with running(PROJECT + HTTP + file_output(sent), tmp_path, name="centre") as centre:
+        outputs = (
+            f'[[output]]\ntype = "dpipe"\nstart = "earliest"\nendpoints = ["http://{address_of(centre, "http")}"]\n'
+            + file_output(kept)
+            + 'start = "earliest"\n'
+        )
+        async with running(journal + outputs, tmp_path):
+            await until(lambda: len(events_in(kept)) == len(events_in(sent)) == 200)
+    assert events_in(kept) == events_in(sent) == [{"@timestamp": now + n, "_area": "us", "n": n} for n in range(200)]
 
 
 async def test_relabel_by_rules(tmp_path: Path) -> None:

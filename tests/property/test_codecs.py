@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +14,7 @@ from dpiped.codecs import Codec, DecodeContext, Decoded, build_codec
 from dpiped.codecs.framing import FrameSplitter
 from dpiped.codecs.lines import MAX_DEPTH, depth_of, find_good, is_utf8, split_array
 from dpiped.errors import CodecError
+from dpiped.pack import ALS, decode_body
 from dpiped.projection import Projection
 
 NOW = 1_795_311_281_403
@@ -110,6 +112,11 @@ def events_of(answer: Decoded) -> list[dict[str, Any]]:
     return events
 
 
+def kept(data: bytes, form: str) -> bytes:
+    """The body that is read from the journal when the very data is kept there."""
+    return decode_body(zstandard.ZstdCompressor().compress(data), f"{form}zstd", len(data))
+
+
 @pytest.mark.parametrize("name", CODECS)
 @settings(max_examples=80, deadline=None)
 @given(data=NEAR | st.binary(max_size=60))
@@ -122,7 +129,33 @@ def test_any_bytes_give_canonical_parts_or_a_codec_error(name: str, data: bytes)
             continue
         events = events_of(answer)
         assert len(events) == answer.accepted
+        if answer.form is not None:
+            assert len(answer.parts) == 1
+            assert kept(data, answer.form) == answer.parts[0].body
         assert "hosts" not in options or all("_host" in event for event in events)
+
+
+HEADS = st.sampled_from(
+    [b"us", b"de", b"north_1.a", b"x" * 25, b"x" * 26, "zürich".encode(), b'a"b', b":dau,us", b":b,de"]
+)
+PAYLOADS = st.sampled_from([b'{"a":1}', b'{"a":{"b":",{"}}', '{"a":"ä"}'.encode(), b'{"a":"us,1795311281403,{"}'])
+
+
+@settings(max_examples=60, deadline=None)
+@given(lines=st.lists(st.tuples(HEADS, st.integers(0, 9), PAYLOADS), min_size=1, max_size=3), times=st.integers(1, 70))
+def test_many_lines_of_als_give_what_each_gives(lines: list[tuple[bytes, int, bytes]], times: int) -> None:
+    """Many are read by columns, a few by a pattern."""
+    each = [b"%b,179531128140%d,%b\n" % line for line in lines]
+    alone = [CODECS["als"].decode(line, context()).parts[0] for line in each]
+    data = b"".join(each) * times
+    answer = CODECS["als"].decode(data, context())
+    for part in answer.parts:
+        assert part.body == b"".join(one.body for one in alone if one.suffix == part.suffix) * times
+    assert answer.accepted == len(lines) * times
+    one_kind = len({part.suffix for part in alone}) == 1
+    assert (answer.form == ALS) == one_kind
+    if one_kind:
+        assert kept(data, ALS) == answer.parts[0].body
 
 
 @pytest.mark.parametrize("name", ["json", "als", "raw", "syslog", "csv columns", "regex"])
@@ -166,7 +199,7 @@ def test_json_objects_survive_in_every_form(objects: list[dict[str, Any]], form:
 def test_a_canonical_body_passes_untouched(objects: list[tuple[int, dict[str, Any]]]) -> None:
     body = "".join(json.dumps({"@timestamp": ms, **each}) + "\n" for ms, each in objects).encode()
     answer = CODECS["json"].decode(body, context())
-    assert answer.canonical
+    assert answer.form == ""
     assert answer.parts[0].body is body
     assert CODECS["json"].encode(body) == body
     events_of(answer)

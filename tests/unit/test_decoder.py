@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 
 import pytest
+import zstandard
 
 from dpiped.codecs import Codec, Rejected, build_codec
 from dpiped.decoder import AT_ONCE_BYTES, Decoder, Origin, weight_of
 from dpiped.journal.append import Draft
-from dpiped.pack import MAX_PACK_EVENTS
+from dpiped.pack import MAX_PACK_EVENTS, decode_body
 from dpiped.router import Router
 
 ORIGIN = Origin("rs", "app", "", "")
 
 
-async def decoded(data: bytes, codec: Codec) -> tuple[list[Draft], list[Rejected], int, Counter[str]]:
+async def decoded(
+    data: bytes, codec: Codec, stored: tuple[str, bytes] | None = None
+) -> tuple[list[Draft], list[Rejected], int, Counter[str]]:
     counts: Counter[str] = Counter()
 
     def count(what: str, amount: int) -> None:
@@ -24,7 +28,7 @@ async def decoded(data: bytes, codec: Codec) -> tuple[list[Draft], list[Rejected
 
     decoder = Decoder(Router(), None, keep_old=False, max_event_bytes=8 << 20, count=count)
     drafts, rejected, pieces = [], [], 0
-    async for result in decoder.decode(data, codec, ORIGIN):
+    async for result in decoder.decode(data, codec, ORIGIN, stored=stored):
         drafts += result.drafts
         rejected += result.rejected
         pieces += 1
@@ -68,6 +72,42 @@ async def test_canonical_data_stays_one_piece_with_its_bytes() -> None:
     assert (pieces, len(drafts)) == (1, 1)
     assert drafts[0].body is not None
     assert drafts[0].body == data
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "encoding"),
+    [
+        ("json", b'{"@timestamp":%d}\n', "zstd"),
+        ("json", b' {"@timestamp":%d}\n', None),
+        ("als", b"us,%d,{}\n", None),
+        ("als", b'us,%d,{"a":1}\n', "als+zstd"),
+        ("als", b':dau,us,%d,{"a":1}\n', "als+zstd"),
+        ("als", b'us,%d,{"a":1}\nus,1,{}\n', None),
+        ("als", b'us,%d,{"a":1}\n:dau,us,1795311281400,{"a":1}\n', None),
+        ("raw", b"%d\n", None),
+    ],
+)
+async def test_compressed_bytes_are_kept_where_the_body_can_be_had_from_them(
+    name: str, line: bytes, encoding: str | None
+) -> None:
+    now = int(time.time() * 1000)
+    data = b"".join(line % at for at in range(now, now + 100))
+    stored = zstandard.ZstdCompressor().compress(data)
+    drafts, *_ = await decoded(data, build_codec(name), ("zstd", stored))
+    if encoding is None:
+        assert all(draft.stored is None for draft in drafts)
+        return
+    (draft,) = drafts
+    assert (draft.head.encoding, draft.stored) == (encoding, stored)
+    assert decode_body(stored, encoding, draft.head.raw_bytes) == draft.body
+
+
+async def test_several_frames_of_zstd_are_not_kept() -> None:
+    now = int(time.time() * 1000)
+    halves = [b"".join(b'us,%d,{"a":1}\n' % at for at in range(now, now + 100))] * 2
+    stored = b"".join(zstandard.ZstdCompressor().compress(half) for half in halves)
+    drafts, *_ = await decoded(b"".join(halves), build_codec("als"), ("zstd", stored))
+    assert [draft.stored for draft in drafts] == [None]
 
 
 def test_weight_grows_with_what_costs_time() -> None:

@@ -29,7 +29,7 @@ def test_a_canonical_body_is_kept_as_it_is() -> None:
     answer = decode(data)
     part = answer.parts[0]
     assert part.body is data
-    assert answer.canonical
+    assert answer.form == ""
     assert (part.count, part.min_ts, part.max_ts) == (2, NOW - 3, NOW - 2)
     assert part.events == PROJECTION.decode(data)
     assert not answer.counts
@@ -52,7 +52,7 @@ def test_all_forms_give_the_same_events(data: bytes) -> None:
     answer = decode(data)
     assert answer.parts[0].body.replace(b" ", b"") == b'{"@timestamp":%d,"a":1}\n{"@timestamp":%d,"a":2}\n' % (NOW, NOW)
     assert answer.counts == {"time_missing": 2}
-    assert not answer.canonical
+    assert answer.form is None
     assert not answer.rejected
 
 
@@ -99,7 +99,7 @@ def test_a_bad_line_is_rejected_alone(bad: bytes, reason: str) -> None:
 
 def test_a_hundred_levels_are_taken() -> None:
     data = b'{"@timestamp":1795311281400,"b":' + b"[" * 99 + b"]" * 99 + b"}\n"
-    assert decode(data).canonical
+    assert decode(data).form == ""
     assert not decode(data.replace(b"[", b"[[").replace(b"]", b"]]")).parts
 
 
@@ -189,7 +189,7 @@ def test_hosts_are_written_where_there_is_none() -> None:
     answer = decode(data, hosts=["h1", "h2", "h3", 'h"4'])
     assert [event["_host"] for event in events(answer)] == ["h1", "own", 'h"4']
     assert answer.parts[0].events == PROJECTION.decode(answer.parts[0].body)
-    assert not answer.canonical
+    assert answer.form is None
 
 
 def test_cut_keeps_objects_whole() -> None:
