@@ -96,9 +96,10 @@ def _quick(data: bytes, context: DecodeContext) -> Decoded | None:
         return None
     data = tidy(data)
     octets = np.frombuffer(data, np.uint8)
-    if not check_lines(data, octets, newlines(octets)) or _has_own_keys(data, octets):
+    ends = newlines(octets)
+    if not check_lines(data, octets, ends) or _has_own_keys(data, octets):
         return None
-    bodies = bodies_of(data)
+    bodies = bodies_of(data, ends)
     parts = _parts(bodies, context) if bodies is not None else None
     if parts is None:
         return None

@@ -1,17 +1,18 @@
 """From lines `area,ts,{json}` to the body that they mean, all at once, where nothing has to be looked at one by one.
 
-This is also how a body is read that is stored as the lines it came as (encoding "als+zstd" of a head): so for lines that
-were once taken, what is made of them never changes.
+This is also how a body is read that is stored as the lines it came as (encoding "als+zstd" of a head): so for lines
+that were once taken, what is made of them never changes.
 """
 
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from dpiped.codecs.als_columns import plain_body
+from dpiped.codecs.lines import newlines_of
 from dpiped.config.base import is_ident
 
 _REMEMBERED = 10_000
@@ -47,20 +48,22 @@ def tidy(data: bytes) -> bytes:
     return data.strip(b"\n") + b"\n"
 
 
-def bodies_of(data: bytes) -> Bodies | None:
+def bodies_of(data: bytes, newlines: Any) -> Bodies | None:
     """None if a line has no stamp in milliseconds, or a head that has to be looked at.
 
     Args:
         data: tidy.
+        newlines: their places, shape (n_lines,).
     """
-    count = data.count(b"\n")
-    body = plain_body(data) if count >= _MANY_LINES else None
+    count = len(newlines)
+    body = plain_body(data, newlines) if count >= _MANY_LINES else None
     return Bodies(count, {"": (count, body)}) if body is not None else _by_pattern(data, count)
 
 
 def body_of(data: bytes) -> bytes:
     """The one body of lines that `bodies_of` took before. Raises ValueError for any other."""
-    bodies = bodies_of(tidy(data))
+    lines = tidy(data)
+    bodies = bodies_of(lines, newlines_of(lines))
     if bodies is None or len(bodies.by_suffix) != 1:
         raise ValueError("these are no lines of one body")
     return next(iter(bodies.by_suffix.values()))[1]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dpiped.codecs.lines import COMMA, OPEN, newlines
+from dpiped.codecs.lines import COMMA, OPEN
 
 _HEAD_BYTES = 40
 """Longer heads are not looked at."""
@@ -20,14 +20,15 @@ _PLAIN[list(f"{string.ascii_letters}{string.digits}_-.".encode())] = True
 """Bytes of areas that stand for themselves."""
 
 
-def plain_body(data: bytes) -> bytes | None:
+def plain_body(data: bytes, newlines: Any) -> bytes | None:
     """The body that the lines mean, if all heads are short and without category, and all areas plain; else None.
 
     Args:
         data: lines, each ending with a newline.
+        newlines: their places, shape (n_lines,).
     """
     octets = np.frombuffer(data + bytes(_HEAD_BYTES), np.uint8)
-    ends = newlines(octets[: len(data)]) + 1
+    ends = newlines + 1
     starts = np.concatenate(([0], ends[:-1]))
     heads = np.lib.stride_tricks.sliding_window_view(octets, _HEAD_BYTES)[starts]
     lengths = (heads == OPEN).argmax(axis=1)
