@@ -32,7 +32,7 @@ class TailFeed(Feed):
         self.config = config
         self.host = config.host or host
         self._step_bytes = step_bytes
-        self._follower = Follower(config.follow_options())
+        self._follower = Follower(config.follow_options(checksums=True))
         self._packer = Packer()
         self._settled = Positions()
         self._turn = asyncio.Lock()

@@ -66,8 +66,8 @@ class TailOptions(ConfigModel):
     sent.
     """
 
-    def follow_options(self) -> FollowOptions:
-        """For the Follower."""
+    def follow_options(self, *, checksums: bool) -> FollowOptions:
+        """For the Follower. `checksums`: what is read may have to be read again."""
         return FollowOptions(
             paths=self.paths,
             exclude=self.exclude,
@@ -78,6 +78,7 @@ class TailOptions(ConfigModel):
             rotate_wait_secs=self.rotate_wait_secs,
             multiline_start=self.multiline.start if self.multiline else None,
             multiline_timeout_secs=self.multiline.timeout_secs if self.multiline else 1.0,
+            checksums=checksums,
         )
 
 

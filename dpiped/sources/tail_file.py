@@ -46,7 +46,9 @@ def verify(mark: FileMark, path: str) -> bytes | None:
 class TailFile:
     """A file and how far it was read."""
 
-    def __init__(self, number: int, key: FileKey, path: str, shaper: Shaper, counts: Counter[str]) -> None:
+    def __init__(
+        self, number: int, key: FileKey, path: str, shaper: Shaper, counts: Counter[str], checksums: bool = True
+    ) -> None:
         self.id = number
         self.key = key
         self.path = path
@@ -76,6 +78,7 @@ class TailFile:
         self.damage_told = False
         self.missing = False
         """When it was to be opened it was not there."""
+        self._checksums = checksums
         self._seen: tuple[int, int] | None = None
         self._unsure = False
 
@@ -249,7 +252,8 @@ class TailFile:
         if self.head_len < HEAD_BYTES:
             self._know(data if base == 0 else None)
         shaped = self.shaper.shape(raw)
-        return Chunk(self.mark, self.source, base + start, base + cut, zlib.crc32(raw), shaped.data, shaped.codec)
+        crc = zlib.crc32(raw) if self._checksums else 0
+        return Chunk(self.mark, self.source, base + start, base + cut, crc, shaped.data, shaped.codec)
 
     def _know(self, data: bytes | None = None) -> None:
         """Hashes the head anew while it is short of 1,024 bytes."""

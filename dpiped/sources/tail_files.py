@@ -35,6 +35,8 @@ class FollowOptions:
     scan_secs: float = 1.0
     follow: bool = True
     """False: every file is read to its end once, then the follower is done."""
+    checksums: bool = True
+    """Chunks carry the CRC of their range, by which it can be read again; for whoever will never do so it is dear."""
 
 
 class FileSet:
@@ -142,7 +144,7 @@ class FileSet:
         if number is None:
             number = self._next_id
         self._next_id = max(self._next_id, number + 1)
-        file = TailFile(number, key, path, self.shaper, self.counts)
+        file = TailFile(number, key, path, self.shaper, self.counts, self.options.checksums)
         file.changed_at = now
         if item is not None:
             file.resume(item.mark, item.before)

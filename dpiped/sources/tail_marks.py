@@ -77,7 +77,7 @@ class Chunk(NamedTuple):
     end: int
     """Range of bytes in the file that `data` was made from."""
     crc: int
-    """CRC-32 of those bytes."""
+    """CRC-32 of those bytes; 0 where nobody reads them again."""
     data: bytes
     """Whole lines."""
     codec: str = ""

@@ -81,7 +81,7 @@ class DockerInput(Input[DockerConfig]):
         return ()
 
     async def open(self) -> None:
-        self._follower = Follower(self.config.follow_options())
+        self._follower = Follower(self.config.follow_options(checksums=False))
         self._host = self.config.host or socket.gethostname()
         self._noted = Noted(self.context.telemetry, self.context.name)
         self._containers: dict[str, Container] = {}

@@ -23,7 +23,7 @@ class TailInput(Input[TailConfig]):
     default_codec = "raw"
 
     async def open(self) -> None:
-        self._follower = Follower(self.config.follow_options())
+        self._follower = Follower(self.config.follow_options(checksums=False))
         self._host = self.config.host or socket.gethostname()
         self._noted = Noted(self.context.telemetry, self.context.name)
         text = self.context.start_position
