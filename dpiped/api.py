@@ -2,7 +2,8 @@
 
 from dpiped.aggregates import Aggregate
 from dpiped.alarms import AlarmConfig, AlarmingFilter
-from dpiped.archive import DamagedFileError, Lines, Plan, Reader, Spot
+from dpiped.archive import ArchivePath, DamagedFileError, Lines, Plan, Reader, Spot, is_in_bucket
+from dpiped.archive import Places as ArchivePlaces
 from dpiped.batch import Batch, BatchId
 from dpiped.behavior.fields import Reading, TypedField, parse_field
 from dpiped.behavior.table import BehaviorTable, WrongTableError
@@ -112,6 +113,7 @@ from dpiped.redshift import DataApi, RedshiftConfig
 from dpiped.redshift import Session as RedshiftSession
 from dpiped.redshift import Statements as RedshiftStatements
 from dpiped.registry import register
+from dpiped.s3 import AccessConfig as S3AccessConfig
 from dpiped.s3 import BucketOutput, S3Config
 from dpiped.sources.lines import LineCutter, read_lines
 from dpiped.sources.noted import Noted
@@ -119,7 +121,6 @@ from dpiped.sources.options import SyslogOptions, TailOptions
 from dpiped.sources.syslog import SyslogListener
 from dpiped.sources.tail import Follower, follow
 from dpiped.sources.tail_marks import Positions
-from dpiped.sources.tail_scan import scan
 from dpiped.sources.threads import finish_in_thread
 from dpiped.telemetry.events import EventsDropped
 from dpiped.templates import PathTemplate, check_path_template
@@ -159,6 +160,8 @@ __all__ = [
     "AlarmingFilter",
     "Answering",
     "AnyStep",
+    "ArchivePath",
+    "ArchivePlaces",
     "AvroReader",
     "Batch",
     "BatchConflictError",
@@ -243,6 +246,7 @@ __all__ = [
     "RedshiftStatements",
     "Refused",
     "RejectedError",
+    "S3AccessConfig",
     "S3Config",
     "Secs",
     "ServerTls",
@@ -302,6 +306,7 @@ __all__ = [
     "index_names",
     "index_template",
     "is_ident",
+    "is_in_bucket",
     "is_loopback",
     "is_name",
     "is_plain",
@@ -319,7 +324,6 @@ __all__ = [
     "reason_of",
     "register",
     "retry_after",
-    "scan",
     "severity_of",
     "split_listen",
     "start_of",

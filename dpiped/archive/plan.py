@@ -55,10 +55,17 @@ class Plan:
         """What is to be read, in order. Ask for the next one only when fewer than AHEAD are behind the first."""
         again = [path for path in self._open if path <= self._last or path in self._beyond]
         for path in again:
-            yield path, self._open[path]
+            yield path, self._spot(path)
         for path in self._order[self._at :]:
             if path not in self._beyond:
-                yield path, self._open.get(path, Spot(self.sizes[path]))
+                yield path, self._spot(path)
+
+    def _spot(self, path: str) -> Spot:
+        """One of which nothing was read yet may have become another file since."""
+        known = self._open.get(path)
+        if path in self.sizes and (known is None or known == Spot(known.size)):
+            return Spot(self.sizes[path])
+        return self._open[path]
 
     def is_ahead(self, path: str) -> bool:
         """Whether it has to wait for those before it."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Callable, Generator
-from pathlib import Path
+from contextlib import closing
 from typing import IO, NamedTuple
 
 import msgspec
 
+from dpiped.archive.place import Place
 from dpiped.archive.unpack import Bounded, DamagedFileError, Peeked, unpacked
 
 LINES_BYTES = 900_000
@@ -40,12 +41,13 @@ class Lines(NamedTuple):
 class Reader:
     """One file."""
 
-    def __init__(self, path: str, spot: Spot, max_line_bytes: int) -> None:
+    def __init__(self, place: Place, path: str, spot: Spot, max_line_bytes: int) -> None:
         self.path = path
         self.size = spot.size
         """So much of it is read."""
         self.cut = 0
         """Lines that lost their rest because they were too long."""
+        self._place = place
         self._spot = spot
         self._most = max_line_bytes
         self._raw: Bounded | None = None
@@ -56,8 +58,10 @@ class Reader:
         return self._raw.taken if self._raw is not None else 0
 
     def lines(self) -> Generator[Lines, None, None]:
-        """All that follows the spot. Raises OSError and DamagedFileError; what was given before is right."""
-        with Path(self.path).open("rb") as file:
+        """All that follows the spot. Raises OSError and DamagedFileError, and what the place does when it does not
+        answer; what was given before is right.
+        """
+        with closing(self._place.open(self.path, self._spot.size)) as file:
             self._raw = Bounded(file, self._spot.size)
             stream = unpacked(self._raw)
             if stream.peek(_TAR_LOOK)[257:262] == b"ustar":
@@ -73,7 +77,7 @@ class Reader:
                     content: IO[bytes] | None = tar.extractfile(member)
                     if number < self._spot.member or content is None:
                         continue
-                    inner = unpacked(Bounded(content, member.size))  # type: ignore[arg-type]
+                    inner = unpacked(Bounded(content, member.size))
                     yield from self._lines_of(inner.read, f"{self.path}!{member.name}", number)
                     self._spot = Spot(self._spot.size, 0, number + 1)
         except tarfile.TarError as exc:

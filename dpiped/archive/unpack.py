@@ -10,7 +10,7 @@ import io
 import lzma
 import zlib
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 import zstandard
 
@@ -41,10 +41,19 @@ MAGIC: tuple[tuple[bytes, Callable[[], Any]], ...] = (
 _ERRORS = (zlib.error, zstandard.ZstdError, lzma.LZMAError, OSError, EOFError, ValueError)
 
 
+class Readable(Protocol):
+    """A file that is read from its begin to its end."""
+
+    def read(self, size: int, /) -> bytes:
+        """Up to `size` bytes; empty at the end."""
+
+    def close(self) -> None: ...
+
+
 class Bounded(io.RawIOBase):
     """The first `size` bytes of a file; `taken` of them were read."""
 
-    def __init__(self, file: BinaryIO, size: int) -> None:
+    def __init__(self, file: Readable, size: int) -> None:
         self._file = file
         self._size = size
         self.taken = 0

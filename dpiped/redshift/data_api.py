@@ -12,8 +12,8 @@ from typing import Any
 from dpiped.errors import TemporaryError
 from dpiped.redshift.config import RedshiftConfig
 from dpiped.redshift.statements import Statements, look, prepare
+from dpiped.s3.client import make_client
 from dpiped.s3.errors import explained, request_errors
-from dpiped.s3.store import make_client
 
 SLOW_SECS = 30.0
 """Until the next try where an operator has to do something."""

@@ -1,9 +1,9 @@
-"""Where a bucket is, who asks, and how objects are kept in it."""
+"""Where buckets are, who asks, and how objects are kept in them."""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
@@ -11,15 +11,16 @@ from dpiped.config.base import Bytes, ConfigModel, PluginConfig, Url
 from dpiped.extras import need
 from dpiped.objects.config import FormatConfig, ObjectConfig
 from dpiped.objects.keys import check_prefix
+from dpiped.s3.address import is_bucket
 from dpiped.tls import ClientTls
 
 LEAST_PART_BYTES = 5 << 20
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]|arn:[A-Za-z0-9:/._-]+")
+_ARN = re.compile(r"arn:[A-Za-z0-9:/._-]+")
 _ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+")
 
 
 def _check_bucket(text: str) -> str:
-    if not _BUCKET.fullmatch(text) or ".." in text:
+    if not (is_bucket(text) or _ARN.fullmatch(text)) or ".." in text:
         raise ValueError("expected the name of a bucket: 3 to 63 small letters, digits, `.` and `-`, or an ARN")
     return text
 
@@ -30,13 +31,9 @@ def _check_role(text: str) -> str:
     return text
 
 
-class BucketConfig(ConfigModel):
-    """Of every output that stores in a bucket."""
+class AccessConfig(ConfigModel):
+    """Where buckets are, and who asks."""
 
-    bucket: Annotated[str, AfterValidator(_check_bucket)] = Field(examples=["company-logs"])
-    """The bucket; it has to be there."""
-    prefix: Annotated[str, AfterValidator(check_prefix)] = "{project}/{ident}/dt=%Y-%m-%d/hour=%H"
-    """Keys begin with it: `{project}`, `{ident}`, `{host}` and strftime codes in UTC."""
     region: str = Field(default="", examples=["eu-central-1"])
     """Of the bucket; by default what the environment or the profile of AWS says, else us-east-1."""
     endpoint_url: Url | None = Field(default=None, examples=["https://s3.example.com"])
@@ -61,6 +58,32 @@ class BucketConfig(ConfigModel):
     """For https: which authorities are trusted, which certificate is shown."""
     timeout_secs: Annotated[float, Field(gt=0)] = 60.0
     """So long the store may be silent within a request."""
+
+    @model_validator(mode="after")
+    def _check_access(self) -> Self:
+        if bool(self.access_key) != (self.secret_key is not None):
+            raise ValueError("access_key: set access_key and secret_key, both or neither")
+        if self.session_token is not None and not self.access_key:
+            raise ValueError("session_token: it belongs to an access_key")
+        if self.profile and self.access_key:
+            raise ValueError("profile: set profile or access_key, not both")
+        if self.role_external_id and not self.role:
+            raise ValueError("role_external_id: it belongs to a role")
+        return self
+
+    @property
+    def names_files(self) -> bool:
+        """Whether there are certificates, which are only read when a client is made."""
+        return bool(self.tls.ca or self.tls.cert)
+
+
+class BucketConfig(AccessConfig):
+    """Of every output that stores in a bucket."""
+
+    bucket: Annotated[str, AfterValidator(_check_bucket)] = Field(examples=["company-logs"])
+    """The bucket; it has to be there."""
+    prefix: Annotated[str, AfterValidator(check_prefix)] = "{project}/{ident}/dt=%Y-%m-%d/hour=%H"
+    """Keys begin with it: `{project}`, `{ident}`, `{host}` and strftime codes in UTC."""
     create_only: bool = True
     """An object that is there is left as it is (`If-None-Match`). For stores that do not know that: false, then it is
     replaced by the same events."""
@@ -74,16 +97,8 @@ class BucketConfig(ConfigModel):
     """Larger objects are sent in parts, and go on with the next part after an error."""
 
     @model_validator(mode="after")
-    def _check_bucket_keys(self) -> BucketConfig:
+    def _check_bucket_keys(self) -> Self:
         need("boto3", "s3")
-        if bool(self.access_key) != (self.secret_key is not None):
-            raise ValueError("access_key: set access_key and secret_key, both or neither")
-        if self.session_token is not None and not self.access_key:
-            raise ValueError("session_token: it belongs to an access_key")
-        if self.profile and self.access_key:
-            raise ValueError("profile: set profile or access_key, not both")
-        if self.role_external_id and not self.role:
-            raise ValueError("role_external_id: it belongs to a role")
         if self.kms_key and not self.sse.startswith("aws:kms"):
             raise ValueError('kms_key: it needs sse = "aws:kms"')
         return self

@@ -40,8 +40,9 @@ _BUSY = {"ConditionalRequestConflict", "OperationAborted", "RequestTimeout", "Sl
 def request_errors() -> tuple[type[Exception], ...]:
     """What a call of boto3 raises when the store or the way to it fails; anything else is a defect of ours."""
     from botocore.exceptions import BotoCoreError, ClientError
+    from urllib3.exceptions import HTTPError  # of TLS, while an object is read
 
-    return (BotoCoreError, ClientError, OSError)
+    return (BotoCoreError, ClientError, HTTPError, OSError)
 
 
 def code_of(exc: Any) -> str:
@@ -89,7 +90,7 @@ def _advice(code: str, response: dict[str, Any]) -> str:
         ).get("x-amz-bucket-region", "")
         return f"set region = {region!r}" if region else "set `region` to that of the bucket"
     if code in _NO_BUCKET:
-        return "make the bucket, or mend `bucket`"
+        return "make the bucket, or mend its name"
     if code in _UNKNOWN_HEADER:
         return "if the store does not know If-None-Match, set create_only = false"
     return "an operator has to mend it"

@@ -50,8 +50,7 @@ class BucketOutput(Output[C]):
         return self.deliverer.status()
 
     def renew(self) -> bool:
-        """Certificates are only read when a client is made."""
-        return not (self.config.tls.ca or self.config.tls.cert)
+        return not self.config.names_files
 
     async def close(self) -> None:
         self.workers.close()

@@ -1,4 +1,4 @@
-"""A bucket: puts each object once, whole, by one request or in parts. All calls block; boto3 is used nowhere else.
+"""A bucket: puts each object once, whole, by one request or in parts. All calls block.
 
 An object is put with `If-None-Match: *`. That it is there already (412) is what a repeat after a lost answer sees, and
 means success: a key names the same bytes for ever. Each request carries the CRC-32 of what it sends, which the store
@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dpiped.objects.body import Body
+from dpiped.s3.client import Connection
 from dpiped.s3.config import BucketConfig
-from dpiped.s3.errors import NO_UPLOAD, THERE, code_of, explained, request_errors
+from dpiped.s3.errors import NO_UPLOAD, THERE, code_of, request_errors
 
 PART_BYTES = 8 << 20
 """Held in memory, once for each object that is being sent."""
 MAX_PARTS = 10_000
-CONNECT_SECS = 10.0
 
 
 @dataclass(slots=True)
@@ -37,28 +37,16 @@ class BucketStore:
 
     def __init__(self, config: BucketConfig, connections: int = 1) -> None:
         self._config = config
-        self._connections = connections
+        self._connection = Connection(config, connections)
         self._uploads: dict[str, _Upload] = {}
         self._client: Any = None
 
-    @property
-    def place(self) -> str:
-        """Where the bucket is, for messages."""
-        config = self._config
-        region = self._client.meta.region_name if self._client is not None else config.region
-        return str(config.endpoint_url).rstrip("/") if config.endpoint_url else (region or "AWS")
-
     def connect(self) -> None:
         """Makes the client; asks nobody but, for a role, STS. Raises TemporaryError."""
-        if self._client is None:
-            try:
-                url = str(self._config.endpoint_url) if self._config.endpoint_url else None
-                self._client = make_client("s3", self._config, self._connections, url)
-            except request_errors() as exc:
-                raise self._told(exc) from None
+        self._client = self._connection.client(self._config.bucket)
 
     def _told(self, exc: Exception) -> Exception:
-        return explained(exc, f"bucket {self._config.bucket!r} at {self.place}")
+        return self._connection.told(exc, self._config.bucket)
 
     # ---- objects ---------------------------------------------------------------------------------------------------
     def put(self, key: str, body: Body, content_type: str) -> bool:
@@ -184,66 +172,7 @@ class BucketStore:
         return []
 
     def close(self) -> None:
-        if self._client is not None:
-            self._client.close()
-
-
-def make_client(service: str, config: BucketConfig, connections: int, endpoint_url: str | None) -> Any:
-    """A client of boto3 with the credentials of the config; raises its errors."""
-    import boto3
-    import botocore.config
-
-    secret, token = config.secret_key, config.session_token
-    session = boto3.session.Session(
-        aws_access_key_id=config.access_key or None,
-        aws_secret_access_key=secret.get_secret_value() if secret is not None else None,
-        aws_session_token=token.get_secret_value() if token is not None else None,
-        region_name=config.region or None,
-        profile_name=config.profile or None,
-    )
-    if config.role:
-        session = _with_role(session, config)
-    options = botocore.config.Config(
-        connect_timeout=min(CONNECT_SECS, config.timeout_secs),
-        read_timeout=config.timeout_secs,
-        max_pool_connections=connections,
-        retries={"total_max_attempts": 1, "mode": "standard"},  # the runner tries again
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-        s3={"addressing_style": config.addressing},
-        client_cert=(config.tls.cert, config.tls.key or config.tls.cert) if config.tls.cert else None,
-        user_agent_extra="dpipe",
-    )
-    return session.client(
-        service,
-        region_name=session.region_name or "us-east-1",
-        endpoint_url=endpoint_url,
-        verify=config.tls.ca or (None if config.tls.verify else False),
-        config=options,
-    )
-
-
-def _with_role(session: Any, config: BucketConfig) -> Any:
-    """A session with the credentials of the role, fetched when they are needed and again before they expire."""
-    import boto3
-    import botocore.credentials
-    import botocore.session
-
-    arguments = {"RoleSessionName": "dpipe"}
-    if config.role_external_id:
-        arguments["ExternalId"] = config.role_external_id
-    inner = session._session
-    fetcher = botocore.credentials.AssumeRoleCredentialFetcher(
-        client_creator=inner.create_client,
-        source_credentials=session.get_credentials(),
-        role_arn=config.role,
-        extra_args=arguments,
-    )
-    taken = botocore.session.Session()
-    taken._credentials = botocore.credentials.DeferredRefreshableCredentials(
-        refresh_using=fetcher.fetch_credentials, method="assume-role"
-    )
-    return boto3.session.Session(botocore_session=taken, region_name=session.region_name)
+        self._connection.close()
 
 
 def _encoded(crc: int) -> str:

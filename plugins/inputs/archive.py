@@ -1,4 +1,4 @@
-"""Input `archive`: reads files of history to their end, packed or not, and ends.
+"""Input `archive`: reads files of history, also those in buckets of S3, to their end, packed or not, and ends.
 
 Delivery: every line enters the journal once; how far each file was read is stored in one write with its events. When
 all files are read and no other input is left, the daemon delivers everything and stops: with exit status 4 when some
@@ -12,14 +12,16 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Annotated, ClassVar
+from contextlib import suppress
+from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from dpiped.api import (
+    ArchivePath,
+    ArchivePlaces,
     Bytes,
     DamagedFileError,
     Emit,
@@ -29,28 +31,24 @@ from dpiped.api import (
     Plan,
     PluginConfig,
     Reader,
+    S3AccessConfig,
     Spot,
-    finish_in_thread,
+    Workers,
+    is_in_bucket,
     register,
-    scan,
 )
 
+OPEN_SECS = 5.0
+"""A daemon that starts hears no stop: when looking for files takes longer than that, it goes on while it runs."""
 TOLD_FILES = 20
 """Files that cannot be read are named in the log one by one up to so many."""
 
 
-def _check_glob(text: str) -> str:
-    if not text or "\0" in text:
-        raise ValueError('expected a path or glob such as "/var/archive/**/*.gz"')
-    return text
-
-
 class ArchiveConfig(PluginConfig):
-    paths: tuple[Annotated[str, AfterValidator(_check_glob)], ...] = Field(
-        min_length=1, examples=[["/var/archive/**/*.gz"]]
-    )
-    """Globs of the files; `**` is any number of folders, and a folder stands for all files in it. Files may be packed
-    by gzip, zstd, bzip2 or xz, and be tar files.
+    paths: tuple[ArchivePath, ...] = Field(min_length=1, examples=[["/var/archive/**/*.gz"]])
+    """Globs of the files; `**` is any number of folders, and a folder stands for all files in it. Those that begin with
+    `s3://BUCKET/` are of objects in a bucket, and need the extra `s3`. Files may be packed by gzip, zstd, bzip2 or xz,
+    and be tar files.
     """
     exclude: tuple[str, ...] = ()
     """Globs of files to leave out: with a slash they are compared with the whole path, else with the name."""
@@ -62,6 +60,8 @@ class ArchiveConfig(PluginConfig):
     """Name of the machine in the events."""
     progress: bool = True
     """A bar is shown when standard error is a terminal."""
+    s3: S3AccessConfig = S3AccessConfig()
+    """Where the buckets of `paths` are, and who asks."""
 
 
 @register("archive")
@@ -73,15 +73,31 @@ class ArchiveInput(Input[ArchiveConfig]):
     def idents(cls, config: ArchiveConfig) -> tuple[str, ...]:
         return ()
 
+    @classmethod
+    def notes(cls, config: ArchiveConfig) -> list[str]:
+        if "s3" not in config.model_fields_set or any(map(is_in_bucket, config.paths)):
+            return []
+        return ["s3: it is not used, for no path begins with s3://"]
+
+    def __init__(self, config: ArchiveConfig, context: Any) -> None:
+        super().__init__(config, context)
+        self._places = ArchivePlaces(config.paths, config.exclude, config.s3, config.threads)
+        self._workers = Workers(context.name, config.threads)
+        self._scan: asyncio.Task[dict[str, int]] | None = None
+
     async def open(self) -> None:
+        self._scan = asyncio.create_task(self._workers.call(self._places.scan), name="archive scan")
+        await asyncio.wait((self._scan,), timeout=OPEN_SECS)
+        if self._scan.done():
+            self._begin(self._scan.result())
+
+    def _begin(self, sizes: dict[str, int]) -> None:
         text = self.context.start_position
-        found = await asyncio.to_thread(scan, [_in_folder(path) for path in self.config.paths], self.config.exclude)
-        if not found and text is None:
+        if not sizes and text is None:
             raise FatalPluginError(f"archive: no file matches {', '.join(self.config.paths)}")
-        self._plan = Plan([(one.path, one.size) for one in found.values()], text)
+        self._plan = Plan(sizes.items(), text)
         self._reading: dict[str, Reader] = {}
         self._moved = asyncio.Event()
-        self._cut = 0
         self._bytes = sum(self._plan.sizes.values())
         self._bytes_done = self._bytes - sum(self._plan.sizes.get(path, 0) for path, _ in self._plan.left())
         self._bytes_first = self._bytes_done
@@ -93,12 +109,14 @@ class ArchiveInput(Input[ArchiveConfig]):
         self.context.telemetry.say(text, plugin=self.context.name, detail=detail, level=logging.WARNING)
 
     async def run(self, emit: Emit) -> None:
+        if self._scan is not None and not hasattr(self, "_plan"):
+            self._begin(await self._scan)
         with self._bar() as bar:
             task = bar.add_task(self.context.name, total=self._bytes, completed=self._bytes_done)
             try:
                 await self._read(emit, lambda: bar.update(task, completed=self._bytes_now))
             except ExceptionGroup as exc:
-                raise exc.exceptions[0] from exc
+                raise exc.exceptions[0] from None
         await emit(b"", position=self._plan.text())
 
     async def _read(self, emit: Emit, show: Callable[[], None]) -> None:
@@ -129,20 +147,23 @@ class ArchiveInput(Input[ArchiveConfig]):
         await some.put(("", None, ""))
 
     async def _work(self, todo: Iterator[tuple[str, Spot]], some: asyncio.Queue[tuple[str, Lines | None, str]]) -> None:
-        """Reads one file after the other."""
+        """Reads one file after the other. A stop does not wait for a thread that reads, as a store may hang: it closes
+        its file when it comes back.
+        """
         for path, spot in todo:
             while self._plan.is_ahead(path):
                 self._moved.clear()
                 await self._moved.wait()
-            reader = self._reading[path] = Reader(path, spot, self.config.max_line_bytes)
+            reader = self._reading[path] = Reader(self._places, path, spot, self.config.max_line_bytes)
             lines, why = reader.lines(), ""
             try:
-                while (more := await finish_in_thread(next, lines, None)) is not None:
+                while (more := await self._workers.call(next, lines, None)) is not None:
                     await some.put((path, more, ""))
             except (OSError, DamagedFileError) as exc:
                 why = (exc.strerror or str(exc)) if isinstance(exc, OSError) else str(exc)
             finally:
-                lines.close()
+                with suppress(ValueError):  # a thread is in it
+                    lines.close()
             await some.put((path, None, why))
 
     def _finish(self, path: str, why: str) -> None:
@@ -156,7 +177,7 @@ class ArchiveInput(Input[ArchiveConfig]):
             self.context.telemetry.metrics.noted.labels(self.context.name, "unreadable").inc()
             if len(self._plan.unread) < TOLD_FILES:
                 self._say("a file cannot be read to its end: what could be read of it was taken", f"{path}: {why}")
-        elif _size_of(path) > reader.size:
+        elif self._places.has_grown(path, reader.size):
             self._say("a file grows while it is read: what came later is not read", path)
         self._plan.finished(path, why)
         self._moved.set()
@@ -191,14 +212,11 @@ class ArchiveInput(Input[ArchiveConfig]):
             "left_secs": round((self._bytes - now) / rate) if rate >= 1 else None,
         }
 
+    def renew(self) -> bool:
+        return not self.config.s3.names_files
 
-def _in_folder(path: str) -> str:
-    """A folder stands for all files in it."""
-    return f"{path.rstrip('/')}/**" if Path(path).is_dir() else path
-
-
-def _size_of(path: str) -> int:
-    try:
-        return Path(path).stat().st_size
-    except OSError:  # gone meanwhile, which is nobody's loss: it was read
-        return 0
+    async def close(self) -> None:
+        if self._scan is not None:
+            self._scan.cancel()
+        self._workers.close()
+        self._places.close()

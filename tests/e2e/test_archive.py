@@ -3,37 +3,49 @@
 from __future__ import annotations
 
 import gzip
+import io
+import itertools
 import random
+import sys
+import tarfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
+import zstandard
+
+from tests.servers.fault_proxy import Fault, FaultProxy
 
 from .conftest import Program, events_in, started, wait_until
+from .test_s3 import GATEWAY, KEY, SECRET, Gateway
 
 pytestmark = pytest.mark.slow
 
 
-def program(folder: Path, more: str = "") -> Program:
-    import sys
-
+def program(folder: Path, more: str = "", path: str = "") -> Program:
     file = folder / "archive.toml"
     file.write_text(
         f'[engine]\nadmin = "127.0.0.1:0"\ndata_dir = "{folder}/dpiped"\n[[project]]\nname = "rs"\n'
-        f'[[input]]\ntype = "archive"\npaths = ["{folder}/in"]\nident = "old"\nexclude = ["*.md"]\n{more}\n'
+        f'[[input]]\ntype = "archive"\npaths = ["{path or folder / "in"}"]\nident = "old"\nexclude = ["*.md"]\n{more}\n'
         f'[[output]]\ntype = "file"\npath = "{folder}/out/all.ndjson"\n',
         encoding="utf-8",
     )
     return Program(folder, "archive", [sys.executable, "-m", "dpiped", "run", "-c", str(file)])
 
 
+def lines_from(first: int, count: int) -> bytes:
+    return b"".join(b'{"n":%d,"pad":"%s"}\n' % (n, b"x" * 200) for n in range(first, first + count))
+
+
 def fill(folder: Path, count: int, each: int) -> None:
     (folder / "in" / "deep").mkdir(parents=True)
     for number in range(count):
-        lines = b"".join(b'{"n":%d,"pad":"%s"}\n' % (number * each + n, b"x" * 200) for n in range(each))
         place = folder / "in" / ("deep" if number % 2 else "") / f"{number:03}.gz"
-        place.write_bytes(gzip.compress(lines, 1))
+        place.write_bytes(gzip.compress(lines_from(number * each, each), 1))
 
 
 def ended(run: Program) -> int:
@@ -106,3 +118,110 @@ def test_no_file_is_one_line(tmp_path: Path, programs: list[Program]) -> None:
     assert ended(run) == 1
     assert "no file matches" in run.text()
     assert "Traceback" not in run.text()
+
+
+def written(folder: Path) -> int:
+    """Bytes of the output so far."""
+    return sum(file.stat().st_size for file in (folder / "out").glob("*.ndjson"))
+
+
+# ---- objects -------------------------------------------------------------------------------------------------------
+EACH, OBJECTS = 8_000, 20
+
+
+def tarred(data: bytes) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as tar:
+        info = tarfile.TarInfo("in.log")
+        info.size = len(data)
+        tar.addfile(info, io.BytesIO(data))
+    return out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A real server that has objects of every packing below `old/`."""
+    if not GATEWAY:
+        pytest.skip("DPIPE_VERSITYGW names no program")
+    server = Gateway(tmp_path_factory.mktemp("s3"))
+    server.start()
+    keys = {"aws_access_key_id": KEY, "aws_secret_access_key": SECRET, "region_name": "us-east-1"}
+    client: Any = boto3.client("s3", endpoint_url=server.url, **keys)
+    client.put_object(Bucket="bucket", Key="old/")
+    for number in range(OBJECTS):
+        packing = (gzip.compress, zstandard.compress, tarred, bytes)[number % 4]
+        key = f"old/{'deep er/' if number % 2 else ''}{number:03}"
+        client.put_object(Bucket="bucket", Key=key, Body=packing(lines_from(number * EACH, EACH)))
+    client.put_object(Bucket="bucket", Key="older/not-read", Body=b'{"n":-1}\n')
+    yield server
+    server.kill()
+
+
+def of_bucket(folder: Path, url: str, secret: str = SECRET) -> Program:
+    access = f'endpoint_url = "{url}", addressing = "path", access_key = "{KEY}", secret_key = "{secret}"'
+    return program(folder, f"threads = 3\ns3 = {{ {access} }}", "s3://bucket/old")
+
+
+@pytest.mark.server
+@pytest.mark.timeout(300)
+def test_objects_are_exact_when_the_daemon_is_killed(tmp_path: Path, programs: list[Program], gateway: Gateway) -> None:
+    chance = random.Random(7)
+    run = of_bucket(tmp_path, gateway.url)
+    programs.append(run)
+    for _ in range(5):
+        run.start()
+        enough = written(tmp_path) + chance.randrange(1 << 18, 3 << 20)  # the moment is what is tried here
+        wait_until(lambda enough=enough: written(tmp_path) >= enough, f"it reads on:\n{run.text()[-2000:]}")
+        assert run.running
+        run.kill()
+    run.start()
+    assert ended(run) == 0
+    assert numbers(tmp_path) == Counter(range(OBJECTS * EACH))
+    run.start()
+    assert ended(run) == 0, "and once more there is nothing to do"
+    assert numbers(tmp_path) == Counter(range(OBJECTS * EACH))
+
+
+@pytest.mark.server
+@pytest.mark.timeout(300)
+def test_objects_are_exact_when_the_server_is_gone_for_a_while(
+    tmp_path: Path, programs: list[Program], gateway: Gateway
+) -> None:
+    run = started(programs, of_bucket(tmp_path, gateway.url))
+    wait_until(lambda: written(tmp_path) > 1 << 20, "it has begun")
+    gateway.kill()
+    wait_until(lambda: f"bucket 'bucket' at {gateway.url}: " in run.text(), "it is told")
+    gateway.start()
+    assert ended(run) == 0
+    assert numbers(tmp_path) == Counter(range(OBJECTS * EACH))
+
+
+@pytest.mark.server
+@pytest.mark.timeout(300)
+def test_objects_are_read_on_where_connections_broke(tmp_path: Path, programs: list[Program], gateway: Gateway) -> None:
+    turns: dict[str, Iterator[Fault]] = {}
+    faults: tuple[Fault, ...] = ("half", "half", "reset", 503, None)
+
+    def choose(method: str, path: str) -> Fault:
+        return next(turns.setdefault(path, itertools.cycle(faults))) if "/old/" in path else None
+
+    with FaultProxy(gateway.url, choose, keep_host=True) as proxy:
+        run = started(programs, of_bucket(tmp_path, proxy.url))
+        assert ended(run) == 0
+        assert proxy.faults >= OBJECTS
+    assert numbers(tmp_path) == Counter(range(OBJECTS * EACH))
+    assert "'bucket' at" not in run.text(), "nobody had to start again"
+
+
+@pytest.mark.server
+def test_wrong_credentials_are_told_and_a_stop_is_quick(
+    tmp_path: Path, programs: list[Program], gateway: Gateway
+) -> None:
+    run = started(programs, of_bucket(tmp_path, gateway.url, "wrong-secret"))
+    wait_until(lambda: "SignatureDoesNotMatch" in run.text(), "it is told")
+    assert "mend the credentials" in run.text()
+    assert "Traceback" not in run.text()
+    assert "wrong-secret" not in run.text()
+    began = time.monotonic()
+    assert run.stop() == 0
+    assert time.monotonic() - began < 5

@@ -1,10 +1,11 @@
-"""A stub of an S3 server in this process: it stores what is put, and misbehaves when told to.
+"""A stub of an S3 server in this process: it stores what is put, lists and gives it, and misbehaves when told to.
 
-It checks what a server checks: CRC-32 of each body, `If-None-Match`, sizes of parts. Signatures it does not.
+It checks what a server checks: CRC-32 of each body, `If-None-Match`, `If-Match`, sizes of parts; no signatures.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import gzip
 import itertools
@@ -13,13 +14,17 @@ import ssl
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from hashlib import sha256
 from typing import Any
+from urllib.parse import quote
 from xml.sax.saxutils import escape
 
 import zstandard
 from aiohttp import web
 
 XML = "application/xml"
+GetFault = tuple[int, str] | int | float
+"""(status, code); after so many bytes the connection breaks; so many seconds before the answer."""
 
 
 class S3Stub:
@@ -38,6 +43,12 @@ class S3Stub:
         None: nothing."""
         self.every: tuple[int, str] | None = None
         """What all requests get."""
+        self.get_faults: dict[str, list[GetFault]] = {}
+        """Key -> what the next requests for the object get, one after the other."""
+        self.list_faults: list[tuple[int, str] | float] = []
+        """(status, code) or seconds before the answer, of the next requests for lists."""
+        self.page_keys = 1000
+        """At most so many are listed at once."""
         self.at_once = 0
         """Most requests at the same time."""
         self.url = ""
@@ -91,6 +102,10 @@ class S3Stub:
         fault = self.faults.pop(0) if self.faults and request.method in ("PUT", "POST") else None
         if isinstance(fault, tuple):
             return error(*fault)
+        if request.method == "GET" and key and "uploads" not in request.query:
+            return await self._given(request, key)
+        if request.query.get("list-type") == "2":
+            return await self._listed(request)
         answer = self._do(request, key, body)
         if fault == "lost" and request.transport is not None:
             request.transport.abort()
@@ -106,7 +121,7 @@ class S3Stub:
             known = self.uploads.pop(identity, None)
             return web.Response(status=204) if known else error(404, "NoSuchUpload")
         if "uploads" in request.query:
-            return self._listed(request.query.get("prefix", ""))
+            return self._uploads_listed(request.query.get("prefix", ""))
         if key and key not in self.objects:
             return error(404, "NoSuchKey")
         return web.Response(body=self.objects.get(key, b""))
@@ -144,7 +159,42 @@ class S3Stub:
         del self.uploads[identity]
         return xml('<CompleteMultipartUploadResult><ETag>"etag"</ETag></CompleteMultipartUploadResult>')
 
-    def _listed(self, prefix: str) -> web.Response:
+    async def _listed(self, request: web.Request) -> web.Response:
+        fault = self.list_faults.pop(0) if self.list_faults else 0.0
+        if isinstance(fault, tuple):
+            return error(*fault)
+        await asyncio.sleep(fault)
+        most = min(int(request.query.get("max-keys", 1000)), self.page_keys)
+        after = request.query.get("continuation-token", "")
+        found = sorted(key for key in self.objects if key.startswith(request.query.get("prefix", "")) and key > after)
+        contents = "".join(
+            f"<Contents><Key>{quote(key)}</Key><Size>{len(self.objects[key])}</Size></Contents>" for key in found[:most]
+        )
+        more = f"<NextContinuationToken>{found[most - 1]}</NextContinuationToken>" if len(found) > most else ""
+        head = f"<EncodingType>url</EncodingType><IsTruncated>{str(bool(more)).lower()}</IsTruncated>"
+        return xml(f"<ListBucketResult>{head}{more}{contents}</ListBucketResult>")
+
+    async def _given(self, request: web.Request, key: str) -> web.StreamResponse:
+        fault = self.get_faults[key].pop(0) if self.get_faults.get(key) else None
+        if isinstance(fault, float):
+            await asyncio.sleep(fault)
+        if isinstance(fault, tuple):
+            return error(*fault)
+        if key not in self.objects:
+            return error(404, "NoSuchKey")
+        data = self.objects[key]
+        if request.headers.get("If-Match", etag(data)) != etag(data):
+            return error(412, "PreconditionFailed")
+        first = int(request.headers.get("Range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
+        headers = {"ETag": etag(data), "Content-Length": str(len(data) - first)}
+        response = web.StreamResponse(status=206 if "Range" in request.headers else 200, headers=headers)
+        await response.prepare(request)
+        await response.write(data[first : first + fault if isinstance(fault, int) else None])
+        if isinstance(fault, int) and request.transport is not None:
+            request.transport.abort()
+        return response
+
+    def _uploads_listed(self, prefix: str) -> web.Response:
         mine = [(identity, key) for identity, (key, _) in self.uploads.items() if key.startswith(prefix)]
         text = "".join(f"<Upload><Key>{escape(key)}</Key><UploadId>{one}</UploadId></Upload>" for one, key in mine)
         return xml(f"<ListMultipartUploadsResult><IsTruncated>false</IsTruncated>{text}</ListMultipartUploadsResult>")
@@ -155,6 +205,10 @@ def opened(key: str, data: bytes) -> bytes:
     if key.endswith(".gz"):
         return gzip.decompress(data)
     return zstandard.ZstdDecompressor().decompressobj().decompress(data) if key.endswith(".zst") else data
+
+
+def etag(data: bytes) -> str:
+    return f'"{sha256(data).hexdigest()}"'
 
 
 def crc(data: bytes) -> str:

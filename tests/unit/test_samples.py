@@ -26,6 +26,7 @@ EXCLUSIVE = {
     "output-hdfs": ("columns",),
     "output-redshift": ("profile", "kms_key"),
     "output-s3": ("profile", "kms_key", "columns"),
+    "input-archive": ("s3.profile",),
     "input-docker": ("multiline",),
     "input-kafka": ("tls.ca", "tls.cert", "tls.key"),
     "output-kafka": ("tls.ca", "tls.cert", "tls.key"),

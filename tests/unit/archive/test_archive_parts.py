@@ -16,6 +16,7 @@ import zstandard
 
 from dpiped.archive import DamagedFileError, Plan, Reader, Spot
 from dpiped.archive import reader as reader_module
+from dpiped.archive.disk import Disk
 from dpiped.errors import DpipeError
 
 LINES = b"".join(b"line %d %s\n" % (n, b"x" * (n % 97)) for n in range(2_000))
@@ -50,7 +51,7 @@ def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def reader(file: Path, spot: Spot | None = None, most: int = 1 << 20) -> Reader:
-    return Reader(str(file), spot or Spot(file.stat().st_size), most)
+    return Reader(Disk([], []), str(file), spot or Spot(file.stat().st_size), most)
 
 
 @pytest.mark.parametrize("packing", PACKINGS)
