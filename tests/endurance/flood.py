@@ -22,6 +22,8 @@ class Flood:
         self.accepted = 0
         """Events that got a 200; their numbers are 0 .. accepted - 1."""
         self.refusals = 0
+        self.refused = asyncio.Event()
+        """There was one."""
         self._begun = 0
         self._left: int | None = None
         self._stop = asyncio.Event()
@@ -59,6 +61,7 @@ class Flood:
                     return
                 assert answer.status == 503, f"{answer.status} {text}"
                 self.refusals += 1
+                self.refused.set()
                 await asyncio.sleep(float(answer.headers["Retry-After"]) * 0.2)
 
 
