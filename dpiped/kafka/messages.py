@@ -12,13 +12,16 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from dpiped.codecs.base import Codec, DecodeContext, Decoded, Part, Rejected
+from dpiped.codecs.lines import newlines_of
 
 
 def is_plain(values: Sequence[bytes], data: bytes, codec: Codec) -> bool:
     """Whether the values of `data`, joined by newlines, may be read in one go."""
     if codec.name != "json":
         return True
-    return data.count(b"\n") == len(values) and data[:1] == b"{" and b"\n[" not in data
+    if data[:1] != b"{" or len(newlines_of(data)) != len(values):
+        return False
+    return b"[" not in data or b"\n[" not in data  # to look for one byte is far cheaper, and mostly enough
 
 
 class Messages(Codec):

@@ -48,6 +48,9 @@ class Outgoing:
     def __len__(self) -> int:
         return len(self.indexes)
 
+    def _values(self) -> list[bytes]:
+        return b"".join(self._bodies).split(b"\n")[:-1]
+
     @property
     def has_headers(self) -> bool:
         return any(headers is not None for headers in self._headers)
@@ -58,7 +61,7 @@ class Outgoing:
         """(index, topic, key, value, headers) of each. What is larger than the limit of its topic is put into
         `refused`, by its index.
         """
-        values = b"".join(self._bodies).splitlines()
+        values = self._values()
         rows = zip(self.indexes, self._topics, self._keys, values, self._headers, strict=True)
         if not limits:
             yield from rows
@@ -74,12 +77,8 @@ class Outgoing:
     def by_topic(self, limits: Mapping[str, int], refused: dict[int, str]) -> dict[str, list[dict[str, Any]]]:
         """The same, for `produce_batch`, which leaves what it does not know alone; headers are left out."""
         if not limits and not self._has_keys and len(set(self._topics)) == 1:
-            values = b"".join(self._bodies).splitlines()
-            return {
-                self._topics[0]: [
-                    {"value": value, "index": index} for value, index in zip(values, self.indexes, strict=True)
-                ]
-            }
+            rows = zip(self._values(), self.indexes, strict=True)
+            return {self._topics[0]: [{"value": value, "index": index} for value, index in rows]}
         found: dict[str, list[dict[str, Any]]] = {}
         for index, topic, key, value, _ in self.messages(limits, refused):
             group = found.get(topic)

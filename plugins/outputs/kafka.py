@@ -10,7 +10,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic  # type: ignore[attr-defined]
@@ -52,6 +52,7 @@ COMPACTED = {"cleanup.policy": "compact", "segment.bytes": str(16 << 20), "min.c
 
 @register("kafka")
 class KafkaOutput(Output[KafkaOutputConfig]):
+    batch_defaults: ClassVar[Mapping[str, int | float]] = {"max_secs": 0.1}  # ten transactions a second at most
     _producer: Any = None
 
     def __init__(self, config: KafkaOutputConfig, context: Any) -> None:

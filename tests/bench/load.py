@@ -25,6 +25,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
@@ -225,7 +226,8 @@ def main(arguments: list[str]) -> None:
         asyncio.run(objects(int(rest[0])))
     elif what == "kafka":
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the broker is ended, too
-        asyncio.run(kafka(int(rest[0])))
+        with suppress(KeyboardInterrupt):
+            asyncio.run(kafka(int(rest[0])))
     elif what == "produce":
         asyncio.run(produce(Path(rest[0]), int(rest[1])))
     else:
