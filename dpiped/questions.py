@@ -9,6 +9,7 @@ import msgspec
 
 if TYPE_CHECKING:
     from dpiped.behavior.table import BehaviorTable
+    from dpiped.plugin import PackDraft
 
 Which = Literal["current", "last", "all"]
 """Of the windows of a filter: the one that holds the newest event, the last closed one, or all that are known."""
@@ -47,8 +48,13 @@ class Answering(Protocol):
 class Alarming(Protocol):
     """A filter that keeps the states of alarms, and takes control packs about them."""
 
-    def alarms(self, state: str | None = None) -> list[dict[str, Any]]:
-        """The alarms that are known; `state`: only those in it."""
+    def alarms(self, state: str | None = None, most: int | None = None) -> Iterator[dict[str, Any] | PackDraft]:
+        """The alarms that are known, worst first; `state`: only those in it, `most`: no more than so many. Made bit by
+        bit, while they are asked for; PAUSE among them.
+        """
+
+    def knows(self, fingerprint: str) -> bool:
+        """Whether there is such an alarm."""
 
 
 @runtime_checkable

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from dpiped.alarms import AlarmingFilter
 from dpiped.plugin import PAUSE, PackDraft, PluginContext
 from dpiped.telemetry import Telemetry
 from dpiped.testing import view_of
@@ -26,6 +27,11 @@ def build(policy: WindowPolicy = POLICY, **options: Any) -> AlarmFilter:
 def pack_of(plugin: AlarmFilter, offset: int, body: bytes, accepted_ms: int, host: str = "") -> PackView:
     known = {"epoch": "e", "offset": offset, "project": "rs", "ident": "app", "accepted_ms": accepted_ms}
     return view_of(body, plugin.fields(), host=host, **known)
+
+
+def alarms_of(plugin: AlarmingFilter, state: str | None = None) -> list[dict[str, Any]]:
+    """What a question about its alarms gets."""
+    return [row for row in plugin.alarms(state) if isinstance(row, dict)]
 
 
 def emitted(drafts: Iterable[PackDraft]) -> list[PackDraft]:

@@ -11,19 +11,20 @@ Acknowledged, it tells nothing until it is resolved.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from dpiped.alarms.slices import ordered
 from dpiped.alarms.table import Table
 
 _fingerprint = attrgetter("fingerprint")
 Word = Literal["firing", "again", "resolved"]
 
 
-class Alarm(msgspec.Struct, array_like=True):
+class Alarm(msgspec.Struct, array_like=True, gc=False):
     """The state of one group. JSON texts are kept as they were written, for numbers of any length."""
 
     fingerprint: str
@@ -152,11 +153,11 @@ class Board:
     def _silenced(self, alarm: Alarm) -> bool:
         return self.now_ms < alarm.silenced_until_ms
 
-    def tick(self, closed: int) -> Iterator[Alarm]:
-        """Called once a tick, behind all hits of it: those that are resolved now. `closed`: end of the last closed
-        window.
+    def tick(self, closed: int) -> Iterator[Alarm | None]:
+        """Called once a tick, behind all hits of it: those that are resolved now, None where others may run.
+        `closed`: end of the last closed window.
         """
-        return self._end(alarm for alarm in self._alarms.values() if alarm.over or self._is_quiet(alarm, closed))
+        return self._end(lambda alarm: alarm.over or self._is_quiet(alarm, closed))
 
     def _is_quiet(self, alarm: Alarm, closed: int) -> bool:
         """Whether it did not hold for long enough, by ticks."""
@@ -170,18 +171,18 @@ class Board:
             wanted += alarm.window_end - alarm.window_start
         return (self.ticks - alarm.quiet_tick) * self.rules.tick_ms >= wanted
 
-    def pass_to(self, end: int) -> Iterator[Alarm]:
-        """All windows up to here are judged: those that are resolved by event time."""
+    def pass_to(self, end: int) -> Iterator[Alarm | None]:
+        """All windows up to here are judged: those that are resolved by event time, None where others may run."""
         quiet_ms = max(1, self.rules.resolve_ms)
-        return self._end(
-            alarm
-            for alarm in self._alarms.values()
-            if alarm.windowed and not alarm.over and end - alarm.window_end >= quiet_ms
-        )
+        return self._end(lambda alarm: alarm.windowed and not alarm.over and end - alarm.window_end >= quiet_ms)
 
-    def _end(self, alarms: Iterable[Alarm]) -> Iterator[Alarm]:
+    def _end(self, is_over: Callable[[Alarm], bool]) -> Iterator[Alarm | None]:
         """They are resolved; told are those that nobody silenced, the others when their silence ends."""
-        for alarm in sorted(alarms, key=_fingerprint):  # the order in which they came is not kept over a restart
+        # the order in which they came is not kept over a restart
+        for alarm in ordered(self._alarms.values(), is_over, _fingerprint):
+            if alarm is None:
+                yield None
+                continue
             if not alarm.over:
                 alarm.over, alarm.acked = True, False
                 self._alarms.touch(alarm.fingerprint)

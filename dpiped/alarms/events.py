@@ -4,7 +4,9 @@ an alarm by itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from bisect import bisect
+from collections.abc import Callable, Generator, Iterator, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from dpiped.aggregates.plain import hashable, shown, whole
@@ -13,10 +15,12 @@ from dpiped.alarms.config import AlarmConfig
 from dpiped.alarms.ignore import Ignore
 from dpiped.alarms.names import COUNT
 from dpiped.alarms.samples import LONGEST
+from dpiped.alarms.slices import MANY, Effort
 from dpiped.alarms.store import digest_of
 from dpiped.alarms.table import Table
 from dpiped.alarms.teller import Finding
 from dpiped.panes.shape import Key
+from dpiped.plugin import PAUSE, PackDraft
 from dpiped.view import PackView
 
 Group = Callable[[Key], dict[str, Any]]
@@ -31,7 +35,7 @@ class Single(NamedTuple):
 
 
 class Events:
-    """The conditions of one alarm that look at events one by one."""
+    """The conditions of one alarm that look at events one by one; None among what they find: others may run."""
 
     def __init__(self, config: AlarmConfig, group: Group) -> None:
         self._config = config
@@ -39,24 +43,35 @@ class Events:
         self._ignore = Ignore(config.ignore, config.ignore_field) if config.ignore else None
         self.seen: Table[bytes, bool] = Table()
         """Digests of the values of `new`."""
+        self.over_limit = 0
+        """Events with values of `new` that nobody can judge, since no more values can be known; whoever counts them
+        sets it back.
+        """
 
     def fields(self) -> set[str]:
         """What is read of events."""
         config = self._config
         return {config.ignore_field, config.new or "", config.parser_field if config.parser else ""} - {""}
 
-    def wanted(self, pack: PackView) -> PackView:
+    def wanted(self, pack: PackView) -> Generator[PackDraft, None, PackView]:
         """The pack without what is ignored."""
-        return pack if self._ignore is None else pack.only(self._ignore.wanted(pack))
+        if self._ignore is None:
+            return pack
+        wanted = pack.only((yield from self._ignore.wanted(pack)))
+        yield PAUSE
+        return wanted
 
     def is_statistics(self, pack: PackView) -> list[bool]:
         """Which events are for the parser, shape (pack.count,)."""
         return list(map(syslogng.is_statistics, pack.column(self._config.parser_field)))
 
-    def dropped(self, pack: PackView, keys: Sequence[Key]) -> Iterator[Single]:
+    def dropped(self, pack: PackView, keys: Sequence[Key]) -> Iterator[Single | None]:
         """What lines of statistics say was dropped; `pack` holds nothing else."""
         stamps = pack.column("@timestamp")
+        effort = Effort()
         for place, text in enumerate(pack.column(self._config.parser_field)):
+            if effort.add():
+                yield None
             for program, amount in syslogng.dropped(str(text)).items():
                 group = {**self._group(keys[place]), "program": program}
                 values = {COUNT: amount, "dropped": amount}
@@ -64,23 +79,27 @@ class Events:
 
     def instant(self, pack: PackView, keys: Sequence[Key]) -> Iterator[Single]:
         """Every event."""
-        groups = {key: self._group(key) for key in dict.fromkeys(keys)}
+        groups: dict[Key, dict[str, Any]] = {}
         for place, (at, key) in enumerate(zip(pack.column("@timestamp"), keys, strict=True)):
+            if key not in groups:
+                groups[key] = self._group(key)
             yield self._single(pack, place, at, "instant", groups[key], {COUNT: 1}, self._config.severity)
 
-    def unseen(self, pack: PackView, keys: Sequence[Key], *, learns: bool) -> tuple[list[Single], int]:
-        """(events with a value that was never seen, how many could not be judged since no more values can be known)."""
+    def unseen(self, pack: PackView, keys: Sequence[Key], *, learns: bool) -> Iterator[Single | None]:
+        """Events with a value that was never seen."""
         assert self._config.new is not None
         values = hashable(whole(pack.column(self._config.new)))
         known: set[Any] = {None}
-        found, over = [], 0
         stamps = pack.column("@timestamp")
+        effort = Effort()
         for place, value in enumerate(values):
+            if effort.add():
+                yield None
             if value in known:
                 continue
             digest = digest_of(value, 16)
             if digest not in self.seen and len(self.seen) >= self._config.max_values:
-                over += 1  # not among the known: each event of it is counted
+                self.over_limit += 1  # not among the known: each event of it is counted
                 continue
             known.add(value)
             if digest in self.seen:
@@ -89,8 +108,7 @@ class Events:
             if not learns:
                 group = {**self._group(keys[place]), self._config.new: shown(value)}
                 severity = self._config.severity
-                found.append(self._single(pack, place, stamps[place], "new", group, {COUNT: 1}, severity))
-        return found, over
+                yield self._single(pack, place, stamps[place], "new", group, {COUNT: 1}, severity)
 
     @staticmethod
     def _single(
@@ -99,20 +117,23 @@ class Events:
         return Single(Finding(reason, group, values, at, at + 1, pack.head.project, severity), place)
 
 
-class Lines:
-    """The lines of a pack as samples; made when somebody asks."""
+class InHand:
+    """The pack in hand, in parts of MANY events at most; a line is made when somebody asks, with those of its part."""
 
     def __init__(self, pack: PackView) -> None:
         self.pack = pack
-        self._lines: list[bytes] | None = None
+        self.parts = list(pack.slices(MANY))
+        self._begins = list(accumulate((part.count for part in self.parts), initial=0))
+        self._lines: dict[int, list[bytes]] = {}
 
-    def all(self) -> list[bytes]:
-        """Shape (pack.count,), with metadata."""
-        if self._lines is None:
-            self._lines = self.pack.body_with_metadata().splitlines()
-        return self._lines
+    def line(self, place: int) -> bytes:
+        """One event, with metadata."""
+        part = bisect(self._begins, place) - 1
+        if part not in self._lines:
+            self._lines[part] = self.parts[part].body_with_metadata().splitlines()
+        return self._lines[part][place - self._begins[part]]
 
     def sample(self, place: int) -> list[bytes]:
-        """One event; none if it is too long."""
-        line = self.all()[place]
+        """The same, to be shown; none if it is too long."""
+        line = self.line(place)
         return [line] if len(line) <= LONGEST else []

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from itertools import islice
 from zoneinfo import ZoneInfo
 
+from dpiped.alarms.slices import MANY
 from dpiped.alarms.table import Table
 from dpiped.codecs.times import DAY_MS
 from dpiped.panes.periods import FixedPeriods, Periods
@@ -22,6 +24,8 @@ _SLACK_MS = 3 * 3_600_000
 """A day may be so much longer than 24 hours."""
 MOST = 200_000
 """Counts of groups in all windows together, about 30 MB; then the oldest windows go."""
+Part = tuple[int, int]
+"""(end of a window, number from 0): some of its groups, as many as are written to the state at once."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=ZoneInfo("UTC"))
 
 
@@ -33,19 +37,22 @@ class History:
         self._zone = ZoneInfo(zone)
         self._days = days
         self._most = most
-        self._slots: Table[int, Mapping[Key, int]] = Table()
-        """End of a window -> count of each group in it, oldest first."""
+        self._parts: Table[Part, Mapping[Key, int]] = Table()
+        """Count of each group."""
+        self._windows: dict[int, list[Mapping[Key, int]]] = {}
+        """End of a window -> its parts; oldest first."""
         self._size = 0
 
     @property
-    def slots(self) -> Table[int, Mapping[Key, int]]:
+    def parts(self) -> Table[Part, Mapping[Key, int]]:
         """What is kept, for the state."""
-        return self._slots
+        return self._parts
 
-    def load(self, slots: Iterable[tuple[int, Mapping[Key, int]]]) -> None:
+    def load(self, parts: Iterable[tuple[Part, Mapping[Key, int]]]) -> None:
         """What was saved, oldest first."""
-        for end, counts in slots:
-            self._slots.load(end, counts)
+        for part, counts in parts:
+            self._parts.load(part, counts)
+            self._windows.setdefault(part[0], []).append(counts)
             self._size += len(counts)
 
     def wants(self, span: tuple[int, int]) -> bool:
@@ -54,10 +61,14 @@ class History:
 
     def add(self, span: tuple[int, int], counts: Mapping[Key, int]) -> int:
         """A window that was closed; returns how many counts had to go for lack of room."""
-        self._slots.put(span[1], counts)
+        left = iter(counts.items())
+        parts: list[Mapping[Key, int]] = [dict(islice(left, MANY)) for _ in range(0, max(1, len(counts)), MANY)]
+        for number, some in enumerate(parts):
+            self._parts.put((span[1], number), some)
+        self._windows[span[1]] = parts
         self._size += len(counts)
         oldest = span[0] - self._days * DAY_MS - _SLACK_MS - (span[1] - span[0])
-        while next(iter(self._slots)) < oldest:
+        while next(iter(self._windows)) < oldest:
             self._drop_first()
         gone = 0
         while self._size > self._most:
@@ -65,16 +76,18 @@ class History:
         return gone
 
     def _drop_first(self) -> int:
-        end = next(iter(self._slots))
-        counts = self._slots.get(end)
-        assert counts is not None
-        self._slots.drop(end)
-        self._size -= len(counts)
-        return len(counts)
+        end = next(iter(self._windows))
+        parts = self._windows.pop(end)
+        for number in range(len(parts)):
+            self._parts.drop((end, number))
+        gone = sum(map(len, parts))
+        self._size -= gone
+        return gone
 
     def clear(self) -> None:
         """Forgets all."""
-        self._slots.clear()
+        self._parts.clear()
+        self._windows.clear()
         self._size = 0
 
     def before(self, span: tuple[int, int], key: Key, days: int) -> float | None:
@@ -92,8 +105,8 @@ class History:
         return None if second is None else (first * (length - behind) + second * behind) / length
 
     def _count(self, end: int, key: Key) -> int | None:
-        counts = self._slots.get(end)
-        return None if counts is None else counts.get(key, 0)
+        parts = self._windows.get(end)
+        return None if parts is None else next((counts[key] for counts in parts if key in counts), 0)
 
     def same_clock(self, at: int, days: int) -> int:
         """The moment at which clocks showed the same so many days before; of two the first, and where a clock skipped

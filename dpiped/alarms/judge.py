@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from dpiped.alarms.config import AlarmConfig
@@ -40,28 +39,28 @@ class Judge:
         """Whether there is a condition for windows at all."""
         return self._when is not None or self._config.change is not None or self.history is not None
 
-    def verdict(
-        self, span: Span, key: Key, values: dict[str, Any], previous: Callable[[], dict[str, Any] | None]
-    ) -> Verdict | None:
-        """Of a group in a window; `previous` gives its values in the window before, None if nobody knows them."""
-        reasons: list[Reason] = []
-        if self._when is not None and self._when.holds(values):
-            reasons.append("threshold")
+    def looks_back(self, values: dict[str, Any]) -> bool:
+        """Whether it matters what these values were in the window before."""
+        return self._config.change is not None and (values[COUNT] >= self._base or self._is_over(values))
+
+    def _is_over(self, values: dict[str, Any]) -> bool:
+        return self._when is not None and self._when.holds(values)
+
+    def verdict(self, span: Span, key: Key, values: dict[str, Any], previous: dict[str, Any] | None) -> Verdict | None:
+        """Of a group in a window; `previous` are its values in the window before, None if nobody knows them."""
+        reasons: list[Reason] = ["threshold"] if self._is_over(values) else []
         abnormal = self._abnormal(span, key, values[COUNT], previous)
         if not reasons and not abnormal:
             return None
         return Verdict([*reasons, *abnormal][0], self._config.abnormal_factor if abnormal else 1.0)
 
-    def _abnormal(
-        self, span: Span, key: Key, count: int, previous: Callable[[], dict[str, Any] | None]
-    ) -> list[Reason]:
+    def _abnormal(self, span: Span, key: Key, count: int, previous: dict[str, Any] | None) -> list[Reason]:
         if count < self._base:
             return []
         reasons: list[Reason] = []
-        if self._config.change is not None:
-            before = previous()
-            if before is not None and _growth(before[COUNT], count) >= self._config.change:
-                reasons.append("change")
+        change = self._config.change
+        if change is not None and previous is not None and _growth(previous[COUNT], count) >= change:
+            reasons.append("change")
         if self.history is not None:
             for name in ("yesterday", "last_week"):
                 wanted = self._growth[name]

@@ -6,32 +6,47 @@ What is computed bit by bit lets others run.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
+from dpiped.aggregates import Aggregate
 from dpiped.alarms.board import Alarm, Board, Rules
 from dpiped.alarms.config import AlarmConfig
-from dpiped.alarms.events import Events, Lines
+from dpiped.alarms.events import Events, InHand
 from dpiped.alarms.judge import Judge
 from dpiped.alarms.names import COUNT, Names
 from dpiped.alarms.shape import AlarmShape
+from dpiped.alarms.slices import MANY, Effort
 from dpiped.alarms.state import AlarmState
 from dpiped.alarms.teller import Finding, Teller
 from dpiped.alarms.watch import Watch
 from dpiped.panes.answers import Span
 from dpiped.panes.pane import Pane
-from dpiped.panes.shape import Key, Shape
+from dpiped.panes.shape import Key
 from dpiped.panes.windowed import Parts, WindowedFilter
 from dpiped.plugin import PAUSE, PackDraft
 from dpiped.view import PackView
 
 GROUPS_AT_ONCE = 20
-"""Judged before others may run: some ms at most."""
-MANY = 1_000
-"""So many groups are looked through, or parts of a group merged, before others may run."""
+"""Judged or told before others may run: some ms at most."""
+PARTS_AT_ONCE = 20
+"""Of groups, merged before others may run: a sketch takes up to 0.2 ms for each."""
+Found = TypeVar("Found")
+
+
+class Unfilled(NamedTuple):
+    """Events of the pack in hand that a pane has yet to take."""
+
+    span: Span
+    keys: list[Key]
+    columns: Sequence[list[Any]]
+    places: Sequence[int]
+    """Which of the pack they are."""
 
 
 class JudgedWindows(WindowedFilter[AlarmConfig]):
     """What an alarm does with windows; subclasses read packs and ticks."""
+
+    shape: AlarmShape
 
     def __init__(self, config: AlarmConfig, context: Any) -> None:
         super().__init__(config, context)
@@ -53,11 +68,15 @@ class JudgedWindows(WindowedFilter[AlarmConfig]):
         if config.silence_secs is not None:
             ticks = config.silence_secs * 1000 / tick_ms, config.forget_secs * 1000 / tick_ms
             watch = Watch(*ticks, config.max_groups)
-        self._in_hand: Lines | None = None
-        """Those of the pack in hand."""
+        self._unfilled: list[Unfilled] = []
+        self._parting: list[Pane] = []
+        """Dropped, but not let go: to free many groups takes some ms."""
+        self._looked = Effort()
+        """At groups."""
+        self._merged = Effort(PARTS_AT_ONCE)
         self._state = AlarmState(self._board, self._events.seen, self._judge.history, watch)
 
-    def make_shape(self) -> Shape:
+    def make_shape(self) -> AlarmShape:
         return AlarmShape(self.config, self.periods.pane_name())
 
     @property
@@ -80,52 +99,71 @@ class JudgedWindows(WindowedFilter[AlarmConfig]):
         pack: PackView,
         places: Sequence[int] | None = None,
     ) -> None:
-        super().add(span, keys, columns, pack, places)
-        state = self._state
+        """Notes them down for `fill`."""
+        self._unfilled.append(Unfilled(span, keys, columns, range(len(keys)) if places is None else places))
+
+    def fill(self, in_hand: InHand) -> Iterator[PackDraft]:
+        """Puts what `take` parted into the panes, bit by bit."""
+        for part in self._unfilled:
+            for at in range(0, len(part.keys), MANY):
+                some = slice(at, at + MANY)
+                columns = [column[some] for column in part.columns]
+                self._fill(Unfilled(part.span, part.keys[some], columns, part.places[some]), in_hand)
+                yield PAUSE
+        self._unfilled.clear()
+
+    def _fill(self, some: Unfilled, in_hand: InHand) -> None:
+        super().add(some.span, some.keys, some.columns, in_hand.pack)
+        state, start = self._state, some.span[0]
         if state.begin is None:
-            state.begin = span[0]
-        known = self.panes[span[0]].groups
+            state.begin = start
+        known, keys = self.panes[start].groups, some.keys
         if self.shape.other in known:
             keys = [key if key in known else self.shape.other for key in keys]
-        if state.samples.wants(span[0], dict.fromkeys(keys)):
-            if self._in_hand is None or self._in_hand.pack is not pack:
-                self._in_hand = Lines(pack)
-            lines = self._in_hand.all()
-            state.samples.add(span[0], keys, lines if places is None else [lines[place] for place in places])
+        if state.samples.wants(start, dict.fromkeys(keys)):
+            state.samples.add(start, keys, [in_hand.line(place) for place in some.places])
 
     def close_window(self, span: Span) -> Iterator[PackDraft]:
         """Every group of it is judged; what ended before it is resolved first."""
         yield from self._resolve(self._board.pass_to(self.periods.pane(span[1] - 1)[0]))
         counts: dict[Key, int] = {}
-        for number, found in enumerate(self._some_groups(span), 1):
+        for found in self._some_groups(span):
             if found is None:
                 yield PAUSE
                 continue
             counts[found[0]] = yield from self._judge_group(span, *found, early=False)
-            yield from self._pause(number)
+            yield from self._pause(len(counts))
         history = self._judge.history
         if history is not None and history.wants(span):
             self._note("history_over_limit", history.add(span, counts))
         yield from self._teller.drafts()
+        yield PAUSE
 
     def _drop_panes(self) -> None:
+        self._parting += [pane for start, pane in self.panes.items() if start < self.oldest_kept]
         super()._drop_panes()
+
+    def let_go(self) -> Iterator[PackDraft]:
+        """What belongs to panes that were dropped goes bit by bit; called before anything is added."""
         samples = self._state.samples
-        samples.drop([start for start in samples.panes if start not in self.panes])
+        for _ in samples.drop([start for start in samples.panes if start not in self.panes]):
+            yield PAUSE
+        while self._parting:
+            self._parting.pop()
+            yield PAUSE
 
     def _judge_open(self) -> Iterator[PackDraft]:
         """The open windows that end no later than the newest pane, and of them the groups that got events since the
         last tick: later ones hold less of the same.
         """
-        since, self._early_offset = self._early_offset, self._offset
-        recent = {
-            start: [key for key in pane.groups if pane.touched.get(key, -1) > since]
-            for start, pane in sorted(self.panes.items())
-            if pane.last_touch > since
-        }
+        recent = yield from self._recent()
         number = 0
         for span in self._windows_of(recent):
-            touched = dict.fromkeys(key for start in recent if span[0] <= start < span[1] for key in recent[start])
+            touched: dict[Key, None] = {}
+            for start in (start for start in recent if span[0] <= start < span[1]):
+                touched.update(dict.fromkeys(recent[start]))
+                if self._looked.add(len(recent[start])):
+                    yield PAUSE
             for found in self._some_groups(span, touched):
                 if found is None:
                     yield PAUSE
@@ -134,18 +172,30 @@ class JudgedWindows(WindowedFilter[AlarmConfig]):
                 number += 1
                 yield from self._pause(number)
 
+    def _recent(self) -> Generator[PackDraft, None, dict[int, list[Key]]]:
+        """Start of a pane -> its groups that got events since this was asked last; panes with none are left out."""
+        since, self._early_offset = self._early_offset, self._offset
+        recent = {}
+        for start, pane in sorted(self.panes.items()):
+            if pane.last_touch > since:
+                recent[start] = [key for key in pane.groups if pane.touched.get(key, -1) > since]
+                if self._looked.add(len(pane.groups)):
+                    yield PAUSE
+        return recent
+
     def _windows_of(self, starts: Iterable[int]) -> list[Span]:
         """The open windows with one of these panes that end no later than the newest of all, oldest first."""
-        ends = set()
+        ends: list[int] = []
         newest = self.panes[max(self.panes)].end if self.panes else 0
-        for start in starts:
+        behind = self.periods.next_end(self._closed) if self._closed >= 0 else 0
+        for start in sorted(starts):
             pane = self.panes[start]
-            end = pane.end if self._closed < 0 else max(pane.end, self.periods.next_end(self._closed))
+            end = max(pane.end, behind)
             last = min(self.periods.last_end((pane.start, pane.end)), newest)
             while end <= last:
-                ends.add(end)
-                end = self.periods.next_end(end)
-        return [(self.periods.window_start(end), end) for end in sorted(ends)]
+                ends.append(end)
+                end = behind = self.periods.next_end(end)
+        return [(self.periods.window_start(end), end) for end in ends]
 
     def _some_groups(self, span: Span, keys: Iterable[Key] | None = None) -> Iterator[tuple[Key, Parts] | None]:
         """As `_groups`, of some or of all; None where others may run."""
@@ -156,34 +206,38 @@ class JudgedWindows(WindowedFilter[AlarmConfig]):
             if len(known) > self.config.max_groups and len(panes) > 1:
                 yield from self._crowded(panes, None if keys is None else set(keys))
                 return
-            if len(pane.groups) > MANY:
+            if self._looked.add(len(pane.groups)):
                 yield None
         for key in known if keys is None else keys:
             yield key, [(pane, key) for pane in panes if key in pane.groups]
+            if self._looked.add(len(panes)):
+                yield None
 
     def _crowded(self, panes: Sequence[Pane], only: set[Key] | None) -> Iterator[tuple[Key, Parts] | None]:
         """Of more groups than a window may have: those that came last are in the group of the rest."""
         where: dict[Key, Parts] = {}
+        wanted: set[Key] = set()
         other, most = self.shape.other, self.config.max_groups
         for pane in panes:
             for key in pane.groups:
                 full = len(where) - (other in where) >= most
-                where.setdefault(other if full and key not in where else key, []).append((pane, key))
-            yield None
-        for key, parts in where.items():
-            if only is None or not only.isdisjoint(part[1] for part in parts):
-                yield key, parts
+                name = other if full and key not in where else key
+                where.setdefault(name, []).append((pane, key))
+                if only is None or key in only:
+                    wanted.add(name)
+                if self._looked.add():
+                    yield None
+        for name, parts in where.items():
+            if name in wanted:
+                yield name, parts
 
     def _judge_group(self, span: Span, key: Key, parts: Parts, *, early: bool) -> Generator[PackDraft, None, int]:
         """Returns how many events the group has in the window."""
-        newest = parts[-MANY:]
-        if len(parts) > MANY:
-            parts = yield from self._joined(span, parts)
-        values = self._values(parts, self._secs(span, early=early))
-        previous = self._previous(span, key)
+        values = yield from self._values(parts, self._secs(span, early=early))
+        previous = (yield from self._previous(span, key)) if self._judge.looks_back(values) else None
         verdict = self._judge.verdict(span, key, values, previous)
         if verdict is not None:
-            projects = {project for pane, _ in parts for project in pane.projects}
+            projects = {project for pane in {pane for pane, _ in parts} for project in pane.projects}
             finding = Finding(
                 verdict.reason,
                 self.writer.group(key),
@@ -192,52 +246,59 @@ class JudgedWindows(WindowedFilter[AlarmConfig]):
                 min(projects) if len(projects) == 1 else "",
                 self.config.severity,
                 verdict.factor,
-                previous() if self.config.change is not None else None,
+                previous,
                 windowed=True,
                 fresh=early,
             )
+            newest = parts[-MANY:]
             starts, names = [pane.start for pane, _ in newest], [name for _, name in newest]
             self._teller.found(finding, lambda: self._state.samples.of(starts, names))
         return int(values[COUNT])
 
-    def _joined(self, span: Span, parts: Parts) -> Generator[PackDraft, None, Parts]:
-        """The group of the rest, of which there may be very many parts, as one."""
-        joined = Pane(self.shape, *span)
-        for pane, _ in parts:
-            joined.projects |= pane.projects
-        for at in range(0, len(parts), MANY):
-            some = [pane.of(name) for pane, name in parts[at : at + MANY]]
-            joined.merge(self.shape.other, self.shape.merge(some))
-            yield PAUSE
-        return [(joined, self.shape.other)]
-
-    def _values(self, parts: Parts, secs: float) -> dict[str, Any]:
+    def _values(self, parts: Parts, secs: float) -> Generator[PackDraft, None, dict[str, Any]]:
         """The metrics of a group, without those that have no answer."""
         if len(parts) == 1:
             pane, name = parts[0]
             answers = pane.answers(name, secs)
         else:
-            answers = self.shape.answers(self.shape.merge([pane.of(name) for pane, name in parts]), secs)
+            answers = self.shape.answers((yield from self._total(parts)), secs)
         names = (name for name, _ in self.shape.metrics)
         return {name: answer for name, (answer, _) in zip(names, answers, strict=True) if answer is not None}
 
-    def _previous(self, span: Span, key: Key) -> Callable[[], dict[str, Any] | None]:
-        """Asks for the values of a group in the window before; None if not all of that was read."""
+    def _total(self, parts: Parts) -> Generator[PackDraft, None, Sequence[Aggregate]]:
+        """As `Shape.merge`; of the group of the rest there may be very many parts."""
+        total = self.shape.new()
+        for pane, name in parts:
+            for aggregate, some in zip(total, pane.of(name), strict=True):
+                aggregate.merge(some)
+            if self._merged.add():
+                yield PAUSE
+        return total
 
-        def previous() -> dict[str, Any] | None:
-            before = (self.periods.window_start(span[0]), span[0])
-            begin = self._state.begin
-            if begin is None or before[0] < begin:
-                return None
-            parts = [(pane, key) for pane in self._panes_of(before) if key in pane.groups]
-            return self._values(parts, self._secs(before, early=False)) if parts else {COUNT: 0}
+    def _previous(self, span: Span, key: Key) -> Generator[PackDraft, None, dict[str, Any] | None]:
+        """The values of a group in the window before; None if not all of that was read."""
+        before = (self.periods.window_start(span[0]), span[0])
+        begin = self._state.begin
+        if begin is None or before[0] < begin:
+            return None
+        parts = [(pane, key) for pane in self._panes_of(before) if key in pane.groups]
+        if not parts:
+            return {COUNT: 0}
+        return (yield from self._values(parts, self._secs(before, early=False)))
 
-        return previous
-
-    def _resolve(self, alarms: Iterable[Alarm]) -> Iterator[PackDraft]:
+    def _resolve(self, alarms: Iterable[Alarm | None]) -> Iterator[PackDraft]:
         """Tells that they are over."""
-        for number, alarm in enumerate(alarms, 1):
-            self._teller.resolved(alarm)
+        return self._tell(alarms, self._teller.resolved)
+
+    def _tell(self, found: Iterable[Found | None], tell: Callable[[Found], None]) -> Iterator[PackDraft]:
+        """Tells what was found; None: others may run."""
+        number = 0
+        for one in found:
+            if one is None:
+                yield PAUSE
+                continue
+            tell(one)
+            number += 1
             yield from self._pause(number)
 
     def _pause(self, number: int) -> Iterator[PackDraft]:

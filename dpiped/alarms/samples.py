@@ -6,8 +6,9 @@ room has none.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+from dpiped.alarms.slices import Effort
 from dpiped.alarms.table import Table
 from dpiped.panes.shape import Key
 
@@ -25,7 +26,7 @@ class Samples:
     """Of one filter. Not task-safe."""
 
     def __init__(self, room: int = ROOM) -> None:
-        self._room = room
+        self._most = self._room = room
         self._kept: Table[Place, list[bytes]] = Table()
         self._panes: dict[int, list[Key]] = {}
         """Start of a pane -> its groups that have samples."""
@@ -67,12 +68,21 @@ class Samples:
                 break
         return found[-MOST:]
 
-    def drop(self, starts: Iterable[int]) -> None:
-        """These panes are gone."""
+    def drop(self, starts: Iterable[int]) -> Iterator[None]:
+        """These panes are gone; others may run where it gives something."""
+        effort = Effort()
         for start in starts:
             for key in self._panes.pop(start, ()):
                 self._room += sum(map(len, self._kept.get((start, key)) or ()))
                 self._kept.drop((start, key))
+                if effort.add():
+                    yield
+
+    def clear(self) -> None:
+        """All go."""
+        self._kept.clear()
+        self._panes.clear()
+        self._room = self._most
 
     @property
     def panes(self) -> list[int]:

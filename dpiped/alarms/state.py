@@ -35,7 +35,7 @@ class AlarmState:
         """Forgets all but how many ticks there were."""
         self.board.alarms.clear()
         self.seen.clear()
-        self.samples.drop(self.samples.panes)
+        self.samples.clear()
         if self.history is not None:
             self.history.clear()
         if self.watch is not None:
@@ -53,8 +53,8 @@ class AlarmState:
         for digest, known in self.seen.changes():
             yield store.seen_change(digest, known)
         if self.history is not None:
-            for end, counts in self.history.slots.changes():
-                yield store.counts_change(end, counts)
+            for part, counts in self.history.parts.changes():
+                yield store.counts_change(part, counts)
         if self.watch is not None:
             for key, watched in self.watch.groups.changes():
                 yield store.watched_change(key, watched)

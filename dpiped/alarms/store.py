@@ -4,7 +4,7 @@ times plus 2**63. GROUP stands for the values of the fields of a group.
     x                        [ticks, journaled time, tick and time of the first event, start of the first pane]
     a FINGERPRINT(8)         an alarm: JSON, the fields of `board.Alarm` in their order
     s START(8) DIGEST(8)     samples of a group in a pane: [GROUP, [lines]]
-    h END(8)                 what a window counted: [[GROUP, count], ..]
+    h END(8) PART(4)         what a window counted of some of its groups: [[GROUP, count], ..]
     w DIGEST(8)              when a group was heard of last: [GROUP, tick, time, project]
     n DIGEST(16)             a value that was seen: nothing
 
@@ -26,7 +26,10 @@ from dpiped.panes.shape import Key
 from dpiped.panes.store import Change
 
 CLOCK = b"x"
+COUNTS_VERSION = 2
+"""Of what windows counted; with 1 all groups of a window were one value."""
 _TIME = struct.Struct(">cQ")
+_PART = struct.Struct(">cQI")
 _ZERO = 1 << 63
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
@@ -99,15 +102,17 @@ def load_samples(key: bytes, value: bytes) -> tuple[tuple[int, Key], list[bytes]
     return (_TIME.unpack(key[: _TIME.size])[1] - _ZERO, unplain(group)), lines
 
 
-def counts_change(end: int, counts: Mapping[Key, int] | None) -> Change:
+def counts_change(part: tuple[int, int], counts: Mapping[Key, int] | None) -> Change:
     """What is stored of what a window counted."""
+    end, number = part
     value = None if counts is None else _encode([(plain(key), count) for key, count in counts.items()])
-    return _TIME.pack(b"h", end + _ZERO), value
+    return _PART.pack(b"h", end + _ZERO, number), value
 
 
-def load_counts(key: bytes, value: bytes) -> tuple[int, dict[Key, int]]:
+def load_counts(key: bytes, value: bytes) -> tuple[tuple[int, int], dict[Key, int]]:
     """The inverse."""
-    return _TIME.unpack(key)[1] - _ZERO, {unplain(group): count for group, count in _decode(value)}
+    _, end, number = _PART.unpack(key)
+    return (end - _ZERO, number), {unplain(group): count for group, count in _decode(value)}
 
 
 def watched_change(key: Key, watched: Iterable[Any] | None) -> Change:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, ValuesView
+from collections.abc import ItemsView, Iterator, ValuesView
 from typing import Generic, TypeVar
 
 Key = TypeVar("Key")
@@ -35,6 +35,10 @@ class Table(Generic[Key, Value]):
         """All values, in the order of the entries."""
         return self._entries.values()
 
+    def items(self) -> ItemsView[Key, Value]:
+        """All entries, in their order."""
+        return self._entries.items()
+
     def put(self, key: Key, value: Value) -> None:
         """An entry that is new or another one."""
         self._entries[key] = value
@@ -60,7 +64,6 @@ class Table(Generic[Key, Value]):
 
     def changes(self) -> Iterator[tuple[Key, Value | None]]:
         """(key, value or None = gone) of what changed since the last call; each is settled when it is given."""
-        while self._changed:
-            key = next(iter(self._changed))
+        for key in list(self._changed):  # to ask for the first each time would look over all that are gone
             del self._changed[key]
             yield key, self._entries.get(key)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from dpiped.alarms.slices import ordered
 from dpiped.alarms.store import key_bytes
 from dpiped.alarms.table import Table
 from dpiped.panes.shape import Key
@@ -45,21 +46,13 @@ class Watch:
                 over += 1
         return over
 
-    def silent(self, tick: int) -> Iterator[tuple[Key, Watched]]:
+    def silent(self, tick: int) -> Iterator[tuple[Key, Watched] | None]:
         """Groups of which nothing came for too long, in an order that no restart changes; those of which nothing came
-        for very long are forgotten.
+        for very long are forgotten. None where others may run.
         """
         since, forgotten = tick - self._silence_ticks, tick - self._forget_ticks
-        silent = [(key_bytes(key), key) for key in self._groups if self._tick_of(key) <= since]
-        for _, key in sorted(silent, key=lambda pair: pair[0]):
-            watched = self._groups.get(key)
-            assert watched is not None
-            if watched.tick <= forgotten:
-                self._groups.drop(key)
+        for found in ordered(self._groups.items(), lambda item: item[1].tick <= since, lambda item: key_bytes(item[0])):
+            if found is None or found[1].tick > forgotten:
+                yield found
             else:
-                yield key, watched
-
-    def _tick_of(self, key: Key) -> int:
-        watched = self._groups.get(key)
-        assert watched is not None
-        return watched.tick
+                self._groups.drop(found[0])

@@ -7,8 +7,12 @@ POST /api/alarms/{fingerprint}/silence?secs=
 
 from __future__ import annotations
 
+import asyncio
 import time
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Callable, Iterable
+from heapq import merge
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from dpiped.engine import Engine
 
 MOST_SECS = 366 * 86_400
+Given = TypeVar("Given")
 COMMANDS = {
     "ack": "Acknowledges: it is told no more until it is resolved.",
     "unack": "Takes an acknowledgement back.",
@@ -94,24 +99,18 @@ class _Alarms:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    async def _known(self, state: str | None = None) -> list[tuple[StatefulFilterRunner, dict[str, Any]]]:
-        found = []
-        for runner in runners_of(self._engine, Alarming):
-            try:
-                alarms = await runner.ask(lambda plugin: plugin.alarms(state))
-            except UnavailableError as exc:
-                raise unavailable(exc) from exc
-            found += [(runner, alarm) for alarm in alarms]
-        return found
-
     async def show(self, request: web.Request) -> web.Response:
         """The alarms that are known, worst first."""
         query = read_query(request, AlarmsQuery)
-        known = await self._known(None if query.state is UNSET else query.state)
-        rows = [alarm for runner, alarm in known if query.filter in (UNSET, runner.name)]
-        rows.sort(key=lambda alarm: (-alarm["score"], -alarm["last_ms"], alarm["fingerprint"]))
-        data = Alarms(rows[: query.limit], more=len(rows) > query.limit)
-        return await answered(request, query.format, data, data.alarms)
+        state = None if query.state is UNSET else query.state
+        found = [
+            await _asked(runner, lambda plugin: plugin.alarms(state, query.limit + 1))
+            for runner in runners_of(self._engine, Alarming)
+            if query.filter in (UNSET, runner.name)
+        ]
+        rows = await asyncio.to_thread(_worst, found, query.limit)
+        data = Alarms(rows, more=sum(map(len, found)) > len(rows))
+        return await answered(request, query.format, data, rows)
 
     def command(self, control: str, about: str) -> Handler:
         """The handler that says this to an alarm."""
@@ -130,7 +129,21 @@ class _Alarms:
         return handler
 
     async def _owner(self, fingerprint: str) -> StatefulFilterRunner:
-        for runner, alarm in await self._known():
-            if alarm["fingerprint"] == fingerprint:
+        for runner in runners_of(self._engine, Alarming):
+            if any(await _asked(runner, lambda plugin: [plugin.knows(fingerprint)])):
                 return runner
         raise Refused(404, f"no alarm {fingerprint!r} is known; /api/alarms lists them")
+
+
+async def _asked(runner: StatefulFilterRunner, question: Callable[[Any], Iterable[Given]]) -> list[Given]:
+    """What a filter answers. Raises Refused (503)."""
+    try:
+        return await runner.ask(question)
+    except UnavailableError as exc:
+        raise unavailable(exc) from exc
+
+
+def _worst(found: Iterable[list[dict[str, Any]]], limit: int) -> list[dict[str, Any]]:
+    """Of the alarms of some filters, those of each worst first."""
+    rows = merge(*found, key=lambda alarm: (-alarm["score"], -alarm["last_ms"], alarm["fingerprint"]))
+    return list(islice(rows, limit))

@@ -226,5 +226,6 @@ class _Replayed:
 
 def _held(plugin: Any) -> list[bytes]:
     """What a filter has in its state: alarms as they stand, then what its open windows would give."""
-    alarms = [json.dumps(row).encode() for row in plugin.alarms()] if isinstance(plugin, AlarmingFilter) else []
-    return alarms + [draft.body for draft in plugin.finish() if draft is not PAUSE]
+    alarms = plugin.alarms() if isinstance(plugin, AlarmingFilter) else ()
+    rows = [json.dumps(row).encode() for row in alarms if row is not PAUSE]
+    return rows + [draft.body for draft in plugin.finish() if draft is not PAUSE]

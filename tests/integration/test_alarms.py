@@ -9,6 +9,7 @@ from pathlib import Path
 from dpiped.alarms import AlarmingFilter
 from dpiped.engine import Engine
 from dpiped.testing import ask, events_in, post, running, until
+from tests.alarming import alarms_of
 from tests.integration.test_replay import made, replay
 
 TICK = "tick_secs = 0.1"
@@ -88,11 +89,11 @@ async def test_what_an_operator_says_holds_over_restarts(tmp_path: Path) -> None
         await until(lambda: len(events_in(file)) == 1)
         fingerprint = events_in(file)[0]["fingerprint"]
         await say(engine, "ack", fingerprint)
-        assert alarm_of(engine).alarms()[0]["acked"] is True
+        assert alarms_of(alarm_of(engine))[0]["acked"] is True
         told = len(events_in(file))
     async with running(config, tmp_path, engine_keys=TICK) as engine:
-        await until(lambda: len(alarm_of(engine).alarms("firing")) == 1)
-        assert alarm_of(engine).alarms()[0]["acked"] is True
+        await until(lambda: len(alarms_of(alarm_of(engine), "firing")) == 1)
+        assert alarms_of(alarm_of(engine))[0]["acked"] is True
         await send(engine, 3)
         await send(engine, 3, host="web-2")
         await until(lambda: events_in(file)[-1]["host"] == "web-2")

@@ -11,7 +11,7 @@ import pytest
 from dpiped.questions import Question
 from dpiped.windows import WindowPolicy
 from plugins.filters.alarm import AlarmFilter
-from tests.alarming import AT, build, emitted, pack_of
+from tests.alarming import AT, alarms_of, build, emitted, pack_of
 
 POLICY = WindowPolicy(lateness_ms=2_000, idle_ms=4_000, max_ahead_ms=60_000, on_late="emit", tick_ms=1_000)
 METRICS = {
@@ -77,7 +77,7 @@ def step(plugin: AlarmFilter, number: int, seed: int, days: int) -> list[tuple[s
     if kind < 5:
         drafts = emitted(plugin.tick(now))
     elif kind == 5:
-        alarms = plugin.alarms()
+        alarms = alarms_of(plugin)
         what = chance.choice(("ack", "unack", "silence", "unsilence"))
         fingerprint = chance.choice(alarms)["fingerprint"] if alarms else "0" * 16
         said = {"control": what, "fingerprint": fingerprint, "secs": chance.randrange(20), "at_ms": now}
@@ -96,7 +96,7 @@ def save(plugin: AlarmFilter, stored: dict[bytes, bytes]) -> None:
 
 
 def state_of(plugin: AlarmFilter) -> str:
-    return json.dumps([plugin.alarms(), list(plugin.answers(Question("current"))), plugin.status()], sort_keys=True)
+    return json.dumps([alarms_of(plugin), list(plugin.answers(Question("current"))), plugin.status()], sort_keys=True)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -134,7 +134,7 @@ def test_a_reset_forgets_everything_also_after_a_restart(case: str) -> None:
     save(plugin, stored)
     again = build(POLICY, **options)
     again.restore(sorted(stored.items()))
-    assert again.alarms() == plugin.alarms() == []
+    assert alarms_of(again) == alarms_of(plugin) == []
     assert emitted(again.finish()) == emitted(plugin.finish()) == []
     assert again.status() == plugin.status()
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dpiped.windows import WindowPolicy
-from tests.alarming import AT, World, states
+from tests.alarming import AT, World, alarms_of, states
 
 QUANTILES = {"latency": {"op": "quantiles", "field": "e", "q": [0.5, 0.95]}}
 
@@ -188,7 +188,7 @@ def test_who_is_silent_for_very_long_is_forgotten() -> None:
     world = World(silence_secs=2, forget_secs=6, group_by=["host"], resolve_after_secs=1)
     world.send({"host": "a"})
     assert states(world.tick(20)) == [("firing", "silence"), ("resolved", "silence")]
-    assert len(world.plugin.alarms()) == 0
+    assert len(alarms_of(world.plugin)) == 0
     assert not any(key.startswith(b"w") for key in _stored(world))
 
 

@@ -81,11 +81,11 @@ def test_days_of_a_calendar_are_compared_whole() -> None:
 def test_what_is_too_old_goes_and_what_is_too_much_is_counted() -> None:
     history = hours(most=5, days=1)
     assert [history.add((n * HOUR_MS, (n + 1) * HOUR_MS), {"a": 1, "b": 2}) for n in range(4)] == [0, 0, 2, 2]
-    assert list(history.slots) == [3 * HOUR_MS, 4 * HOUR_MS]
+    assert list(history.parts) == [(3 * HOUR_MS, 0), (4 * HOUR_MS, 0)]
     history.add((60 * HOUR_MS, 61 * HOUR_MS), {"a": 1})
-    assert list(history.slots) == [61 * HOUR_MS]
+    assert list(history.parts) == [(61 * HOUR_MS, 0)]
     assert history.add((61 * HOUR_MS, 62 * HOUR_MS), dict.fromkeys(range(9), 1)) == 10
-    assert not len(history.slots)
+    assert not len(history.parts)
 
 
 @pytest.mark.parametrize("morning", ["2024-03-31T09:00", "2024-10-27T09:00", "2024-06-02T09:00"])

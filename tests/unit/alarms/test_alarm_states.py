@@ -8,7 +8,7 @@ import pytest
 
 from dpiped.alarms.samples import LONGEST, MOST, Samples
 from dpiped.questions import Question
-from tests.alarming import AT, World, states
+from tests.alarming import AT, World, alarms_of, states
 
 RULE: dict[str, Any] = {"when": "count >= 1", "window_secs": 10, "group_by": ["g"]}
 
@@ -74,7 +74,7 @@ def test_resolve_after_outlasts_pauses() -> None:
 
 # ---- operators -----------------------------------------------------------------------------------------------------
 def fingerprint(world: World) -> str:
-    return str(world.plugin.alarms()[0]["fingerprint"])
+    return str(alarms_of(world.plugin)[0]["fingerprint"])
 
 
 def test_acknowledged_it_is_told_only_when_it_is_resolved() -> None:
@@ -84,7 +84,7 @@ def test_acknowledged_it_is_told_only_when_it_is_resolved() -> None:
     assert busy(world, 3) == []
     world.restart()
     assert busy(world, 2) == []
-    assert world.plugin.alarms("firing")[0]["acked"] is True
+    assert alarms_of(world.plugin, "firing")[0]["acked"] is True
     assert [a["state"] for a in world.tick(40)] == ["resolved"]
     assert busy(world, 2) == [(0, "firing"), (1, "again")]  # the next one is another one
     world.command("ack", fingerprint(world))
@@ -97,7 +97,7 @@ def test_silenced_nothing_is_told_until_it_ends() -> None:
     busy(world, 1)
     world.command("silence", fingerprint(world), secs=5)
     until = world.now + 5_000
-    assert world.plugin.alarms()[0]["silenced_until_ms"] == until
+    assert alarms_of(world.plugin)[0]["silenced_until_ms"] == until
     world.restart()
     assert busy(world, 8) == [(4, "again"), (5, "again"), (6, "again"), (7, "again")]
     assert world.noted("alarm_silenced") == 4
@@ -109,11 +109,11 @@ def test_what_is_resolved_while_it_is_silenced_is_told_at_the_end() -> None:
     busy(world, 1)
     world.command("silence", fingerprint(world), secs=100)
     assert world.tick(50) == []
-    assert [row["state"] for row in world.plugin.alarms()] == ["resolved"]
-    assert world.plugin.alarms("firing") == []
+    assert [row["state"] for row in alarms_of(world.plugin)] == ["resolved"]
+    assert alarms_of(world.plugin, "firing") == []
     world.restart()
     assert [a["state"] for a in world.tick(60)] == ["resolved"]
-    assert world.plugin.alarms() == []
+    assert alarms_of(world.plugin) == []
 
 
 def test_unsilence_and_what_comes_back_in_a_silence() -> None:
@@ -122,7 +122,7 @@ def test_unsilence_and_what_comes_back_in_a_silence() -> None:
     world.command("silence", fingerprint(world), secs=1_000)
     world.tick(50)
     assert busy(world, 1) == []
-    assert [row["state"] for row in world.plugin.alarms()] == ["firing"]
+    assert [row["state"] for row in alarms_of(world.plugin)] == ["firing"]
     world.command("unsilence", fingerprint(world))
     assert busy(world, 1) == [(0, "again")]
 
@@ -144,11 +144,11 @@ def test_unsilence_and_what_comes_back_in_a_silence() -> None:
 def test_what_means_nothing_is_counted_and_changes_nothing(said: dict[str, Any]) -> None:
     world = World(**RULE)
     busy(world, 1)
-    before = world.plugin.alarms()
+    before = alarms_of(world.plugin)
     if said.get("fingerprint") == "A":
         said = {**said, "fingerprint": before[0]["fingerprint"]}
     assert list(world.plugin.command(said)) == []
-    assert world.plugin.alarms() == before
+    assert alarms_of(world.plugin) == before
     assert world.noted("command_without_alarm") == 1
 
 
@@ -156,13 +156,13 @@ def test_alarms_are_told_the_worst_first() -> None:
     world = World(**RULE)
     world.send({"g": "a"}, {"g": "b"}, {"g": "b"}, {"g": None})
     world.tick()
-    rows = world.plugin.alarms()
+    rows = alarms_of(world.plugin)
     assert [(row["score"], row["group"]) for row in rows[:1]] == [(20, {"g": "b"})]
     assert set(rows[0]) == {
         *("alarm", "fingerprint", "state", "severity", "score", "title", "reason", "group", "since_ms", "last_ms"),
         *("values", "acked", "silenced_until_ms"),
     }
-    assert world.plugin.alarms("resolved") == []
+    assert alarms_of(world.plugin, "resolved") == []
     assert [answer["count"] for answer in world.plugin.answers(Question("current", "b"))] == [2]
 
 
@@ -172,7 +172,7 @@ def test_a_bomb_of_groups_is_bounded_and_counted() -> None:
     for part in range(4):
         world.send(*({"g": f"{part}/{number}"} for number in range(1_000)))
     alarms = world.tick()
-    assert len(alarms) == len(world.plugin.alarms()) == 51
+    assert len(alarms) == len(alarms_of(world.plugin)) == 51
     assert world.noted("group_over_limit") >= 3_950
     assert sum(alarm["group"] == {"g": "_other"} for alarm in alarms) == 1
     world.save()
@@ -188,7 +188,7 @@ def test_samples_are_bounded() -> None:
     samples = Samples(room=100)
     samples.add(0, ["a", "b", "c"], [b"x" * 60, b"y" * 60, b"z" * 30])
     assert [samples.of([0], [key]) for key in "abc"] == [[b"x" * 60], [], [b"z" * 30]]
-    samples.drop([0])
+    assert list(samples.drop([0])) == []
     samples.add(1, ["b"] * 9, [b"y" * 10] * 9)
     assert samples.of([0, 1], ["b", "b"]) == [b"y" * 10] * MOST
     assert samples.panes == [1]
@@ -213,7 +213,7 @@ def test_odd_values_do_no_harm() -> None:
     assert all("\n" not in alarm["title"] and len(alarm["title"]) <= 300 for alarm in alarms)
     assert {"threshold", "new", "silence"} == {alarm["reason"] for alarm in alarms}
     world.restart()
-    assert world.plugin.alarms() != []
+    assert alarms_of(world.plugin) != []
 
 
 def test_late_events_and_those_far_ahead_are_counted_and_start_nothing() -> None:
@@ -233,7 +233,7 @@ def test_years_1970_and_2200_do_no_harm() -> None:
         world.send({"t": (at - AT) / 1000}, {"t": (at - AT) / 1000})
         world.tick(2)
     world.restart()
-    assert world.plugin.alarms() != []
+    assert alarms_of(world.plugin) != []
 
 
 def test_alarms_at_a_time_are_bounded_and_counted() -> None:
