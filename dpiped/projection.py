@@ -6,7 +6,7 @@ A field of another kind than a consumer wants is absent to it, never an error of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any, get_args
@@ -30,7 +30,6 @@ _LEAF = JsonObject | int | float | str | bool | list[Any] | None
 UNREADABLE = (msgspec.DecodeError, RecursionError)
 """What a decoder raises over values that it cannot read."""
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_NOTHING = {None}
 _ABSENT = (msgspec.Struct, msgspec.UnsetType)
 
 Value = int | float | str | bool | list[Any] | None
@@ -45,7 +44,7 @@ class Projection:
 
     def __init__(self, fields: frozenset[str]) -> None:
         self.fields = fields | {TIMESTAMP}
-        self._getters: dict[str, tuple[Any, ...]] = {}
+        self._places: dict[str, tuple[_Place, ...]] = {}
         tree: dict[str, Any] = {}
         for path in sorted(self.fields):
             steps = [path] if path == TIMESTAMP else path.split(".")
@@ -57,7 +56,7 @@ class Projection:
         self._struct, self._names = _struct(tree)
         self._decoder = msgspec.json.Decoder(self._struct)
         for path in self.fields:
-            self._getters[path] = self._paths(path)
+            self._places[path] = self._places_of(path)
 
     @staticmethod
     def of(fields: Iterable[str]) -> Projection:
@@ -104,10 +103,10 @@ class Projection:
 
     def typed(self, events: Sequence[Any], path: str) -> tuple[list[Value], set[type]]:
         """The same, and the types that are in it."""
-        *literal, nested = self._getters[path]
-        for getter in literal:
-            if not _is_nowhere(events, getter):
-                (column, kinds), (other, others) = _read(events, getter), _read(events, nested)
+        *literal, nested = self._places[path]
+        for place in literal:
+            if place.is_in_some(events):
+                (column, kinds), (other, others) = _read(events, place), _read(events, nested)
                 return [b if a is None else a for a, b in zip(column, other, strict=True)], kinds | others
         return _read(events, nested)
 
@@ -121,23 +120,41 @@ class Projection:
             or (SOURCE in wanted and [True for event in events if event.source is not msgspec.UNSET])
         )
 
-    def _paths(self, path: str) -> tuple[Any, ...]:
+    def _places_of(self, path: str) -> tuple[_Place, ...]:
+        """Where a field may stand: by its literal name, if it has a dot, and as steps into objects."""
         steps = [path] if path == TIMESTAMP else path.split(".")
         names, attributes = self._names, []
         for step in steps:
             attribute, names = names[step]
             attributes.append(attribute)
-        nested = attrgetter(".".join(attributes))
-        if len(steps) == 1:
-            return (nested,)
-        return attrgetter(self._names[path][0]), nested
+        nested = _Place(attributes)
+        return (nested,) if len(steps) == 1 else (_Place([self._names[path][0]]), nested)
 
 
-def _read(events: Sequence[Any], getter: Any) -> tuple[list[Value], set[type]]:
+class _Place:
+    """Where a value stands in the structs of a projection: attributes of attributes.
+
+    Its functions are compiled: an attribute that a comprehension names costs a third of what `attrgetter` takes
+    (measured: 15 and 39 ns for two steps). The names are those that `_struct` made; nothing from outside is in them.
+    """
+
+    __slots__ = ("column", "is_in_some", "one")
+
+    def __init__(self, attributes: Sequence[str]) -> None:
+        path = ".".join(attributes)
+        self.column: Callable[[Sequence[Any]], list[Any]] = eval(f"lambda events: [event.{path} for event in events]")
+        self.is_in_some: Callable[[Sequence[Any]], list[bool]] = eval(
+            f"lambda events: [True for event in events if event.{path} is not None]"
+        )
+        """For a single attribute."""
+        self.one = attrgetter(path)
+
+
+def _read(events: Sequence[Any], place: _Place) -> tuple[list[Value], set[type]]:
     try:
-        column = list(map(getter, events))
+        column = place.column(events)
     except AttributeError:  # somewhere a plain value stands where the path goes on
-        column = [_careful(event, getter) for event in events]
+        column = [_careful(event, place) for event in events]
     kinds = set(map(type, column))
     absent = {kind for kind in kinds if issubclass(kind, _ABSENT)}
     if absent:
@@ -146,17 +163,9 @@ def _read(events: Sequence[Any], getter: Any) -> tuple[list[Value], set[type]]:
     return column, kinds
 
 
-def _is_nowhere(events: Sequence[Any], getter: Any) -> bool:
-    """Whether no event has the field; half the cost of reading it."""
+def _careful(event: Any, place: _Place) -> Any:
     try:
-        return set(map(getter, events)) <= _NOTHING
-    except TypeError:  # a list is somewhere
-        return False
-
-
-def _careful(event: Any, getter: Any) -> Any:
-    try:
-        return getter(event)
+        return place.one(event)
     except AttributeError:
         return None
 
