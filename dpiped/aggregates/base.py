@@ -7,7 +7,7 @@ All are deterministic: the same values in the same order give the same result ho
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, NamedTuple, Self
 
 from pydantic import AfterValidator, Field
@@ -17,6 +17,10 @@ from dpiped.expressions import check_where, compile_where
 
 Where = Annotated[str, AfterValidator(check_where)]
 FieldName = Annotated[str, Field(min_length=1)]
+
+
+Brief = Callable[[Sequence[Any], float], tuple[Any, float]]
+"""(values, seconds of the window) -> (answer, its error)."""
 
 
 class Column(NamedTuple):
@@ -74,13 +78,17 @@ class Metric(ConfigModel, ABC):
     def new(self) -> Aggregate:
         """An aggregate that has seen nothing."""
 
-    def brief(self, values: Sequence[Any], secs: float) -> tuple[Any, float]:
-        """(answer, error) of one that has seen these few values and nothing else: as `update` and `result` would say,
-        without the cost of making it where an op knows a shorter way.
+    def brief(self) -> Brief:
+        """What an aggregate answers that has seen a few values and nothing else: as `update` and `result` would say,
+        without the cost of making one where an op knows a shorter way. Asked for once, called for each small group.
         """
-        one = self.new()
-        one.update(values)
-        return one.result(secs), one.error
+
+        def brief(values: Sequence[Any], secs: float) -> tuple[Any, float]:
+            one = self.new()
+            one.update(values)
+            return one.result(secs), one.error
+
+        return brief
 
     def shape(self) -> str:
         """Names the options that shape what is stored; those that only choose from it are left out."""

@@ -9,7 +9,7 @@ times (OFFSET + ceil(log of its size to base GAMMA)).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 from math import ceil, exp, log
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -17,7 +17,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from dpiped.aggregates.base import Aggregate, Column, FieldMetric
+from dpiped.aggregates.base import Aggregate, Brief, Column, FieldMetric
 from dpiped.aggregates.counting import Counts, add_counts, count_into
 from dpiped.config.base import ConfigModel
 
@@ -127,14 +127,21 @@ class QuantilesMetric(FieldMetric):
             answer[name] = value_of(codes[at])
         return answer
 
-    def brief(self, values: Sequence[Any], secs: float) -> tuple[Any, float]:
-        codes = sorted(values)
-        while codes and codes[-1] == SKIPPED:
-            codes.pop()
-        total = len(codes)
-        if not total:
-            return None, QUANTILE_ERROR
-        return {name: value_of(codes[place]) for name, place in _places(self.q, total)}, QUANTILE_ERROR
+    def brief(self) -> Brief:
+        places = lru_cache(maxsize=4_096)(partial(_places, self.q))
+        names = [name for name, _ in _in_order(self.q)]
+
+        def brief(values: Sequence[Any], secs: float) -> tuple[Any, float]:
+            codes = sorted(values)
+            while codes and codes[-1] == SKIPPED:
+                codes.pop()
+            if not codes:
+                return None, QUANTILE_ERROR
+            if codes[0] == codes[-1]:
+                return dict.fromkeys(names, value_of(codes[0])), QUANTILE_ERROR
+            return {name: value_of(codes[place]) for name, place in places(len(codes))}, QUANTILE_ERROR
+
+        return brief
 
 
 def _rank(quantile: float, total: int) -> int:
@@ -142,7 +149,6 @@ def _rank(quantile: float, total: int) -> int:
     return ceil(quantile * total - 1e-9)
 
 
-@lru_cache(maxsize=4_096)
 def _places(quantiles: tuple[float, ...], total: int) -> tuple[tuple[str, int], ...]:
     """Names and indices in so many sorted values."""
     return tuple((name, max(_rank(share, total), 1) - 1) for name, share in _in_order(quantiles))

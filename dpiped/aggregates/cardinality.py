@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Self
 from datasketches import hll_sketch, hll_union, tgt_hll_type
 from pydantic import Field
 
-from dpiped.aggregates.base import Aggregate, Column, FieldMetric, present
+from dpiped.aggregates.base import Aggregate, Brief, Column, FieldMetric, present
 from dpiped.aggregates.plain import Truth, storable, stored
 
 EXACT = 1_000
@@ -112,11 +112,16 @@ class CardinalityMetric(FieldMetric):
     def new(self) -> Aggregate:
         return Cardinality(self.error)
 
-    def brief(self, values: Sequence[Any], secs: float) -> tuple[Any, float]:
-        if len(values) > EXACT:
-            return super().brief(values, secs)
-        distinct = set(values)
-        return len(distinct) - (None in distinct), 0.0
+    def brief(self) -> Brief:
+        of_many = super().brief()
+
+        def brief(values: Sequence[Any], secs: float) -> tuple[Any, float]:
+            if len(values) > EXACT:
+                return of_many(values, secs)
+            distinct = set(values)
+            return len(distinct) - (None in distinct), 0.0
+
+        return brief
 
     def shape(self) -> str:
         return f"{super().shape()}/{lg_k(self.error)}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, Self
 
-from dpiped.aggregates.base import Aggregate, Column, FieldName, Metric, Where
+from dpiped.aggregates.base import Aggregate, Brief, Column, FieldName, Metric, Where
 from dpiped.aggregates.sums import Sum
 
 
@@ -106,8 +106,9 @@ class CountMetric(Metric):
     def new(self) -> Aggregate:
         return CountWhere() if self.where else Count()
 
-    def brief(self, values: Sequence[Any], secs: float) -> tuple[Any, float]:
-        return sum(values) if self.where else len(values), 0.0
+    def brief(self) -> Brief:
+        amount = sum if self.where else len
+        return lambda values, secs: (amount(values), 0.0)
 
 
 class RateMetric(Metric):

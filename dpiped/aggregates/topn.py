@@ -17,18 +17,19 @@ import heapq
 from collections import deque
 from collections.abc import Sequence
 from itertools import repeat
-from operator import add
+from operator import add, itemgetter
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
-from dpiped.aggregates.base import Aggregate, Column, FieldMetric, FieldName, present
+from dpiped.aggregates.base import Aggregate, Brief, Column, FieldMetric, FieldName, present
 from dpiped.aggregates.counting import Counts, add_counts, count_into
 from dpiped.aggregates.plain import order, shown, storable, stored
 
 CAPACITY = 2_048
 """So many values are kept after a purge is due; a purge leaves half of them."""
 PURGE_EVERY = 1_024
+_amount = itemgetter(1)
 
 
 class TopN(Aggregate):
@@ -103,13 +104,17 @@ def _best(counts: Counts, n: int, error: float) -> list[dict[str, Any]]:
         least = heapq.nlargest(n, counts.values())[-1]
         pairs = [pair for pair in pairs if pair[1] >= least]
     if len(pairs) > 1:
-        pairs.sort(key=_rank)
+        _sort(pairs)
     return [{"value": shown(value), "count": amount + error} for value, amount in pairs[:n]]
 
 
-def _rank(pair: tuple[Any, Any]) -> Any:
-    value, amount = pair
-    return (-amount, "str", value) if type(value) is str else (-amount, *order(value))
+def _sort(pairs: list[tuple[Any, Any]]) -> None:
+    """By amount, the greatest first; equal ones by their values."""
+    try:
+        pairs.sort()
+    except TypeError:  # values of different kinds, or booleans
+        pairs.sort(key=lambda pair: order(pair[0]))
+    pairs.sort(key=_amount, reverse=True)  # keeps the order of equal ones
 
 
 class TopnMetric(FieldMetric):
@@ -129,13 +134,18 @@ class TopnMetric(FieldMetric):
     def new(self) -> Aggregate:
         return WeightedTopN(self.n) if self.by else TopN(self.n)
 
-    def brief(self, values: Sequence[Any], secs: float) -> tuple[Any, float]:
-        if self.by or len(values) >= PURGE_EVERY:
-            return super().brief(values, secs)
-        counts: Counts = {}
-        count_into(counts, values)
-        counts.pop(None, None)
-        return _best(counts, self.n, 0), 0.0
+    def brief(self) -> Brief:
+        of_many, n = super().brief(), self.n
+
+        def brief(values: Sequence[Any], secs: float) -> tuple[Any, float]:
+            if len(values) >= PURGE_EVERY:
+                return of_many(values, secs)
+            counts: Counts = {}
+            count_into(counts, values)
+            counts.pop(None, None)
+            return _best(counts, n, 0), 0.0
+
+        return of_many if self.by else brief
 
     def fields(self) -> set[str]:
         return {*super().fields(), *([self.by] if self.by else ())}

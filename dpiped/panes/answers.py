@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from operator import add
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 Span = tuple[int, int]
 """(start, end) of a window, milliseconds."""
 _encode = msgspec.json.Encoder().encode
+_encode_lines = msgspec.json.Encoder().encode_lines
+MOST_ENDINGS = 1_000
 
 
 class Writer:
@@ -31,6 +34,7 @@ class Writer:
         self._names = tuple(name for name, _ in shape.metrics)
         self._with_errors = telling.with_errors
         self._with_id = telling.with_id
+        self._endings: dict[tuple[float, ...], bytes] = {}
 
     def event(self, span: Span, key: Key) -> dict[str, Any]:
         """All fields of an event beside its metrics."""
@@ -40,28 +44,47 @@ class Writer:
 
     def group(self, key: Key) -> dict[str, Any]:
         """The fields of a group that have a value."""
-        pairs = zip(self._shape.group_by, self._shape.values(key), strict=True)
-        return {name: shown(value) for name, value in pairs if value is not None}
+        fields = self._shape.group_by
+        if len(fields) == 1:
+            return {} if key is None else {fields[0]: shown(key)}
+        return {name: shown(value) for name, value in zip(fields, key, strict=True) if value is not None}
 
-    def lines(self, span: Span, key: Key, answers: Answers, *, early: bool) -> tuple[bytes, bytes]:
-        """(the event to emit, the same with its error bounds), each one line."""
+    def lines(
+        self, span: Span, keys: Sequence[Key], answers: Sequence[Answers], *, early: bool
+    ) -> tuple[list[bytes], list[bytes]]:
+        """(the events to emit, the same with their error bounds), a line for each group.
+
+        Args:
+            keys, answers: of each group, shape (n_groups,).
+        """
+        events = [self._fields(span, key, found, early=early) for key, found in zip(keys, answers, strict=True)]
+        head = _head(span)
+        fronts = [head + text[1:-1] if text != b"{}" else head[:-1] for text in _encode_lines(events).split(b"\n")[:-1]]
+        endings = [self._ending(tuple([error for _, error in found])) for found in answers]
+        full = list(map(add, fronts, endings))
+        return (full if self._with_errors else [front + b"}\n" for front in fronts]), full
+
+    def _fields(self, span: Span, key: Key, answers: Answers, *, early: bool) -> dict[str, Any]:
+        """What of a group's event is not the same for all groups of the window."""
         event = self.group(key)
         if self._with_id:
             event["window_id"] = self._id(span, key)
-        errors: dict[str, float] = {}
-        for name, (answer, error) in zip(self._names, answers, strict=True):
+        for name, (answer, _) in zip(self._names, answers, strict=True):
             if answer is not None:
                 event[name] = answer
-            if error:
-                errors[name] = error
         if early:
             event["_early"] = True
-        line = _head(span) + (b"," + _encode(event)[1:-1] if event else b"")
-        bare = line + b"}\n"
-        if not errors:
-            return bare, bare
-        full = line + b',"_errors":' + _encode(errors) + b"}\n"
-        return (full if self._with_errors else bare), full
+        return event
+
+    def _ending(self, errors: tuple[float, ...]) -> bytes:
+        """What ends a line: those error bounds that are not 0; mostly they are the same for all groups."""
+        ending = self._endings.get(errors)
+        if ending is None:
+            if len(self._endings) >= MOST_ENDINGS:
+                self._endings.clear()
+            told = {name: error for name, error in zip(self._names, errors, strict=True) if error}
+            ending = self._endings[errors] = b',"_errors":%b}\n' % _encode(told) if told else b"}\n"
+        return ending
 
     def _id(self, span: Span, key: Key) -> str:
         text = f"{self._name}-{span[0]}-{span[1]}"
@@ -86,7 +109,7 @@ class Writer:
 def _head(span: Span) -> bytes:
     """How all lines of a window begin."""
     start, end = span
-    return b'{"@timestamp":%d,"window_start":%d,"window_end":%d' % (end, start, end)
+    return b'{"@timestamp":%d,"window_start":%d,"window_end":%d,' % (end, start, end)
 
 
 class Kept:

@@ -38,6 +38,7 @@ class Shape:
         self.columns: tuple[Column, ...] = tuple(dict.fromkeys(column for column in columns if column))
         self._places = [None if column is None else self.columns.index(column) for column in columns]
         """Which of the columns each metric reads; None: it only wants to know how many events there are."""
+        self._briefs = [(metric.brief(), place) for (_, metric), place in zip(self.metrics, self._places, strict=True)]
         self.other: Key = OTHER if len(self.group_by) == 1 else (OTHER,) * len(self.group_by)
         stored = [(name, metric.shape()) for name, metric in self.metrics]
         text = f"{VERSION}/{pane}/{self.group_by}/{stored}"
@@ -94,10 +95,7 @@ class Shape:
     def brief_answers(self, rows: Sequence[tuple[Any, ...]], secs: float) -> Answers:
         """The same of a group of which these few events are all there is."""
         columns = list(zip(*rows, strict=True))
-        return [
-            metric.brief(rows if place is None else columns[place], secs)
-            for (_, metric), place in zip(self.metrics, self._places, strict=True)
-        ]
+        return [brief(rows if place is None else columns[place], secs) for brief, place in self._briefs]
 
     def merge(self, parts: Sequence[Sequence[Aggregate]]) -> Sequence[Aggregate]:
         """The aggregates of one group, from several panes; the parts are not changed."""

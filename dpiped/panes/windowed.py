@@ -7,14 +7,14 @@ them, so that a window with many groups does not keep the event loop busy.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, compress
+from itertools import chain, compress, islice
 from typing import Any, TypeVar
 
 from dpiped.panes.answers import Kept, Span, Writer
 from dpiped.panes.config import GroupedConfig
 from dpiped.panes.pane import Pane
 from dpiped.panes.periods import LATEST_MS, Periods
-from dpiped.panes.shape import Key, Shape
+from dpiped.panes.shape import Answers, Key, Shape
 from dpiped.panes.sorting import Sorted
 from dpiped.panes.store import (
     CLOCK,
@@ -285,32 +285,29 @@ class WindowedFilter(StatefulFilter[C]):
 
     def _lines(self, span: Span, only: set[Key] | None = None, *, early: bool) -> Iterator[tuple[bytes, bytes, int]]:
         """(lines to emit, lines to keep, how many), some at once."""
-        emitted: list[bytes] = []
-        kept: list[bytes] = []
         secs = self._secs(span, early=early)
-        for key, parts in self._groups(span, only):
-            line, full = self.lines(span, key, parts, secs, early=early)
-            emitted.append(line)
-            kept.append(full)
-            if len(emitted) >= EVENTS_AT_ONCE:
-                yield b"".join(emitted), b"".join(kept), len(emitted)
-                emitted, kept = [], []
-        if emitted:
-            yield b"".join(emitted), b"".join(kept), len(emitted)
+        groups = self._groups(span, only)
+        while some := list(islice(groups, EVENTS_AT_ONCE)):
+            emitted, kept = self.lines(span, some, secs, early=early)
+            yield b"".join(emitted), b"".join(kept), len(some)
 
     def _secs(self, span: Span, *, early: bool) -> float:
         """Length of a window; of one that is still open, the part of it that has passed, at least a second."""
         end = min(max(self.watermark.at_ms, span[0] + 1_000), span[1]) if early else span[1]
         return (end - span[0]) / 1000
 
-    def lines(self, span: Span, key: Key, parts: Parts, secs: float, *, early: bool) -> tuple[bytes, bytes]:
-        """(what is emitted of a group, what is kept for questions)."""
+    def lines(
+        self, span: Span, groups: Sequence[tuple[Key, Parts]], secs: float, *, early: bool
+    ) -> tuple[list[bytes], list[bytes]]:
+        """(what is emitted of some groups, what is kept for questions), a line for each group."""
+        answers = [self._answers_of(parts, secs) for _, parts in groups]
+        return self.writer.lines(span, [key for key, _ in groups], answers, early=early)
+
+    def _answers_of(self, parts: Parts, secs: float) -> Answers:
         if len(parts) == 1:
             pane, name = parts[0]
-            answers = pane.answers(name, secs)
-        else:
-            answers = self.shape.answers(self.shape.merge([pane.of(name) for pane, name in parts]), secs)
-        return self.writer.lines(span, key, answers, early=early)
+            return pane.answers(name, secs)
+        return self.shape.answers(self.shape.merge([pane.of(name) for pane, name in parts]), secs)
 
     def _draft(self, span: Span, lines: bytes, count: int) -> PackDraft:
         projects = {project for pane in self._panes_of(span) for project in pane.projects}

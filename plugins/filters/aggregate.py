@@ -5,7 +5,7 @@ Delivery: exactly once; what it emits is what an undisturbed run would have emit
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pydantic import model_validator
@@ -55,9 +55,12 @@ class AggregateFilter(WindowedFilter[AggregateConfig]):
         late = self.take(pack, self.shape.keys(pack), columns)
         return [*late, *self.close()] if late else self.close()
 
-    def lines(self, span: Span, key: Any, parts: Parts, secs: float, *, early: bool) -> tuple[bytes, bytes]:
-        emitted, kept = super().lines(span, key, parts, secs, early=early)
+    def lines(
+        self, span: Span, groups: Sequence[tuple[Any, Parts]], secs: float, *, early: bool
+    ) -> tuple[list[bytes], list[bytes]]:
+        emitted, kept = super().lines(span, groups, secs, early=early)
         if self.config.panes:
-            pane, name = parts[0]
-            emitted = encode_pane(self.writer.event(span, key), self.shape, pane.of(name))
+            emitted = [
+                encode_pane(self.writer.event(span, key), self.shape, pane.of(name)) for key, ((pane, name),) in groups
+            ]
         return emitted, kept

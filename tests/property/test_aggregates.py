@@ -163,4 +163,4 @@ def test_top_lists_find_the_frequent_ones_within_their_bound() -> None:
 def test_a_brief_answer_is_the_answer(op: str, values: list[Any]) -> None:
     found = metric(op)
     full = made(found, values)
-    assert found.brief(column(found, values), 7.0) == (full.result(7.0), full.error)
+    assert found.brief()(column(found, values), 7.0) == (full.result(7.0), full.error)
