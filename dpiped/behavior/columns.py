@@ -5,6 +5,7 @@ A packed column is [base, width, bytes]: each value less `base`, as an unsigned 
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -74,7 +75,7 @@ def numbering() -> defaultdict[Any, int]:
 def coded(column: Iterable[T]) -> Coded[T]:
     """In the order in which the values come first."""
     known = numbering()
-    codes = np.array(list(map(known.__getitem__, column)), np.int64)
+    codes = np.frombuffer(array("q", map(known.__getitem__, column)), np.int64)
     return Coded(list(known), codes)
 
 

@@ -70,11 +70,10 @@ class Reading:
     def rows(self, view: PackView) -> tuple[Rows, Counter[str]]:
         """The rows of a pack, in its order, and how many events gave none, by reason."""
         users, has_user = self._users(view)
-        times, has_time = _ints(view.column("@timestamp"), -_MOST_TIME, _MOST_TIME - 1)
-        actions = view.column(self.action.path)
-        acts = _coded_once([_int(one) for one in actions] if self.action.kind == "int" else actions, _text)
+        times, has_time = _ints(*view.typed("@timestamp"), -_MOST_TIME, _MOST_TIME - 1)
+        acts = self._actions(view)
         has_action = _present(acts)
-        columns = {name: _coded_once(view.column(name), _dim) for name in self.dims}
+        columns = {name: _coded_once(*view.typed(name), _dim) for name in self.dims}
         lines = np.arange(view.count) if view.whole else np.asarray(view.lines, np.int64)
         places = lines | view.head.offset << LINE_BITS
         epochs = Coded([view.head.epoch], np.zeros(view.count, np.int64))
@@ -91,18 +90,24 @@ class Reading:
 
     def _users(self, view: PackView) -> tuple[Any, Flags]:
         """(users, which events have one); some text or number where there is none."""
-        column = view.column(self.uid.path)
+        column, kinds = view.typed(self.uid.path)
         if self.uid.kind == "int":
-            return _ints(column, _LEAST, _MOST)
-        users = _coded_once(column, _text)
+            return _ints(column, kinds, _LEAST, _MOST)
+        users = _coded_once(column, kinds, _text)
         return users, _present(users)
 
+    def _actions(self, view: PackView) -> Coded[str | None]:
+        column, kinds = view.typed(self.action.path)
+        if self.action.kind == "int":
+            column, kinds = [_int(value) for value in column], {int, type(None)}
+        return _coded_once(column, kinds, _text)
 
-def _ints(column: Sequence[Any], least: int, most: int) -> tuple[Ints, Flags]:
+
+def _ints(column: Sequence[Any], kinds: set[type], least: int, most: int) -> tuple[Ints, Flags]:
     """(numbers, which of them are some of `least` to `most`); 0 where there is none."""
-    if set(map(type, column)) == {int}:
+    if kinds == {int}:
         try:
-            values = np.array(column, np.int64)
+            values = np.fromiter(column, np.int64, len(column))
         except OverflowError:
             pass
         else:
@@ -125,9 +130,9 @@ def _int(value: Any) -> int | None:
     return value if fits else None
 
 
-def _coded_once(column: Sequence[Any], convert: Convert) -> Coded[str | None]:
+def _coded_once(column: Sequence[Any], kinds: set[type], convert: Convert) -> Coded[str | None]:
     """Converts different values once each, where none is taken for another (1, 1.0 and true are one key)."""
-    if not set(map(type, column)) <= {str, int, type(None)}:
+    if not kinds <= {str, int, type(None)}:
         return coded(map(convert, column))
     found = coded(column)
     texts = [convert(value) for value in found.values]
