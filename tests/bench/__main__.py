@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gzip
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -153,15 +154,21 @@ async def measure_running(
     try:
         await daemon.ready()
         before = daemon.cpu_secs()
-        told = await send(row, folder, source, port, amount, store)
+        told = await send(row, daemon, folder, source, port, amount, store)
         await daemon.idle(amount)
         return daemon.cpu_secs() - before, daemon.peak_bytes, told
     finally:
         await daemon.stop()
 
 
-async def send(row: Row, folder: Path, source: Path, port: int, amount: int, store: int) -> Told:
+async def send(
+    row: Row, daemon: MeasuredDaemon, folder: Path, source: Path, port: int, amount: int, store: int
+) -> Told:
     """Gives the load to the daemon."""
+    if row.load == "archive":
+        (folder / "load.gz").write_bytes(gzip.compress(source.read_bytes(), 6))
+        await asyncio.to_thread(daemon.add, row.later.format(folder=folder))
+        return Told()
     if row.load == "tail":
         source.rename(folder / "load.log")
         return Told()

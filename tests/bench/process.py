@@ -66,6 +66,13 @@ class MeasuredDaemon(Measured):
         super().__init__("dpiped", head + config, folder)
         self._url = f"http://127.0.0.1:{admin}"
 
+    def add(self, tables: str) -> None:
+        """A reload with more tables."""
+        with self._file.open("a", encoding="utf-8") as file:
+            file.write(tables)
+        request = urllib.request.Request(f"{self._url}/admin/reload", method="POST")
+        urllib.request.urlopen(request, timeout=30).close()
+
     def stat(self) -> dict[str, Any]:
         with urllib.request.urlopen(f"{self._url}/admin/stat", timeout=10) as answer:
             found: dict[str, Any] = json.load(answer)

@@ -36,6 +36,7 @@ KAFKA = (
 BEHAVIOR = (
     '[[output]]\ntype = "behavior"\ntable = "players"\nuid = "_log_info.uid:int"\naction = "action"\ndims = ["_area"]\n'
 )
+ARCHIVE = '[[input]]\ntype = "archive"\npaths = ["{folder}/*.gz"]\nproject = "rs"\nident = "old"\ncodec = "als"\n'
 ADDING = (
     '[[filter]]\ntype = "transform"\nident = "clean"\n'
     '[[filter.steps]]\ndo = "range"\nfield = "lv"\nbounds = [0, 10, 20, 30, 40, 50, 60]\n'
@@ -66,12 +67,14 @@ class Row:
     """At most so many R; None: shown without a bound."""
     config: str
     data: Literal["json", "als", "syslog"] = "json"
-    load: Literal["post", "produce", "syslog", "tail", "collector", "latency"] = "post"
+    load: Literal["post", "produce", "syslog", "tail", "collector", "latency", "archive"] = "post"
     connections: int = 4
     per_post: int = 1_000
     idents: int = 1
     store: str = ""
     """What stands behind the daemon: a command of `tests.bench.load`, at the port `{store}` of the config."""
+    later: str = ""
+    """Tables that a reload adds when everything is ready: an input that would not wait for it."""
     gzip_apart: bool = False
     """What it takes to compress the same events by gzip, level 6, is measured and taken off."""
     share: float = 1.0
@@ -108,6 +111,7 @@ ROWS = (
     Row("syslog", "syslog tcp, RFC 5424, disk journal, file out", 3.0, SYSLOG + FILE, data="syslog", load="syslog"),
     Row("tail", "the daemon's tail, json, file out", 1.2, TAIL + FILE, load="tail"),
     Row("als", "als lines, http in, file out", 1.3, HTTP + 'codec = "als"\n' + FILE, data="als"),
+    Row("archive", "archive of gzip files of als lines, discard", 1.5, HTTP + DISCARD, "als", "archive", later=ARCHIVE),
     Row("idents", "http in to 1,000 idents, file out", None, HTTP + FILE, idents=1_000),
     *(
         Row(
