@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from dpiped.alarms import AlarmingFilter
-from dpiped.plugin import PAUSE, PackDraft, PluginContext
+from dpiped.plugin import PackDraft, PluginContext
 from dpiped.telemetry import Telemetry
-from dpiped.testing import view_of
+from dpiped.testing import emitted, view_of
 from dpiped.view import PackView
 from dpiped.windows import WindowPolicy
 from plugins.filters.alarm import AlarmFilter
@@ -32,11 +32,6 @@ def pack_of(plugin: AlarmFilter, offset: int, body: bytes, accepted_ms: int, hos
 def alarms_of(plugin: AlarmingFilter, state: str | None = None) -> list[dict[str, Any]]:
     """What a question about its alarms gets."""
     return [row for row in plugin.alarms(state) if isinstance(row, dict)]
-
-
-def emitted(drafts: Iterable[PackDraft]) -> list[PackDraft]:
-    """What a runner would append."""
-    return [draft for draft in drafts if draft is not PAUSE]
 
 
 class World:

@@ -69,8 +69,6 @@ class JudgedWindows(WindowedFilter[AlarmConfig]):
             ticks = config.silence_secs * 1000 / tick_ms, config.forget_secs * 1000 / tick_ms
             watch = Watch(*ticks, config.max_groups)
         self._unfilled: list[Unfilled] = []
-        self._parting: list[Pane] = []
-        """Dropped, but not let go: to free many groups takes some ms."""
         self._looked = Effort()
         """At groups."""
         self._merged = Effort(PARTS_AT_ONCE)
@@ -139,17 +137,10 @@ class JudgedWindows(WindowedFilter[AlarmConfig]):
         yield from self._teller.drafts()
         yield PAUSE
 
-    def _drop_panes(self) -> None:
-        self._parting += [pane for start, pane in self.panes.items() if start < self.oldest_kept]
-        super()._drop_panes()
-
     def let_go(self) -> Iterator[PackDraft]:
         """What belongs to panes that were dropped goes bit by bit; called before anything is added."""
         samples = self._state.samples
         for _ in samples.drop([start for start in samples.panes if start not in self.panes]):
-            yield PAUSE
-        while self._parting:
-            self._parting.pop()
             yield PAUSE
 
     def _judge_open(self) -> Iterator[PackDraft]:

@@ -2,13 +2,14 @@
 
 Events are gathered as rows for each group and handed to the aggregates many at a time: a call of an aggregate costs far
 more than a row. Aggregates do not care how values are cut into calls, so gathering alters no answer. It is bounded: a
-group keeps at most MOST_ROWS rows, and a pane MOST_GATHERED of all groups together.
+group keeps at most MOST_ROWS rows, and a pane that has MOST_GATHERED of all groups together is to be made lighter.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from dpiped.aggregates import Aggregate
@@ -26,6 +27,7 @@ class Pane:
     __slots__ = (
         "_aggregates",
         "_gathered",
+        "_heavy",
         "_rows",
         "_shape",
         "changed",
@@ -47,6 +49,8 @@ class Pane:
         self._aggregates: dict[Key, list[Aggregate]] = {}
         """Of the groups of which something was handed over."""
         self._gathered = 0
+        self._heavy: list[Key] = []
+        """Groups that have to hand over because all together have gathered much."""
         self.changed: dict[Key, None] = {}
         """Groups that changed since the last snapshot."""
         self.touched: dict[Key, int] = {}
@@ -100,15 +104,31 @@ class Pane:
     def _settle(self, distinct: dict[Key, None], amount: int) -> None:
         """Hands over what has become much."""
         self._gathered += amount
-        if self._gathered > MOST_GATHERED:
-            distinct = dict.fromkeys(self._rows)
-            least = 1
-        else:
-            least = MOST_ROWS
         rows = self._rows
         for key in distinct:
-            if len(rows[key]) >= least:
+            if len(rows[key]) >= MOST_ROWS:
                 self._of(key)
+        if self._gathered > MOST_GATHERED and not self._heavy:
+            self._heavy = list(rows)
+
+    @property
+    def is_heavy(self) -> bool:
+        """Whether `lighten` has something to do."""
+        return bool(self._heavy)
+
+    def lighten(self, most: int) -> None:
+        """Hands over what up to `most` groups have gathered."""
+        for key in self._heavy[-most:]:
+            if self._rows[key]:
+                self._of(key)
+        del self._heavy[-most:]
+
+    def forget(self, most: int) -> bool:
+        """Frees up to `most` groups of a pane that nobody needs any more; whether there are more."""
+        for key in list(islice(reversed(self._rows), most)):
+            del self._rows[key]
+            self._aggregates.pop(key, None)
+        return bool(self._rows)
 
     def _of(self, key: Key) -> list[Aggregate]:
         """The aggregates of a group, with all that was gathered handed over."""

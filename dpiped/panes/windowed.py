@@ -27,7 +27,7 @@ from dpiped.panes.store import (
     pane_changes,
     pane_keys,
 )
-from dpiped.plugin import PackDraft, StatefulFilter
+from dpiped.plugin import PAUSE, PackDraft, StatefulFilter
 from dpiped.questions import Question
 from dpiped.telemetry.events import EventsDropped
 from dpiped.view import PackView
@@ -36,6 +36,8 @@ from dpiped.windows import Watermark
 C = TypeVar("C", bound=GroupedConfig)
 EVENTS_AT_ONCE = 500
 """In one emitted pack: about 5 ms of work."""
+GROUPS_AT_ONCE = 500
+"""Are made lighter or freed: up to 5 ms of work."""
 Parts = list[tuple[Pane, Key]]
 """The panes of a window that know a group, and its name there: one over the limit may be `_other` in the window."""
 _NOTHING_CLOSED = -(1 << 62)
@@ -61,6 +63,8 @@ class WindowedFilter(StatefulFilter[C]):
         self._offset = -1
         self._kept = Kept(config.telling.kept_periods)
         self._gone: list[bytes] = []
+        self._parting: list[Pane] = []
+        """Panes that nobody needs any more; they are freed bit by bit."""
         self._clock_changed = False
 
     def make_periods(self) -> Periods:
@@ -190,6 +194,8 @@ class WindowedFilter(StatefulFilter[C]):
         if (end := self._next_end()) is not None and end <= self.watermark.at_ms:
             return self._close_due()
         self._pass_empty()
+        if self._parting or any(pane.is_heavy for pane in self.panes.values()):
+            return self._tidy()
         return ()
 
     def _next_end(self) -> int | None:
@@ -207,6 +213,18 @@ class WindowedFilter(StatefulFilter[C]):
             self._closed = end
             self._drop_panes()
         self._pass_empty()
+        yield from self._tidy()
+
+    def _tidy(self) -> Iterator[PackDraft]:
+        """What is to be done with many groups, some at a time."""
+        for pane in self.panes.values():
+            while pane.is_heavy:
+                pane.lighten(GROUPS_AT_ONCE)
+                yield PAUSE
+        while self._parting:
+            if not self._parting[-1].forget(GROUPS_AT_ONCE):
+                self._parting.pop()
+            yield PAUSE
 
     def close_window(self, span: Span) -> Iterable[PackDraft]:
         """What is emitted when a window closes; all windows before it are closed."""
@@ -222,7 +240,11 @@ class WindowedFilter(StatefulFilter[C]):
     def _drop_panes(self) -> None:
         oldest = self.oldest_kept
         for start in [start for start in self.panes if start < oldest]:
-            self._gone += pane_keys(self.panes.pop(start))
+            self._part_with(self.panes.pop(start))
+
+    def _part_with(self, pane: Pane) -> None:
+        self._gone += pane_keys(pane)
+        self._parting.append(pane)
 
     def _pass_empty(self) -> None:
         """Windows without data are closed as well."""
@@ -348,7 +370,7 @@ class WindowedFilter(StatefulFilter[C]):
     def reset(self) -> None:
         self._kept.clear()
         for pane in self.panes.values():
-            self._gone += pane_keys(pane)
+            self._part_with(pane)
         self.panes.clear()
 
     def status(self) -> dict[str, object]:

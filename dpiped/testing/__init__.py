@@ -6,6 +6,6 @@ async with running(CONFIG, tmp_path) as engine:
 """
 
 from dpiped.testing.kit import address_of, ask, events_in, post, request, running, until
-from dpiped.testing.views import body_of, view_of
+from dpiped.testing.views import body_of, emitted, view_of
 
-__all__ = ["address_of", "ask", "body_of", "events_in", "post", "request", "running", "until", "view_of"]
+__all__ = ["address_of", "ask", "body_of", "emitted", "events_in", "post", "request", "running", "until", "view_of"]

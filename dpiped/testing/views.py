@@ -9,6 +9,7 @@ import msgspec
 
 from dpiped.expressions import compile_where
 from dpiped.pack import Head, Pack
+from dpiped.plugin import PAUSE, PackDraft
 from dpiped.projection import Projection
 from dpiped.view import PackView
 
@@ -41,3 +42,8 @@ def view_of(body: bytes, fields: Iterable[str], where: str = "", **head: Any) ->
     pack = Pack()
     pack.fill(Head(count=len(lines), raw_bytes=len(body), **{**span, **head}), body, body)
     return PackView(pack, Projection.of({*fields, *(predicate.fields if predicate else ())}), predicate)
+
+
+def emitted(drafts: Iterable[PackDraft]) -> list[PackDraft]:
+    """What a runner would append of what a filter gave."""
+    return [draft for draft in drafts if draft is not PAUSE]

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from dpiped.alarms.board import Alarm, Board, Hit, Rules
 from dpiped.plugin import PluginContext
 from dpiped.telemetry import Telemetry
+from dpiped.testing import emitted
 from dpiped.windows import WindowPolicy
 from plugins.filters.aggregate import AggregateConfig, AggregateFilter
-from tests.alarming import AT, POLICY, alarms_of, build, emitted, pack_of
+from tests.alarming import AT, POLICY, alarms_of, build, pack_of
 
 WINDOW = 10
 rules = st.builds(

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from dpiped.questions import Question
+from dpiped.testing import emitted
 from dpiped.windows import WindowPolicy
 from plugins.filters.alarm import AlarmFilter
-from tests.alarming import AT, alarms_of, build, emitted, pack_of
+from tests.alarming import AT, alarms_of, build, pack_of
 
 POLICY = WindowPolicy(lateness_ms=2_000, idle_ms=4_000, max_ahead_ms=60_000, on_late="emit", tick_ms=1_000)
 METRICS = {

@@ -10,7 +10,7 @@ import pytest
 
 from dpiped.plugin import PackDraft, PluginContext
 from dpiped.telemetry import Telemetry
-from dpiped.testing import view_of
+from dpiped.testing import emitted, view_of
 from dpiped.view import PackView
 from dpiped.windows import WindowPolicy
 from plugins.filters.aggregate import AggregateConfig, AggregateFilter
@@ -83,10 +83,9 @@ def events(chance: random.Random, amount: int) -> list[bytes]:
 
 def panes_of(some: list[bytes], options: dict[str, Any]) -> list[PackDraft]:
     edge = aggregate(**options, panes=True)
-    emitted = [
-        draft for at in range(0, len(some), 37) for draft in edge.process(view(edge, at, b"".join(some[at : at + 37])))
-    ]
-    return [*emitted, *edge.finish()]
+    packs = [b"".join(some[at : at + 37]) for at in range(0, len(some), 37)]
+    drafts = [draft for number, pack in enumerate(packs) for draft in edge.process(view(edge, number, pack))]
+    return emitted([*drafts, *edge.finish()])
 
 
 @pytest.mark.parametrize("options", WINDOWS, ids=str)

@@ -9,7 +9,7 @@ import pytest
 
 from dpiped.plugin import PackDraft, PluginContext
 from dpiped.telemetry import Telemetry
-from dpiped.testing import view_of
+from dpiped.testing import emitted, view_of
 from dpiped.view import PackView
 from dpiped.windows import WindowPolicy
 from plugins.filters.aggregate import AggregateConfig, AggregateFilter
@@ -57,9 +57,9 @@ def pack_of(offset: int, chance: random.Random, plugin: AggregateFilter) -> Pack
 def step(plugin: AggregateFilter, number: int, seed: int) -> list[tuple[str, bytes]]:
     chance = random.Random(f"{seed}/{number}")
     if chance.randrange(3) == 0:
-        drafts: list[PackDraft] = list(plugin.tick(AT + number * 1_500))
+        drafts: list[PackDraft] = emitted(plugin.tick(AT + number * 1_500))
     else:
-        drafts = list(plugin.process(pack_of(number, chance, plugin)))
+        drafts = emitted(plugin.process(pack_of(number, chance, plugin)))
     return [(draft.ident, draft.body) for draft in drafts]
 
 
@@ -93,7 +93,7 @@ def test_restarts_change_no_byte(options: dict[str, Any], seed: int) -> None:
         if restart:
             plugin = build(**options)
             plugin.restore(sorted(stored.items()))
-    assert [draft.body for draft in plugin.finish()] == [draft.body for draft in undisturbed.finish()]
+    assert [draft.body for draft in emitted(plugin.finish())] == [draft.body for draft in emitted(undisturbed.finish())]
     assert told or options.get("window")
 
 
@@ -103,14 +103,14 @@ def test_a_reset_forgets_what_open_windows_hold_and_a_restart_keeps_it_forgotten
     for number in range(20):
         step(plugin, number, seed)
         stored.update((key, value) for key, value in plugin.changes() if value is not None)
-    assert build_from(stored).finish() != []
+    assert emitted(build_from(stored).finish()) != []
     plugin.reset()
     for key, value in plugin.changes():
         if value is None:
             stored.pop(key, None)
         else:
             stored[key] = value
-    assert list(build_from(stored).finish()) == list(plugin.finish()) == []
+    assert emitted(build_from(stored).finish()) == emitted(plugin.finish()) == []
 
 
 def build_from(stored: dict[bytes, bytes]) -> AggregateFilter:

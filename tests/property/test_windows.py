@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dpiped.panes import OTHER
 from dpiped.plugin import PackDraft, PluginContext
 from dpiped.telemetry import Telemetry
-from dpiped.testing import body_of, view_of
+from dpiped.testing import body_of, emitted, view_of
 from dpiped.view import PackView
 from dpiped.windows import WindowPolicy
 from plugins.filters.aggregate import AggregateConfig, AggregateFilter
@@ -134,7 +134,7 @@ def answers(drafts: list[PackDraft]) -> list[tuple[int, str, int]]:
 
 
 def run(plugin: AggregateFilter, number: int, step: Step) -> list[PackDraft]:
-    return list(plugin.tick(accepted_of(number)) if step == "tick" else plugin.process(pack_of(number, step)))  # type: ignore[arg-type]
+    return emitted(plugin.tick(accepted_of(number)) if step == "tick" else plugin.process(pack_of(number, step)))  # type: ignore[arg-type]
 
 
 def total_of(plugin: AggregateFilter, reason: str) -> int:
@@ -177,7 +177,7 @@ def test_restarts_change_nothing(
         if what == "restart":
             plugin = build(policy, *shape)
             plugin.restore(sorted(stored.items()))
-    assert [draft.body for draft in plugin.finish()] == [draft.body for draft in undisturbed.finish()]
+    assert [draft.body for draft in emitted(plugin.finish())] == [draft.body for draft in emitted(undisturbed.finish())]
 
 
 @given(steps, policies, shapes)
@@ -187,7 +187,7 @@ def test_at_the_end_every_timely_event_was_counted(
     plugin, sent = build(policy, *shape), sum(len(step) for step in script if step != "tick")
     drafts = [draft for number, step in enumerate(script) for draft in run(plugin, number, step)]
     late = total_of(plugin, "late") + sum(draft.count for draft in drafts if draft.ident)
-    drafts += plugin.finish()
+    drafts += emitted(plugin.finish())
     counted = sum(hits for _, _, hits in answers(drafts))
     if shape[0] == shape[1]:  # windows that do not overlap count each event once
         assert counted == sent - late - total_of(plugin, "too_far_ahead")
@@ -198,7 +198,7 @@ def test_at_the_end_every_timely_event_was_counted(
 def test_groups_over_the_limit_are_counted_together(values: list[int], limit: int) -> None:
     plugin = build(WindowPolicy(), 10_000, 10_000, limit)
     plugin.process(pack_of(0, [(1_000_000, value) for value in values]))
-    (draft,) = plugin.finish()
+    (draft,) = emitted(plugin.finish())
     lines = [json.loads(line) for line in draft.body.splitlines()]
     assert sum(line["hits"] for line in lines) == len(values)
     assert len([line for line in lines if line["g"] != OTHER]) == min(limit, len(set(values)))

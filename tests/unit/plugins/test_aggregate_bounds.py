@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
+from dpiped.panes.pane import Pane
+from dpiped.panes.windowed import GROUPS_AT_ONCE
 from dpiped.plugin import PackDraft, PluginContext
 from dpiped.questions import Question
 from dpiped.telemetry import Telemetry
@@ -49,6 +52,42 @@ def test_a_million_groups_are_a_thousand_and_one() -> None:
     answers = lines([*plugin.finish()])
     assert [answer["hits"] for answer in answers if answer["g"] == "_other"] == [999_000]
     assert abs(next(answer["users"] for answer in answers if answer["g"] == "_other") / 999_000 - 1) < 0.03
+
+
+def work_between_pauses(drafts: Iterable[PackDraft], done: list[int]) -> list[int]:
+    """How much was done before each draft or PAUSE and at the end; `done` holds what was done so far."""
+    found, before = [], done[0]
+    for _ in drafts:
+        found.append(done[0] - before)
+        before = done[0]
+    return [*found, done[0] - before]
+
+
+def test_many_groups_are_handed_over_and_freed_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dpiped.panes.pane.MOST_GATHERED", 4_000)
+    done = [0]
+    hand_over, forget = Pane._of, Pane.forget
+
+    def counted_hand_over(pane: Pane, key: Any) -> Any:
+        done[0] += 1
+        return hand_over(pane, key)
+
+    def counted_forget(pane: Pane, most: int) -> bool:
+        groups = len(pane.groups)
+        more = forget(pane, most)
+        done[0] += groups - len(pane.groups)
+        return more
+
+    monkeypatch.setattr(Pane, "_of", counted_hand_over)
+    monkeypatch.setattr(Pane, "forget", counted_forget)
+    plugin = build(window_secs=60)
+    first = work_between_pauses(plugin.process(view(plugin, 0, [(AT, user) for user in range(3_000)])), done)
+    assert first == [0]
+    heavy = work_between_pauses(plugin.process(view(plugin, 1, [(AT, user) for user in range(3_000)])), done)
+    assert (sum(heavy), max(heavy)) == (3_000, GROUPS_AT_ONCE)
+    later = work_between_pauses(plugin.process(view(plugin, 2, [(AT + 60_000, 1)])), done)
+    assert (sum(later), max(later)) == (6_000, GROUPS_AT_ONCE), "answered, then freed"
+    assert plugin.status()["groups"] == 1
 
 
 @pytest.mark.parametrize(
