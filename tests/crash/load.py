@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import zstandard
 
 AT = 1_700_000_000_000
 AREAS = ("us", "de", "fr")
@@ -45,8 +46,11 @@ class Source:
             event = {"@timestamp": self._time - (15_000 if late else 0), "id": name, "area": area}
             if self.filling:
                 event["noise"] = self.chance.randbytes(self.filling // 2).hex()
-            some.append((name, area, json.dumps(event).encode() + b"\n"))
+            some.append((name, area, self._line(event)))
         return some
+
+    def _line(self, event: dict[str, Any]) -> bytes:
+        return json.dumps(event).encode() + b"\n"
 
     def promise(self, some: list[tuple[str, str, bytes]]) -> None:
         """These were acknowledged, or are in a file that is followed."""
@@ -57,10 +61,15 @@ class Source:
 class Sender(Source):
     """POSTs batches of one stream, each again until it is answered for good, as a collector does."""
 
+    encoding = "identity"
+
     def __init__(self, name: str, url: str, chance: random.Random) -> None:
         super().__init__(name, chance)
         self._url = url
         self.repeats = 0
+
+    def _packed(self, body: bytes) -> bytes:
+        return body
 
     async def run(self) -> None:
         seq = 0
@@ -76,7 +85,8 @@ class Sender(Source):
                 await asyncio.sleep(self.chance.uniform(0, 0.03))
 
     async def _deliver(self, session: aiohttp.ClientSession, seq: int, body: bytes) -> None:
-        headers = {"X-Dpipe-Batch": f"{self.name}/{seq}/n{seq}"}
+        headers = {"X-Dpipe-Batch": f"{self.name}/{seq}/n{seq}", "Content-Encoding": self.encoding}
+        body = self._packed(body)
         while True:
             try:
                 async with session.post(self._url, data=body, headers=headers) as answer:
@@ -88,6 +98,22 @@ class Sender(Source):
             except (aiohttp.ClientError, TimeoutError):
                 pass  # killed meanwhile: nobody knows whether it arrived
             await asyncio.sleep(0.02)
+
+
+class AlsSender(Sender):
+    """The same with compressed lines of als: the journal keeps them as they come."""
+
+    encoding = "zstd"
+
+    def __init__(self, name: str, url: str, chance: random.Random) -> None:
+        super().__init__(name, f"{url}?codec=als", chance)
+
+    def _line(self, event: dict[str, Any]) -> bytes:
+        stamp = event.pop("@timestamp")
+        return b"%b,%d,%b" % (event["area"].encode(), stamp, super()._line(event))
+
+    def _packed(self, body: bytes) -> bytes:
+        return zstandard.ZstdCompressor().compress(body)
 
 
 class Writer(Source):

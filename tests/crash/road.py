@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from dpiped.crashpoint import VARIABLE
-from tests.crash.load import Sender, Source, Writer
+from tests.crash.load import AlsSender, Sender, Source, Writer
 from tests.demo.road import free_port
 
 ENGINE = """
@@ -26,6 +26,7 @@ name = "rs"
 [[input]]
 type = "http"
 listen = "127.0.0.1:{port}"
+keep_old = true
 """
 EDGE = """
 [journal]
@@ -257,7 +258,7 @@ class Road:
         self.collector = Process("collector", folder / "collect.toml")
         self._write_configs(holds=journal == "held")
         url = f"http://127.0.0.1:{self._ports['port']}/ingest/rs/app.s"
-        self.sources: list[Source] = [Sender(f"s{n}", f"{url}{n}", chance) for n in range(2)]
+        self.sources: list[Source] = [Sender("s0", f"{url}0", chance), AlsSender("s1", f"{url}1", chance)]
         if journal != "kept":
             for source in self.sources:
                 source.filling = FILLING_BYTES
