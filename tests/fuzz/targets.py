@@ -15,7 +15,7 @@ import msgspec
 from collector.checkpoint import Checkpoint
 from dpiped.codecs import CODEC_NAMES, DecodeContext, build_codec
 from dpiped.codecs.framing import FrameSplitter
-from dpiped.compression import ENCODINGS, decompress
+from dpiped.compression import decompress
 from dpiped.config.load import load_daemon_config
 from dpiped.decoder import Decoder, Origin
 from dpiped.errors import CodecError, ConfigError, DpipeError
@@ -29,6 +29,7 @@ from dpiped.router import Router
 from dpiped.sources.tail_marks import Positions
 
 NOW = 1_795_311_281_403
+ENCODINGS = ("gzip", "x-gzip", "deflate", "zstd", "identity", "")
 EVENT = b'{"@timestamp":1795311281400,"a":{"b":[1,2.5,null,true]},"text":"caf\\u00e9 \xc3\xa9","_area":"us"}\n'
 LINES = {
     "json": [
