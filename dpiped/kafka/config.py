@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
@@ -133,6 +134,20 @@ class KafkaConfig(PluginConfig):
     def shown(self) -> str:
         """The brokers, for messages."""
         return ", ".join(self.brokers)
+
+    @property
+    def has_own_security(self) -> bool:
+        """Properties say something else about TLS than `security` and `tls` do."""
+        names = (*self.properties, *self.secret_properties)
+        return any(name.startswith(("ssl.", "enable.ssl.", "security.")) for name in names)
+
+    def certificates(self) -> tuple[bytes, ...]:
+        """What the files of TLS hold now, to see whether they were exchanged; empty when they cannot be read."""
+        files = [file for file in (self.tls.ca, self.tls.cert, self.tls.key) if file]
+        try:
+            return tuple(Path(file).read_bytes() for file in files)
+        except OSError:
+            return ()
 
     def client_properties(self) -> dict[str, Property]:
         """For librdkafka: what is common to consumers and producers. Never to be shown."""

@@ -48,6 +48,8 @@ CONTACT_SECS = 10.0
 COMMIT_SECS = 0.5
 LOOK_SECS = 1.0
 """How often lag and daily topics are looked at."""
+ASK_SECS = 0.2
+"""How long brokers that did not answer get to answer again, each time; reading waits meanwhile."""
 REVOKE_SECS = 20.0
 """How long a rebalance waits for what is on its way into the journal."""
 KEEP_ALIVE_SECS = 20.0
@@ -70,7 +72,8 @@ class KafkaInput(Input[KafkaInputConfig]):
     def __init__(self, config: KafkaInputConfig, context: Any) -> None:
         super().__init__(config, context)
         self._shares = Shares()
-        self._troubles = Troubles()
+        self._troubles = Troubles(config)
+        self._certificates: tuple[bytes, ...] | None = None
         self._absent: set[str] = set()
         self._subscribed: list[str] = []
         self._stored: dict[tuple[str, int], int] = {}
@@ -121,6 +124,7 @@ class KafkaInput(Input[KafkaInputConfig]):
         properties = self.config.client_properties()
         if properties.get("group.protocol") != "consumer":
             own["partition.assignment.strategy"] = "cooperative-sticky"
+        self._certificates = self.config.certificates()
         try:
             self._consumer = Consumer({**own, **properties})
         except (KafkaException, TypeError) as exc:
@@ -188,7 +192,7 @@ class KafkaInput(Input[KafkaInputConfig]):
 
     # ---- in the consumer's thread ----------------------------------------------------------------------------------
     def _start(self) -> None:
-        found = first_contact(self._consumer, self._consumer.poll, self._troubles, self.config.shown, CONTACT_SECS)
+        found = first_contact(self._consumer, self._consumer.poll, self._troubles, CONTACT_SECS)
         names = [topic for topic in self.config.plain if not topic.startswith("^")]
         self._absent = {topic for topic in names if topic not in found.topics}
         if len(self._absent) == len(self.config.topics):
@@ -279,7 +283,19 @@ class KafkaInput(Input[KafkaInputConfig]):
             lag += max(0, high - wanted)
             self._absent.discard(place[0])
         self._lag = lag
+        if self._troubles.is_down:
+            self._ask_again()
         self.context.telemetry.metrics.source_lag.labels(self.context.name).set(lag)
+
+    def _ask_again(self) -> None:
+        """Whether the brokers are back. Raises TemporaryError when they are, and turn us away."""
+        try:
+            self._consumer.list_topics(timeout=ASK_SECS)
+        except KafkaException:
+            if self._troubles.refused:
+                raise self._troubles.refusal() from None
+        else:
+            self._troubles.over()
 
     def _commit(self, places: Mapping[tuple[str, int], int], *, wait: bool) -> None:
         """Tells the group what is durable; that it fails harms nobody, for the journal knows better."""
@@ -348,6 +364,10 @@ class KafkaInput(Input[KafkaInputConfig]):
             await asyncio.get_running_loop().run_in_executor(thread, self._consumer.close)
             self._consumer = None
         thread.shutdown(wait=False)
+
+    def renew(self) -> bool:
+        """librdkafka takes no new certificates while it runs."""
+        return self._certificates in (None, self.config.certificates())
 
     def status(self) -> dict[str, object]:
         more = {"absent_topics": sorted(self._absent)} if self._absent else {}

@@ -10,6 +10,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, NoReturn, TypeVar
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
@@ -60,12 +61,15 @@ class KafkaOutput(Output[KafkaOutputConfig]):
         topic = config.topic
         self._names = topic_names(topic if isinstance(topic, str) else "", context.index_prefix)
         self._id = config.transactional_id or f"dpipe.{context.name}"
-        self._troubles = Troubles()
+        self._troubles = Troubles(config)
+        self._certificates: tuple[bytes, ...] | None = None
         self._failed: list[tuple[str, str, str]] = []
         """(topic, name of the error, text) of what was not delivered."""
         self._limits: dict[str, int] = {}
         """Topic -> largest message that it takes, where that is less than we would send."""
         self._stopping = threading.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"kafka {context.name}")
+        """Calls may take long, and those of several outputs would take all threads of the loop."""
         self._marker = Marker()
 
     @classmethod
@@ -89,8 +93,8 @@ class KafkaOutput(Output[KafkaOutputConfig]):
         await self._call(self._open)
 
     async def _call(self, function: Callable[..., T], *args: Any) -> T:
-        """In a thread; a cancelled caller tells it to stop, and waits until it has."""
-        call = asyncio.get_running_loop().run_in_executor(None, function, *args)
+        """In the producer's own thread; a cancelled caller tells it to stop, and waits until it has."""
+        call = asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
         try:
             return await asyncio.shield(call)
         except asyncio.CancelledError:
@@ -100,7 +104,7 @@ class KafkaOutput(Output[KafkaOutputConfig]):
 
     def _open(self) -> None:
         self._producer = self._make_producer()
-        found = first_contact(self._producer, self._producer.poll, self._troubles, self.config.shown, CONTACT_SECS)
+        found = first_contact(self._producer, self._producer.poll, self._troubles, CONTACT_SECS)
         if self.config.exactly_once:
             self._make_cursor_topic(found.topics)
             self._until_done(self._producer.init_transactions, self.config.timeout_secs)
@@ -112,7 +116,7 @@ class KafkaOutput(Output[KafkaOutputConfig]):
     def _probe(self) -> list[str]:
         """Makes no topic, and takes the transactional id from nobody."""
         self._producer = self._make_producer()
-        found = first_contact(self._producer, self._producer.poll, self._troubles, self.config.shown, CONTACT_SECS)
+        found = first_contact(self._producer, self._producer.poll, self._troubles, CONTACT_SECS)
         topic = self._names.literal if isinstance(self.config.topic, str) else None
         absent = topic is not None and topic not in found.topics
         return [f"kafka {self.config.shown}: topic {topic} is not there: create it"] if absent else []
@@ -137,6 +141,7 @@ class KafkaOutput(Output[KafkaOutputConfig]):
             own["message.timeout.ms"] = max(1000, int(self.config.timeout_secs * 1000))
         if self._limits:
             own["batch.size"] = min(self._limits.values())
+        self._certificates = self.config.certificates()
         try:
             return Producer({**own, **self.config.client_properties()})
         except (KafkaException, TypeError) as exc:
@@ -155,6 +160,8 @@ class KafkaOutput(Output[KafkaOutputConfig]):
                 again = exc.args[0].retriable() or name_of(exc) == "_TIMED_OUT"
                 if not again or self._stopping.is_set():
                     raise
+                if self._troubles.refused:
+                    raise self._troubles.refusal() from exc
                 if time.monotonic() >= deadline:
                     raise TemporaryError(f"kafka {self.config.shown}: {self._troubles.last or reason_of(exc)}") from exc
             else:
@@ -255,6 +262,7 @@ class KafkaOutput(Output[KafkaOutputConfig]):
                 if self._stopping.is_set():
                     raise TemporaryError(f"kafka {self.config.shown}: stopped before all was delivered")
             self._judge()
+            self._troubles.over()
             return refused
         try:
             self._producer.begin_transaction()
@@ -305,6 +313,8 @@ class KafkaOutput(Output[KafkaOutputConfig]):
         if new:
             self._learn_limits(new)
             self._begin_anew()
+        if self._troubles.refused:
+            raise self._troubles.refusal()
         raise TemporaryError(self._trouble_of(*self._failed[0]))
 
     def _learn_limits(self, topics: Sequence[str]) -> None:
@@ -347,6 +357,10 @@ class KafkaOutput(Output[KafkaOutputConfig]):
             return f"kafka {self.config.shown}: {text}: give each daemon another transactional_id"
         return f"kafka {self.config.shown}: {self._troubles.last or reason_of(exc)}"
 
+    def renew(self) -> bool:
+        """librdkafka takes no new certificates while it runs."""
+        return self._certificates in (None, self.config.certificates())
+
     def status(self) -> dict[str, object]:
         known = {"transactional_id": self._id} if self.config.exactly_once else {}
         return {**known, "trouble": self._troubles.last}
@@ -354,7 +368,8 @@ class KafkaOutput(Output[KafkaOutputConfig]):
     async def close(self) -> None:
         if self._producer is not None:
             self._stopping.set()
-            await asyncio.get_running_loop().run_in_executor(None, self._close)
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
+        self._thread.shutdown(wait=False)
 
     def _close(self) -> None:
         self._producer.purge()

@@ -220,9 +220,7 @@ def test_one_clear_line(
     if "there" not in kafka.admin().list_topics(timeout=20).topics:
         kafka.create("there")
     way = f'user = "dpipe"\npassword = "{password}"\nmechanism = "PLAIN"\n'
-    tables = (reading(kafka, topic, way) + writing(kafka, topic, way)).replace(
-        kafka.address, f"127.0.0.1:{kafka.sasl_port}"
-    )
+    tables = (reading(kafka, topic, way) + writing(kafka, topic, way)).replace(kafka.address, kafka.ways["SASL"])
     made = start(tmp_path, programs, tables)
     post(made, 0, 10)
     for kind in ("input", "output"):
