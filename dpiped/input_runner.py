@@ -131,7 +131,7 @@ class InputRunner:
                 if time.monotonic() - started > RESTART_MAX_SECS:
                     backoff.reset()
                 fatal = isinstance(exc, FatalPluginError)
-                await self._pause(exc, None if fatal else backoff.next_secs())
+                await self._pause(exc, None if fatal else backoff.secs_after(exc))
             else:
                 self.ended, self.status = True, "stopped"
 

@@ -239,7 +239,7 @@ class OutputRunner(Runner[OutputOptions]):
 
     def _again(self, exc: TemporaryError, backoff: Backoff) -> float:
         """Says that it did not work; seconds until the next try."""
-        again = max(backoff.next_secs(), exc.retry_after_secs or 0.0)
+        again = backoff.secs_after(exc)
         self.status, self.last_error = "retrying", one_line(exc)
         self.around.telemetry.emit(DeliveryRetried(plugin=self.name, error=self.last_error, again_secs=round(again, 2)))
         return again

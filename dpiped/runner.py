@@ -92,6 +92,11 @@ class Backoff:
         self.tries += 1
         return random.uniform(0, bound)
 
+    def secs_after(self, exc: Exception) -> float:
+        """How long to wait after this error: at least as long as it asks for."""
+        asked = exc.retry_after_secs if isinstance(exc, TemporaryError) else None
+        return max(self.next_secs(), asked or 0.0)
+
     def reset(self) -> None:
         self.tries = 0
 
@@ -210,7 +215,7 @@ class Runner(ABC, Generic[Options]):
     async def _pause(self, exc: Exception, backoff: Backoff) -> None:
         self.status = "retrying"
         self.last_error = one_line(exc)
-        again = backoff.next_secs()
+        again = backoff.secs_after(exc)
         self.around.telemetry.emit(PluginFailed(plugin=self.name, error=self.last_error, again_secs=round(again, 2)))
         await asyncio.sleep(again)
 

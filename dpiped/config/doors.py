@@ -7,7 +7,7 @@ so an open one is a warning.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, HttpUrl
 
@@ -69,23 +69,25 @@ def door_warnings(config: DaemonConfig) -> Iterator[Finding]:
 
 
 def _sent_in_clear(config: DaemonConfig) -> Iterator[Finding]:
-    """Outputs whose credentials anybody on the way can read."""
-    for table in config.outputs:
-        server, security = getattr(table.config, "server", None), getattr(table.config, "security", "")
-        has_credentials = any(getattr(table.config, key, None) is not None for key in ("token", "password"))
-        for key in ("url", "endpoints"):
-            value = getattr(table.config, key, ())
-            for url in value if isinstance(value, tuple) else (value,):
-                if (
-                    has_credentials
-                    and isinstance(url, HttpUrl)
-                    and url.scheme == "http"
-                    and not is_loopback(url.host or "")
-                ):
-                    text = f'key "{key}" = "{blot(str(url))}": the credentials travel in clear text: use https'
-                    yield Finding(table, key, text)
-        if has_credentials and security == "none" and server and not is_loopback(split_listen(server)[0]):
-            yield Finding(table, "security", 'key "security" = "none": the credentials travel in clear text: use "tls"')
+    """Inputs and outputs whose credentials anybody on the way can read."""
+    for table in (*config.inputs, *config.outputs):
+        if any(getattr(table.config, key, None) is not None for key in ("token", "password")):
+            for key, value, better in _clear_ways(table.config):
+                text = f'key "{key}" = "{value}": the credentials travel in clear text: use {better}'
+                yield Finding(table, key, text)
+
+
+def _clear_ways(config: Any) -> Iterator[tuple[str, str, str]]:
+    """(key, its value, what is better) of what leads to another machine without encryption."""
+    for key in ("url", "endpoints"):
+        value = getattr(config, key, ())
+        for url in value if isinstance(value, tuple) else (value,):
+            if isinstance(url, HttpUrl) and url.scheme == "http" and not is_loopback(url.host or ""):
+                yield key, blot(str(url)), "https"
+    security, server = getattr(config, "security", ""), getattr(config, "server", None)
+    peers = [*([server] if server else []), *getattr(config, "brokers", ())]
+    if security in ("none", "plaintext") and not all(is_loopback(split_listen(peer)[0]) for peer in peers):
+        yield "security", security, '"tls"'
 
 
 def admin_tokens(engine: EngineConfig) -> list[str]:

@@ -205,7 +205,10 @@ async def test_what_an_operator_has_to_mend_is_told_and_waited_for(
     assert [event["n"] for event in events_in(tmp_path / "out.ndjson")] == list(range(10))
 
 
-async def test_nothing_enters_twice_when_the_store_is_down_for_long(stub: S3Stub, tmp_path: Path) -> None:
+async def test_nothing_enters_twice_when_the_store_is_down_for_long(
+    stub: S3Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dpiped.s3.errors.SLOW_SECS", 0.1)
     stub.objects = {"a": lines(0, 20_000), "b": gzip.compress(lines(20_000, 20_000))}
     stub.get_faults = {"a": [2_000_000, *[(503, "SlowDown")] * 5], "b": [1_000, *[(403, "ExpiredToken")] * 2]}
     stub.list_faults = [(503, "SlowDown")]

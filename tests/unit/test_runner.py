@@ -13,6 +13,7 @@ from dpiped.batch import Batch
 from dpiped.errors import FatalPluginError, LostTrackError, RejectedError, TemporaryError
 from dpiped.journal.state import Saved
 from dpiped.plugin import Output
+from dpiped.runner import Backoff
 from dpiped.testing import until
 from dpiped.testing.parts import NoConfig, parts
 
@@ -122,6 +123,13 @@ async def test_a_batch_that_waits_for_more_goes_at_once_when_the_daemon_drains(t
         await until(lambda: plugin.taken == [[0]])
         await world.append(event(1))
         await until(lambda: plugin.taken == [[0], [1]])
+
+
+def test_an_error_may_ask_for_a_longer_wait() -> None:
+    backoff = Backoff(0.01, 0.02)
+    assert backoff.secs_after(TemporaryError("wrong password", 30.0)) == 30.0
+    assert backoff.secs_after(TemporaryError("gone")) <= 0.02
+    assert backoff.secs_after(ValueError()) <= 0.02
 
 
 async def test_the_same_batch_again_until_the_store_takes_it(tmp_path: Path) -> None:
