@@ -115,12 +115,12 @@ from dpiped.redshift import Statements as RedshiftStatements
 from dpiped.registry import register
 from dpiped.s3 import AccessConfig as S3AccessConfig
 from dpiped.s3 import BucketOutput, S3Config
+from dpiped.sources.follow_input import FollowConfig, FollowInput
 from dpiped.sources.lines import LineCutter, read_lines
 from dpiped.sources.noted import Noted
-from dpiped.sources.options import SyslogOptions, TailOptions
+from dpiped.sources.options import SyslogOptions
 from dpiped.sources.syslog import SyslogListener
-from dpiped.sources.tail import Follower, follow
-from dpiped.sources.tail_marks import Positions
+from dpiped.sources.tail_marks import Chunk
 from dpiped.sources.threads import finish_in_thread
 from dpiped.telemetry.events import EventsDropped
 from dpiped.templates import PathTemplate, check_path_template
@@ -172,6 +172,7 @@ __all__ = [
     "BodyReader",
     "BucketOutput",
     "Bytes",
+    "Chunk",
     "ClientTls",
     "Codec",
     "CodecError",
@@ -190,7 +191,8 @@ __all__ = [
     "FatalPluginError",
     "Filter",
     "FixedPeriods",
-    "Follower",
+    "FollowConfig",
+    "FollowInput",
     "Frame",
     "FrameError",
     "HdfsConfig",
@@ -234,7 +236,6 @@ __all__ = [
     "PluginContext",
     "PooledConfig",
     "PooledOutput",
-    "Positions",
     "Predicate",
     "Program",
     "Question",
@@ -258,7 +259,6 @@ __all__ = [
     "StoredObject",
     "SyslogListener",
     "SyslogOptions",
-    "TailOptions",
     "Target",
     "TemporaryError",
     "Tls",
@@ -299,7 +299,6 @@ __all__ = [
     "fields_of",
     "finish_in_thread",
     "first_contact",
-    "follow",
     "gzip_bytes",
     "headline",
     "host_of",

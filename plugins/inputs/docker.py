@@ -8,26 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
 from collections import Counter
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 from pydantic import Field, model_validator
 
-from dpiped.api import DpipeError, Emit, Follower, Input, Noted, PluginConfig, Positions, TailOptions, follow, register
+from dpiped.api import Chunk, DpipeError, Emit, FollowConfig, FollowInput, register
 
 CONTAINERS = "/var/lib/docker/containers/*/*-json.log"
 _ID = re.compile(r"[0-9a-f]{12,64}")
 _SHOWN_ID = 12
 
 
-class DockerConfig(PluginConfig, TailOptions):
+class DockerConfig(FollowConfig):
     paths: tuple[str, ...] = Field(default=(CONTAINERS,), min_length=1)
     """Globs of the log files of containers."""
-    host: str = ""
-    """Name of the machine in the events; empty: what the system says."""
 
     @model_validator(mode="after")
     def _check_lines(self) -> DockerConfig:
@@ -73,46 +70,31 @@ class _Event(msgspec.Struct, omit_defaults=True, rename={"at": "@timestamp"}):
 
 
 @register("docker")
-class DockerInput(Input[DockerConfig]):
-    replayable: ClassVar[bool] = True
-
+class DockerInput(FollowInput[DockerConfig]):
     @classmethod
     def idents(cls, config: DockerConfig) -> tuple[str, ...]:
         return ()
 
     async def open(self) -> None:
-        self._follower = Follower(self.config.follow_options(checksums=False))
-        self._host = self.config.host or socket.gethostname()
-        self._noted = Noted(self.context.telemetry, self.context.name)
         self._containers: dict[str, Container] = {}
         self._counts: Counter[str] = Counter()
-        stored = _stored(self.context.start_position)
+        await super().open()
+
+    def read_position(self, text: str | None) -> str | None:
+        stored = _stored(text)
         self._parts = stored.parts
-        self._first = not stored.files
-        self._positions = Positions.parse(stored.files) if stored.files else Positions()
-        start = Positions.parse(stored.files) if stored.files else None
-        await asyncio.to_thread(self._follower.start, start)
+        return stored.files or None
 
-    async def run(self, emit: Emit) -> None:
-        if self._first and not len(self._follower):
-            await self._mark_start(emit)
-        async for chunks in follow(self._follower):
-            for chunk in chunks:
-                self._positions.apply(chunk)
-                data = await asyncio.to_thread(self._events, chunk.mark.id, chunk.path, chunk.data, gone=chunk.gone)
-                if chunk.data or data:
-                    await emit(data, source=chunk.path, host=self._host, position=self._position())
-            if self._first:
-                await self._mark_start(emit)
-            self._noted.tell(self._follower.counts + self._counts)
+    def position(self) -> str:
+        return msgspec.json.encode(_Stored(super().position(), self._parts)).decode()
 
-    async def _mark_start(self, emit: Emit) -> None:
-        """Told even if nothing was read, so that `read_from = "end"` counts at one start only."""
-        await emit(b"", position=self._position())
-        self._first = False
+    async def take(self, chunk: Chunk, emit: Emit) -> None:
+        data = await asyncio.to_thread(self._events, chunk.mark.id, chunk.path, chunk.data, gone=chunk.gone)
+        if chunk.data or data:
+            await emit(data, source=chunk.path, host=self.host, position=self.position())
 
-    def _position(self) -> str:
-        return msgspec.json.encode(_Stored(self._positions.text(), self._parts)).decode()
+    def counts(self) -> Counter[str]:
+        return super().counts() + self._counts
 
     def _events(self, number: int, path: str, data: bytes, *, gone: bool) -> bytes:
         """The events of some lines, as JSON. A line that is no JSON of Docker stays as it is, and is rejected then."""
@@ -152,12 +134,8 @@ class DockerInput(Input[DockerConfig]):
             known = self._containers[path] = _container_of(Path(path))
         return known
 
-    async def close(self) -> None:
-        if hasattr(self, "_follower"):
-            await asyncio.to_thread(self._follower.close)
-
     def status(self) -> dict[str, object]:
-        return {"files": len(self._follower), "unfinished_lines": len(self._parts), **self._follower.counts}
+        return {**super().status(), "unfinished_lines": len(self._parts)}
 
 
 def _event(line: _Line, text: str, container: Container) -> bytes:
