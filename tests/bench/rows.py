@@ -111,7 +111,15 @@ ROWS = (
     Row("syslog", "syslog tcp, RFC 5424, disk journal, file out", 3.0, SYSLOG + FILE, data="syslog", load="syslog"),
     Row("tail", "the daemon's tail, json, file out", 1.2, TAIL + FILE, load="tail"),
     Row("als", "als lines, http in, file out", 1.3, HTTP + 'codec = "als"\n' + FILE, data="als"),
-    Row("archive", "archive of gzip files of als lines, discard", 1.5, HTTP + DISCARD, "als", "archive", later=ARCHIVE),
+    Row(
+        "archive",
+        "archive of gzip files of als lines, discard",
+        1.5,
+        HTTP + DISCARD,
+        data="als",
+        load="archive",
+        later=ARCHIVE,
+    ),
     Row("idents", "http in to 1,000 idents, file out", None, HTTP + FILE, idents=1_000),
     *(
         Row(
