@@ -147,7 +147,7 @@ class LevelDb:
         db = None
         try:
             path.mkdir(parents=True, exist_ok=True, mode=0o750)
-            if not (path / "CURRENT").exists() and any(path.glob("*.ldb")) | any(path.glob("MANIFEST-*")):
+            if not (path / "CURRENT").exists() and _has_lived(path):
                 raise LevelDbDamagedError(f"open {path}: CURRENT is missing")  # else it would be begun anew, silently
             for log in (*path.glob("*.log"), *path.glob("MANIFEST-*")):
                 if hides_records(log):
@@ -344,6 +344,14 @@ def _put(db: plyvel.DB, items: list[tuple[bytes, bytes]]) -> None:
     with db.write_batch(transaction=True, sync=True) as batch:
         for key, value in items:
             batch.put(key, value)
+
+
+def _has_lived(path: Path) -> bool:
+    """Whether something may have been written to the database. While it is made there is its first manifest alone: a
+    kill at that moment leaves that behind, and LevelDB makes it once more.
+    """
+    manifests = {manifest.name for manifest in path.glob("MANIFEST-*")}
+    return bool(manifests - {"MANIFEST-000001"}) or any(path.glob("*.ldb")) or any(path.glob("*.log"))
 
 
 def _is_trouble(exc: Exception) -> bool:

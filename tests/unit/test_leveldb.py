@@ -47,6 +47,27 @@ def test_a_new_one_is_unsettled_until_its_owner_says_so(tmp_path: Path) -> None:
     last.close()
 
 
+@pytest.mark.parametrize("mends", [True, False])
+def test_one_that_was_being_made_at_a_kill_is_made_anew_without_a_word(tmp_path: Path, mends: bool) -> None:
+    """What LevelDB leaves behind when the process ends between its first manifest and CURRENT."""
+    folder = tmp_path / "state"
+    folder.mkdir()
+    for name, content in (
+        ("LOCK", b""),
+        ("LOG", b""),
+        ("MANIFEST-000001", b"\x56\xf9"),
+        ("000001.dbtmp", b"MANIFEST-0"),
+    ):
+        (folder / name).write_bytes(content)
+    database = opened(tmp_path) if mends else LevelDb(folder)
+    assert database.mended == 0
+    database.write(ITEMS, sync=True)
+    database.close()
+    again = opened(tmp_path) if mends else LevelDb(folder)
+    assert (again.mended, values(again)) == (0, dict(ITEMS))
+    again.close()
+
+
 @pytest.mark.parametrize("name", ["CURRENT", "MANIFEST-*"])
 def test_a_missing_or_damaged_index_is_made_anew(folder: Path, name: str) -> None:
     for harm in (lambda file: file.unlink(), lambda file: file.write_bytes(b"?" * 40)):
