@@ -45,7 +45,8 @@ def tidy(data: bytes) -> bytes:
     """The lines, each ending with a newline, without blank ones around them."""
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n")
-    return data.strip(b"\n") + b"\n"
+    is_tidy = data[:1] != b"\n" and data[-1:] == b"\n" and data[-2:-1] != b"\n"
+    return data if is_tidy else data.strip(b"\n") + b"\n"
 
 
 def bodies_of(data: bytes, newlines: Any) -> Bodies | None:

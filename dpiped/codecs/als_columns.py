@@ -27,9 +27,10 @@ def plain_body(data: bytes, newlines: Any) -> bytes | None:
         data: lines, each ending with a newline.
         newlines: their places, shape (n_lines,).
     """
-    octets = np.frombuffer(data + bytes(_HEAD_BYTES), np.uint8)
     ends = newlines + 1
     starts = np.concatenate(([0], ends[:-1]))
+    is_last_long = ends[-1] - starts[-1] >= _HEAD_BYTES
+    octets = np.frombuffer(data if is_last_long else data + bytes(_HEAD_BYTES), np.uint8)
     heads = np.lib.stride_tricks.sliding_window_view(octets, _HEAD_BYTES)[starts]
     lengths = (heads == OPEN).argmax(axis=1)
     fronts = _all_fronts(heads, lengths)
