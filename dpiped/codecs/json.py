@@ -56,7 +56,7 @@ class JsonCodec(Codec):
         return _quick(data, context) if context.time is None and data[:1] == b"{" else None
 
     def decode(self, data: bytes, context: DecodeContext) -> Decoded:
-        data = data.removeprefix(BOM)
+        whole, data = data, data.removeprefix(BOM)
         if not data or data.isspace():
             return Decoded()
         if data[0] in _MSGPACK_STARTS:
@@ -65,6 +65,7 @@ class JsonCodec(Codec):
         if context.time is None:
             quick = _quick(data, context)
             if quick is not None:
+                quick.form = quick.form if data is whole else None
                 return quick
         return _careful(data, context)
 

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import msgspec
+import zstandard
 
 from collector.checkpoint import Checkpoint
 from dpiped.codecs import CODEC_NAMES, DecodeContext, build_codec
@@ -23,7 +24,7 @@ from dpiped.expressions import compile_where
 from dpiped.journal.disk import DiskStorage
 from dpiped.journal.record import Frame, FrameError, encode_frame, iter_frames
 from dpiped.journal.segment import group_pieces
-from dpiped.pack import Head
+from dpiped.pack import Head, decode_body
 from dpiped.projection import Projection
 from dpiped.router import Router
 from dpiped.sources.tail_marks import Positions
@@ -41,7 +42,13 @@ LINES = {
         b"",
         b'{"@timestamp":"2026-11-22T01:34:42Z"}',
     ],
-    "als": [b'us,1795311281,{"a":1}\n', b':dau,us,1795311281403,{"a":"x"}\n' * 3, b"us,1795311281403,{}\n", b"us,1,\n"],
+    "als": [
+        b'us,1795311281,{"a":1}\n',
+        b':dau,us,1795311281403,{"a":"x"}\n' * 3,
+        b'us,1795311281403,{"a":{"b":",{"}}\n' * 70,
+        b"us,1795311281403,{}\n",
+        b"us,1,\n",
+    ],
     "syslog": [
         b'<134>1 2026-11-22T01:34:42.123Z host app 12 ID47 [a@1 b="c\\"d"] text\n',
         b"<13>Nov 22 01:34:42 host app[12]: text\n" * 3,
@@ -83,7 +90,9 @@ class Target:
 
 
 def decode(name: str, data: bytes) -> None:
-    """What a codec gives is canonical, and every line is either an event or rejected with a reason."""
+    """What a codec gives is canonical, every line is either an event or rejected with a reason, and the body can be had
+    from what is kept as it came.
+    """
     codec, context = build_codec(name), DecodeContext(NOW, Projection.of(["a.b", "_host"]))
     try:
         found = codec.decode(data, context)
@@ -97,6 +106,9 @@ def decode(name: str, data: bytes) -> None:
         assert all(type(at) is int for at in times)
         assert (min(times), max(times)) == (part.min_ts, part.max_ts)
         assert part.events is None or len(part.events) == part.count
+    if found.form is not None:
+        (part,) = found.parts
+        assert decode_body(zstandard.compress(data), f"{found.form}zstd", len(data)) == part.body
     assert all(bad.reason and bad.line > 0 for bad in found.rejected)
 
 

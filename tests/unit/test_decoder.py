@@ -102,6 +102,13 @@ async def test_compressed_bytes_are_kept_where_the_body_can_be_had_from_them(
     assert decode_body(stored, encoding, draft.head.raw_bytes) == draft.body
 
 
+async def test_a_byte_order_mark_is_not_kept() -> None:
+    body = b'{"@timestamp":1795311281400}\n' * 100
+    data = b"\xef\xbb\xbf" + body
+    (draft,), *_ = await decoded(data, build_codec("json"), ("zstd", zstandard.ZstdCompressor().compress(data)))
+    assert (draft.stored, draft.body) == (None, body)
+
+
 async def test_several_frames_of_zstd_are_not_kept() -> None:
     now = int(time.time() * 1000)
     halves = [b"".join(b'us,%d,{"a":1}\n' % at for at in range(now, now + 100))] * 2
