@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, cast
 
+from dpiped.backoff import Backoff
 from dpiped.codecs import build_codec
 from dpiped.codecs.base import Codec
 from dpiped.config.schema import InputOptions, PluginTable
@@ -16,7 +17,6 @@ from dpiped.plugin import Input, PluginContext
 from dpiped.runner import (
     RESTART_INITIAL_SECS,
     RESTART_MAX_SECS,
-    Backoff,
     Status,
     Surroundings,
     close_plugin,

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import msgspec
 
+from dpiped.backoff import Backoff
 from dpiped.batch import Batch, generation_ending
 from dpiped.config.schema import OutputOptions
 from dpiped.crashpoint import crash_point
@@ -16,7 +17,7 @@ from dpiped.errors import LostTrackError, RejectedError, TemporaryError
 from dpiped.journal.base import Backlog
 from dpiped.pack import EVENTS_IDENT, MAX_PACK_EVENTS, Pack
 from dpiped.plugin import Output
-from dpiped.runner import CLOSE_SECS, Backoff, Runner, close_plugin, one_line
+from dpiped.runner import CLOSE_SECS, Runner, close_plugin, one_line
 from dpiped.telemetry.events import DataLost, DeliveryRetried, EventsDropped
 from dpiped.view import METADATA_FIELDS, PackView
 

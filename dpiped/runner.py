@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import random
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, T
 
 import msgspec
 
+from dpiped.backoff import Backoff
 from dpiped.config.schema import PluginTable, RunnerOptions
 from dpiped.deadletter import DeadLetters, Letter
 from dpiped.errors import FatalPluginError, TemporaryError
@@ -77,28 +77,6 @@ class Closable(Protocol):
     """An input or an output."""
 
     async def close(self) -> None: ...
-
-
-class Backoff:
-    """Full jitter: a random wait up to a bound that doubles from try to try."""
-
-    def __init__(self, initial_secs: float, max_secs: float) -> None:
-        self._initial = initial_secs
-        self._max = max_secs
-        self.tries = 0
-
-    def next_secs(self) -> float:
-        bound = min(self._max, self._initial * 2 ** min(self.tries, 30))
-        self.tries += 1
-        return random.uniform(0, bound)
-
-    def secs_after(self, exc: Exception) -> float:
-        """How long to wait after this error: at least as long as it asks for."""
-        asked = exc.retry_after_secs if isinstance(exc, TemporaryError) else None
-        return max(self.next_secs(), asked or 0.0)
-
-    def reset(self) -> None:
-        self.tries = 0
 
 
 class Runner(ABC, Generic[Options]):

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from dpiped.backoff import Backoff
 from dpiped.batch import Batch
 from dpiped.errors import FatalPluginError, LostTrackError, RejectedError, TemporaryError
 from dpiped.journal.state import Saved
 from dpiped.plugin import Output
-from dpiped.runner import Backoff
 from dpiped.testing import until
 from dpiped.testing.parts import NoConfig, parts
 
