@@ -17,8 +17,6 @@ from dpiped.expressions import check_where, compile_where
 
 Where = Annotated[str, AfterValidator(check_where)]
 FieldName = Annotated[str, Field(min_length=1)]
-
-
 Brief = Callable[[Sequence[Any], float], tuple[Any, float]]
 """(values, seconds of the window) -> (answer, its error)."""
 

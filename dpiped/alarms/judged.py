@@ -149,7 +149,8 @@ class JudgedWindows(WindowedFilter[AlarmConfig]):
         """
         recent = yield from self._recent()
         number = 0
-        for span in self._windows_of(recent):
+        newest = self.panes[max(self.panes)].end if self.panes else 0
+        for span in self.windows_of(recent, newest):
             touched: dict[Key, None] = {}
             for start in (start for start in recent if span[0] <= start < span[1]):
                 touched.update(dict.fromkeys(recent[start]))
@@ -173,20 +174,6 @@ class JudgedWindows(WindowedFilter[AlarmConfig]):
                 if self._looked.add(len(pane.groups)):
                     yield PAUSE
         return recent
-
-    def _windows_of(self, starts: Iterable[int]) -> list[Span]:
-        """The open windows with one of these panes that end no later than the newest of all, oldest first."""
-        ends: list[int] = []
-        newest = self.panes[max(self.panes)].end if self.panes else 0
-        behind = self.periods.next_end(self._closed) if self._closed >= 0 else 0
-        for start in sorted(starts):
-            pane = self.panes[start]
-            end = max(pane.end, behind)
-            last = min(self.periods.last_end((pane.start, pane.end)), newest)
-            while end <= last:
-                ends.append(end)
-                end = behind = self.periods.next_end(end)
-        return [(self.periods.window_start(end), end) for end in ends]
 
     def _some_groups(self, span: Span, keys: Iterable[Key] | None = None) -> Iterator[tuple[Key, Parts] | None]:
         """As `_groups`, of some or of all; None where others may run."""

@@ -269,14 +269,21 @@ class WindowedFilter(StatefulFilter[C]):
 
     def _open_windows(self) -> list[Span]:
         """Windows with data that are not closed yet, oldest first."""
-        ends = set()
-        for pane in self.panes.values():
+        return self.windows_of(self.panes)
+
+    def windows_of(self, starts: Iterable[int], newest: int | None = None) -> list[Span]:
+        """Windows with one of these panes that are not closed yet, oldest first; `newest`: none that ends later."""
+        ends: list[int] = []
+        for start in sorted(starts):
+            pane = self.panes[start]
             end = pane.end if self._closed < 0 else max(pane.end, self.periods.next_end(self._closed))
+            if ends:
+                end = max(end, self.periods.next_end(ends[-1]))
             last = self.periods.last_end((pane.start, pane.end))
-            while end <= last:
-                ends.add(end)
+            while end <= (last if newest is None else min(last, newest)):
+                ends.append(end)
                 end = self.periods.next_end(end)
-        return [(self.periods.window_start(end), end) for end in sorted(ends)]
+        return [(self.periods.window_start(end), end) for end in ends]
 
     # ---- out -------------------------------------------------------------------------------------------------------
     def _panes_of(self, span: Span) -> list[Pane]:
