@@ -12,7 +12,7 @@ import os
 from collector.checkpoint import Checkpoint, Range
 from collector.config import StdinInput
 from collector.feed import Feed, Put
-from collector.item import Item, Packer
+from collector.item import Item, pack
 from dpiped.sources.lines import LineCutter, read_lines
 
 BEGIN, COMMIT = b"BEGIN TRANSACTION", b"COMMIT TRANSACTION"
@@ -27,7 +27,6 @@ class ConfirmFeed(Feed):
         self._host = config.host or host
         self._fd, self._answers = fd, answers
         self._cutter = LineCutter(config.max_line_bytes)
-        self._packer = Packer()
         self._settled = asyncio.Event()
         self._deferred: list[bytes] | None = None
 
@@ -69,7 +68,7 @@ class ConfirmFeed(Feed):
         what = Range(config.name, config.project, config.ident, "", config.codec, self.bytes, self.bytes + len(lines))
         self.bytes += sum(map(len, lines)) + len(lines)
         self._settled.clear()
-        await put(0, self._packer.pack(self, what, self._host, b"\n".join([*lines, b""])))
+        await put(0, pack(self, what, self._host, b"\n".join([*lines, b""])))
         await self._settled.wait()
 
     def _say(self, word: str) -> None:

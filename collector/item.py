@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import zstandard
-
 from collector.checkpoint import Range
 from dpiped.journal.record import PACK, encode_record
-from dpiped.pack import COMPRESS_FROM_BYTES, COMPRESSION, Head, decode_body
+from dpiped.pack import Head, decode_body, encode_body
 
 if TYPE_CHECKING:
     from collector.feed import Feed
@@ -30,7 +28,7 @@ class Item:
 
     def count_lines(self) -> int:
         """How many lines it has; decompresses, so it is only asked when something is given up."""
-        return decode_body(self.body, self.encoding, self.raw_bytes).count(b"\n")
+        return decode_body(self.body, self.encoding).count(b"\n")
 
     def frame(self, stream: str, seq: int, nonce: str) -> tuple[bytes, bytes, bytes]:
         """The frame under a batch id, in three pieces."""
@@ -50,15 +48,7 @@ class Item:
         return encode_record(PACK, head, self.body)
 
 
-class Packer:
-    """Compresses bodies; one compressor for all, so use it from one thread at a time."""
-
-    def __init__(self) -> None:
-        self._compressor = zstandard.ZstdCompressor(compression_params=COMPRESSION)
-
-    def pack(self, feed: Feed, what: Range, host: str, data: bytes) -> Item:
-        """The item of some whole lines."""
-        if len(data) < COMPRESS_FROM_BYTES:
-            return Item(feed, what, host, "", data, len(data))
-        compressed = bytes(memoryview(self._compressor.compress(data)))  # see dpiped.pack.encode_body
-        return Item(feed, what, host, "zstd", compressed, len(data))
+def pack(feed: Feed, what: Range, host: str, data: bytes) -> Item:
+    """The item of some whole lines, compressed if that is worth it."""
+    encoding, body = encode_body(data)
+    return Item(feed, what, host, encoding, body, len(data))

@@ -14,8 +14,6 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-import zstandard
-
 from collector.checkpoint import Checkpoint, Range
 from collector.config import SpooledOptions
 from collector.feed import Feed, Put
@@ -25,7 +23,7 @@ from dpiped.journal.base import Storage
 from dpiped.journal.disk import DiskStorage
 from dpiped.journal.memory import MemoryStorage
 from dpiped.journal.record import Frame, Marks
-from dpiped.pack import COMPRESS_FROM_BYTES, COMPRESSION, Head
+from dpiped.pack import Head, encode_body
 from dpiped.quarantine import Quarantine
 from dpiped.sources.threads import finish_in_thread
 from dpiped.telemetry import Telemetry
@@ -65,7 +63,6 @@ class SpoolFeed(Feed):
         if on_disk and folder is not None:
             self._storage = DiskStorage(folder / name, SEGMENT_BYTES, Quarantine(folder.parent, telemetry))
         self._on_disk = on_disk
-        self._compressor = zstandard.ZstdCompressor(compression_params=COMPRESSION)
         self._settled = 0
         self._read = 0
         self._appended = asyncio.Event()
@@ -164,7 +161,7 @@ class SpoolFeed(Feed):
     def _frames(self, pieces: Sequence[Piece]) -> list[Frame]:
         frames: list[Frame] = []
         for host, data in pieces:
-            small = len(data) < COMPRESS_FROM_BYTES
+            encoding, body = encode_body(data)
             head = Head(
                 offset=self._storage.next + len(frames),
                 project=self.options.project,
@@ -172,10 +169,10 @@ class SpoolFeed(Feed):
                 host=host or self.host,
                 accepted_ms=int(time.time() * 1000),
                 raw_bytes=len(data),
-                encoding="" if small else "zstd",
+                encoding=encoding,
                 codec=self._codec,
             )
-            frames.append(Frame(head, data if small else self._compressor.compress(data)))
+            frames.append(Frame(head, body))
         return frames
 
     async def _hand_on(self, put: Put) -> None:

@@ -13,7 +13,7 @@ import msgspec
 from collector.checkpoint import Checkpoint, Range
 from collector.config import TailInput
 from collector.feed import Feed, Put
-from collector.item import Item, Packer
+from collector.item import Item, pack
 from collector.naming import ident_of
 from dpiped.sources.tail import Follower
 from dpiped.sources.tail_marks import Chunk, Positions
@@ -33,7 +33,6 @@ class TailFeed(Feed):
         self.host = config.host or host
         self._step_bytes = step_bytes
         self._follower = Follower(config.follow_options(checksums=True))
-        self._packer = Packer()
         self._settled = Positions()
         self._turn = asyncio.Lock()
 
@@ -83,14 +82,14 @@ class TailFeed(Feed):
             chunk.mark,
             chunk.gone,
         )
-        return self._packer.pack(self, what, self.host, chunk.data)
+        return pack(self, what, self.host, chunk.data)
 
     async def again(self, what: Range) -> Item | None:
         assert what.mark is not None
         raw = await self._in_thread(self._follower.read_again, what.mark, what.start, what.end, what.crc)
         if raw is None:
             return None
-        return self._packer.pack(self, what, self.host, self._follower.shape(raw))
+        return pack(self, what, self.host, self._follower.shape(raw))
 
     async def halve(self, item: Item) -> tuple[Item, Item] | None:
         what = item.range

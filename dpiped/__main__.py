@@ -1,8 +1,17 @@
-"""`python -m dpiped`."""
+"""The command `dpiped`, also as `python -m dpiped`."""
 
+import os
 import sys
 
-from dpiped.cli import main
+
+def main() -> int:
+    """Runs the command line."""
+    # before numpy comes in: its library for algebra, which nobody needs here, starts a thread for each core
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from dpiped.cli import main as command_line
+
+    return command_line()
+
 
 if __name__ == "__main__":
     sys.exit(main())

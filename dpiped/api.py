@@ -47,6 +47,7 @@ from dpiped.errors import (
     UnavailableError,
 )
 from dpiped.expressions import Predicate, WhereError, check_where, compile_where
+from dpiped.files import write_all
 from dpiped.hdfs import HdfsConfig, WebHdfs
 from dpiped.http_client import RETRY_LATER, bearer, retry_after, text_of
 from dpiped.journal.append import LANE
@@ -330,4 +331,5 @@ __all__ = [
     "text_of",
     "topic_names",
     "unavailable",
+    "write_all",
 ]

@@ -8,6 +8,7 @@ import zlib
 
 import zstandard
 
+from dpiped import zstd
 from dpiped.errors import DpipeError
 
 _CHUNK = 1 << 20
@@ -98,7 +99,7 @@ def _zstd(data: bytes, max_bytes: int) -> bytes:
             raise TooLargeError(f"the body has more than {max_bytes} bytes when decompressed")
         if size > 0:
             try:
-                return zstandard.ZstdDecompressor().decompress(data, allow_extra_data=False)
+                return zstd.decompress(data)
             except zstandard.ZstdError:
                 pass  # several frames, or damaged: the careful way tells
         return _zstd_stream(data, max_bytes)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from dpiped.crashpoint import crash_point
+
+_IOV_MAX = 512
+"""So many pieces are handed to the kernel at a time; it takes 1,024."""
 
 
 def sync_folder(folder: Path) -> None:
@@ -22,9 +26,7 @@ def write_synced(path: Path, data: bytes) -> None:
     temporary = path.with_name(path.name + ".tmp")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
     try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(fd, view) :]
+        write_all(fd, [data])
         os.fsync(fd)
     finally:
         os.close(fd)
@@ -32,3 +34,17 @@ def write_synced(path: Path, data: bytes) -> None:
     temporary.replace(path)
     crash_point("file.renamed")
     sync_folder(path.parent)
+
+
+def write_all(fd: int, pieces: Sequence[bytes]) -> int:
+    """Writes all pieces in order, whatever the kernel takes at a time; returns the bytes written. Raises OSError."""
+    left = [memoryview(piece) for piece in pieces if piece]
+    total = 0
+    while left:
+        done = os.writev(fd, left[:_IOV_MAX])
+        total += done
+        while left and done >= len(left[0]):
+            done -= len(left.pop(0))
+        if done:
+            left[0] = left[0][done:]
+    return total

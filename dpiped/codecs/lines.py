@@ -74,7 +74,7 @@ def check_body(body: bytes, projection: Projection) -> list[Any] | None:
         return _check_small(body, projection)
     octets = np.frombuffer(body, np.uint8)
     ends = newlines(octets)
-    if (octets[ends[:-1] + 1] != OPEN).any() or not check_lines(body, octets, ends):
+    if (octets[1:].take(ends[:-1]) != OPEN).any() or not check_lines(body, octets, ends):
         return None
     return decode_all(body, len(ends), projection)
 
@@ -95,7 +95,7 @@ def _check_small(body: bytes, projection: Projection) -> list[Any] | None:
 
 def check_lines(data: bytes, octets: Any, ends: Any) -> bool:
     """Whether all lines are UTF-8, end with `}` and are not too deep; `octets` and `ends` belong to `data`."""
-    if (octets[ends - 1] != CLOSE).any() or not is_utf8(data):
+    if (octets.take(ends - 1) != CLOSE).any() or not is_utf8(data):
         return False
     return not _may_be_deep(data, octets, ends) or all(depth_of(line) <= MAX_DEPTH for line in data.split(b"\n"))
 
@@ -117,11 +117,12 @@ def newlines_of(body: bytes) -> Any:
 def newlines(octets: Any) -> Any:
     """Places of all newlines, ascending. Looks at words of 8 octets first, since most have none."""
     hits = octets == NEWLINE
-    whole = len(hits) // 8 * 8
-    words = np.flatnonzero(hits[:whole].view(np.uint64) != 0)
-    found = np.flatnonzero(hits[:whole].reshape(-1, 8)[words])
-    rest = np.flatnonzero(hits[whole:]) + whole
-    return np.concatenate((words[found >> 3] * 8 + (found & 7), rest))
+    whole = len(hits) & ~7
+    words = hits[:whole].view(np.uint64)
+    some = (words != 0).nonzero()[0]
+    found = words.take(some).view(np.bool_).nonzero()[0]
+    places = (some.take(found >> 3) << 3) + (found & 7)
+    return np.concatenate((places, hits[whole:].nonzero()[0] + whole))
 
 
 def _may_be_deep(data: bytes, octets: Any, ends: Any) -> bool:

@@ -16,12 +16,12 @@ from itertools import pairwise
 from pathlib import Path
 
 from dpiped.crashpoint import crash_point
-from dpiped.files import sync_folder
+from dpiped.files import sync_folder, write_all
 from dpiped.journal.base import Backlog, Recovered, Storage, Wanted, learn
 from dpiped.journal.file_view import FileView
 from dpiped.journal.record import OVERHEAD_BYTES, Dropped, Frame, Marks
 from dpiped.journal.recovery import Recovery
-from dpiped.journal.segment import SUFFIX, Segment, group_pieces, read_frame, scan, write_all
+from dpiped.journal.segment import SUFFIX, Segment, group_pieces, read_frame, scan
 from dpiped.pack import Route
 from dpiped.quarantine import Quarantine
 

@@ -91,7 +91,7 @@ class Playback:
         if frame is None or frame.head.ident != CONTROL_IDENT or frame.head.only not in self.runners:
             return
         head = frame.head
-        said = json.loads(decode_body(frame.body, head.encoding, head.raw_bytes))
+        said = json.loads(decode_body(frame.body, head.encoding))
         if said.get("control") == "skip":
             self._skip_packs.add(head.offset)
             if "offset" in said:

@@ -7,7 +7,6 @@ a rewritten segment holds one group: M P.. D C
 
 from __future__ import annotations
 
-import os
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -41,7 +40,6 @@ from dpiped.journal.record import (
 from dpiped.pack import HEAD_VERSION, Head, Route
 
 SUFFIX = ".seg"
-_IOV_MAX = 512
 
 
 class Place(NamedTuple):
@@ -235,17 +233,3 @@ def group_pieces(frames: Sequence[Frame], marks: Marks | None, dropped: Dropped 
     size = sum(map(len, pieces))
     pieces += encode_record(COMMIT, Commit(len(records), size, crc32(b"".join(crcs))))
     return pieces
-
-
-def write_all(fd: int, pieces: Sequence[bytes]) -> int:
-    """Writes all pieces at the end of the file, whatever the kernel takes at a time; returns the bytes written."""
-    left = [memoryview(piece) for piece in pieces if piece]
-    total = 0
-    while left:
-        done = os.writev(fd, left[:_IOV_MAX])
-        total += done
-        while left and done >= len(left[0]):
-            done -= len(left.pop(0))
-        if done:
-            left[0] = left[0][done:]
-    return total

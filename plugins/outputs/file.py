@@ -33,6 +33,7 @@ from dpiped.api import (
     check_path_template,
     finish_in_thread,
     register,
+    write_all,
 )
 
 
@@ -73,8 +74,7 @@ class _File:
     def append(self, pieces: list[bytes]) -> None:
         """Raises OSError when part of it, or nothing, was written."""
         self.dirty = True
-        data = pieces if self._compression == "none" else [self._compress(piece) for piece in pieces]
-        self._write(b"".join(data) if len(data) > 1 else data[0])
+        self._write(pieces if self._compression == "none" else [self._compress(piece) for piece in pieces])
 
     def cut(self, size: int) -> None:
         """Takes back what was appended since it had this size; of plain files only."""
@@ -88,11 +88,8 @@ class _File:
         except FileNotFoundError:
             return False
 
-    def _write(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self.fd, view) :]
-        self.size += len(data)
+    def _write(self, pieces: list[bytes]) -> None:
+        self.size += write_all(self.fd, pieces)
 
     def _compress(self, data: bytes) -> bytes:
         if self._compressor is None:
@@ -106,7 +103,7 @@ class _File:
     def end_frame(self) -> None:
         """Ends the gzip member or zstd frame, so that the size is a place to go on from."""
         if self._compressor is not None:
-            self._write(self._compressor.flush())
+            self._write([self._compressor.flush()])
             self._compressor = None
 
     def close(self) -> None:

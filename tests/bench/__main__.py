@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 
 from rich.console import Console
 from rich.table import Table
@@ -24,6 +24,8 @@ from tests.e2e.kafka_server import JARS
 
 HALF_LOAD = 150_000
 """Events a second: about half of what one core takes."""
+PLAIN_RUNS = 3
+"""Before and after each run of a row: one alone can be off by a third on a machine that others share."""
 LINES = {"json": data.json_lines, "als": data.als_lines, "syslog": data.syslog_lines}
 OTHERS: dict[str, tuple[str, Callable[[], Awaitable[int]]]] = {
     "accuracy": ("what sketches answer against the truth", accuracy.main),
@@ -116,9 +118,10 @@ async def measure(row: Row, amount: int) -> Result:
 
 
 async def plain_cost(file: Path) -> float:
-    """R: CPU seconds per million events of a plain loop."""
+    """R: CPU seconds per million events of a plain loop; the mean of PLAIN_RUNS runs."""
     lines = file.read_bytes().count(b"\n")
-    return float((await load("plain", file))["cpu_secs"]) / lines * 1e6
+    runs = [float((await load("plain", file))["cpu_secs"]) for _ in range(PLAIN_RUNS)]
+    return mean(runs) / lines * 1e6
 
 
 async def measure_daemon(row: Row, folder: Path, source: Path, amount: int) -> tuple[float, int, Told]:

@@ -10,13 +10,14 @@ import os
 import random
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import zstandard
 
+from dpiped.files import write_all
 from dpiped.testing import until
 from dpiped.testing.parts import Parts, parts
 from plugins.outputs.file import FileConfig, FileOutput
@@ -180,20 +181,19 @@ async def test_a_file_that_is_moved_away_is_begun_anew(tmp_path: Path) -> None:
 
 
 class Full:
-    """Stands for os.write on a full disk: takes a part, then nothing, until it is let go."""
+    """Stands for `write_all` on a full disk: takes a part, then nothing, until it is let go."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, take: int = 5) -> None:
         self.on = False
         self.refused = 0
-        self._write, self._take = os.write, take
-        monkeypatch.setattr("plugins.outputs.file.os.write", self.write)
+        self._take = take
+        monkeypatch.setattr("plugins.outputs.file.write_all", self.write)
 
-    def write(self, fd: int, data: bytes) -> int:
+    def write(self, fd: int, pieces: Sequence[bytes]) -> int:
         if not self.on:
-            return self._write(fd, data)
-        if self._take:
-            take, self._take = self._take, 0
-            return self._write(fd, data[:take])
+            return write_all(fd, pieces)
+        write_all(fd, [b"".join(pieces)[: self._take]])
+        self._take = 0
         self.refused += 1
         raise OSError(28, "No space left on device")
 
@@ -249,12 +249,11 @@ async def test_a_failed_cut_starts_again_from_the_saved_cursor(tmp_path: Path, m
 
 async def test_a_stop_while_it_writes_leaves_no_line_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writing, go = threading.Event(), threading.Event()
-    real = os.write
 
-    def slow(fd: int, data: bytes) -> int:
+    def slow(fd: int, pieces: Sequence[bytes]) -> int:
         writing.set()
         assert go.wait(10)
-        return real(fd, data)
+        return write_all(fd, pieces)
 
     out = tmp_path / "out"
     async with parts(tmp_path) as world:
@@ -262,7 +261,7 @@ async def test_a_stop_while_it_writes_leaves_no_line_twice(tmp_path: Path, monke
         await world.start(runner)
         await world.append(event(0))
         await until(lambda: runner.saved.cursor == 1)
-        monkeypatch.setattr("plugins.outputs.file.os.write", slow)
+        monkeypatch.setattr("plugins.outputs.file.write_all", slow)
         await world.append(event(1))
         await until(writing.is_set)
         stop = asyncio.create_task(world.stop(runner))
