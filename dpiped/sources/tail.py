@@ -2,9 +2,10 @@
 
 Everything blocks for short times only and is called from one thread at a time; `Follower.step` is what a caller runs
 in a thread, again and again (`follow` does so). What it promises: every line of a file comes once, in order, also over
-renames, restarts (from saved positions) and copytruncate. What is truncated before it was read, and stands in no copy
-beside the file, is lost, and each truncation is counted. A file that leaves the globs is read to its end through the
-open descriptor; only when it is finished its unfinished last line comes.
+renames, restarts (from saved positions) and copytruncate. That holds for files too that took a followed one's place and
+were rotated away before anybody looked, if they are in the same folder. What is truncated before it was read, and
+stands in no copy beside the file, is lost, and each truncation is counted. A file that leaves the globs is read to its
+end through the open descriptor; only when it is finished its unfinished last line comes.
 """
 
 from __future__ import annotations
@@ -144,7 +145,7 @@ class Follower:
         if not (final or file.due or file.is_gzip or self._set.shaper.multiline):
             return 0
         if not self._set.opened(file, now):
-            if final and (file.missing or file.failed):
+            if final and (file.missing or file.failed) and not self._set.is_still_there(file):
                 self._give_up(file)
             return 0
         try:

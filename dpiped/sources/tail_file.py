@@ -70,6 +70,8 @@ class TailFile:
         """The file that had this path before; it is read to its end first."""
         self.hint: tuple[int, int] | None = None
         """(size, mtime) at the last scan, for files that are not open."""
+        self.written_ns = 0
+        """Its mtime when it was seen last by the name it is followed by."""
         self.changed_at = 0.0
         self.retry_at = 0.0
         """When opening it may be tried again."""
@@ -93,6 +95,11 @@ class TailFile:
         """The file was truncated: from its beginning."""
         self.offset, self.before, self.skip, self._seen = 0, b"", False, None
         self.head_len, self.head = 0, fingerprint(b"")
+
+    def look(self) -> None:
+        """Notes when it was written last."""
+        if self.reader is not None:
+            self.written_ns = self.reader.signature()[1]
 
     def to_end(self) -> None:
         """Skips what is there, to behind the last newline, so that a line being written comes whole."""
@@ -136,6 +143,7 @@ class TailFile:
             self.offset,
             zlib.crc32(self.before),
             self.skip,
+            self.written_ns,
         )
 
     def chunk(self, *, gone: bool = False) -> Chunk:
@@ -169,7 +177,8 @@ class TailFile:
             return True
         try:
             before = reader.pread(len(self.before), self.offset - len(self.before))
-            return before == self.before or reader.key != self.key
+            same = before == self.before and fingerprint(reader.pread(self.head_len, 0)) == self.head
+            return same or reader.key != self.key
         except OSError:
             return True
         finally:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dpiped.sources.tail_file import TailFile
-from dpiped.sources.tail_identify import Resolved, is_copy_of, resolve, rest_of
-from dpiped.sources.tail_marks import Chunk, FileMark, Positions, rotation_stem, same_log
-from dpiped.sources.tail_scan import FileKey, Found, scan, siblings
+from dpiped.sources.tail_identify import Resolved, is_copy_of, may_hold, resolve, rest_of
+from dpiped.sources.tail_marks import Chunk, FileMark, Positions, is_rotated_name, rotation_stem, same_log
+from dpiped.sources.tail_scan import FileKey, Found, is_excluded, scan, siblings
 from dpiped.sources.tail_shape import Shaper
 
 ENDED_KEPT = 1_000
@@ -40,8 +40,8 @@ class FollowOptions:
 
 
 class FileSet:
-    """The followed files, by device and inode. `chunks` gathers what has to be told besides data: ended files, skipped
-    ends.
+    """The followed files, by device and inode. `chunks` gathers what has to be told besides data: where the reading of
+    new files begins, and files that have ended. So a kill forgets no file of which nothing was read yet.
     """
 
     def __init__(self, options: FollowOptions, counts: Counter[str]) -> None:
@@ -57,6 +57,9 @@ class FileSet:
         self._copies: dict[FileKey, int] = {}
         """Copies of files that are followed, seen to be equal -> id of the file. They are not read."""
         self._gzip_seen: dict[FileKey, Found] = {}
+        self._found: dict[FileKey, Found] = {}
+        """What the last scan saw."""
+        self._found_paths: set[str] = set()
         self._next_id = 1
 
     def take_up(self, positions: Positions | None, now: float) -> None:
@@ -67,21 +70,29 @@ class FileSet:
             self._resolve(list(positions.files.values()), found, now)
         for key, seen in found.items():
             if key not in self.files:
-                file = self._add(key, seen.path, now)
+                file = self._add(key, seen, now)
                 if positions is None and self.options.from_end and self.opened(file, now):
                     file.to_end()
-                    self.chunks.append(file.chunk())
+                self.chunks.append(file.chunk())
 
     def scan(self, now: float) -> None:
         """Looks for what came, moved and went. Blocks: call it in a thread."""
         found = self._scan()
+        left = []
         for key, file in self.files.items():
             seen = found.get(key)
             if seen is not None:
                 file.renamed = file.renamed or seen.path != file.path
                 file.path, file.hint, file.rotated_at = seen.path, (seen.size, seen.mtime_ns), None
-            elif file.rotated_at is None:
-                self._left_globs(file, now)
+                file.written_ns = seen.mtime_ns
+                continue
+            if file.rotated_at is None:
+                file.rotated_at = now
+                left.append(file)
+            if file.reader is None:
+                self._look_near(file)
+        for file in left:
+            self._add_unseen(file.mark, now, file)
         for key, seen in found.items():
             if key not in self.files:
                 self._appeared(key, seen, now)
@@ -89,32 +100,76 @@ class FileSet:
         self._gzip_seen = {key: seen for key, seen in found.items() if seen.path.endswith(".gz")}
 
     def _scan(self) -> dict[FileKey, Found]:
-        return scan(self.options.paths, self.options.exclude)
+        self._found = scan(self.options.paths, self.options.exclude)
+        self._found_paths = {seen.path for seen in self._found.values()}
+        return self._found
 
     def _resolve(self, marks: list[FileMark], found: dict[FileKey, Found], now: float) -> None:
         resolved, missing = resolve(marks, found)
         for key, item in sorted(resolved.items(), key=lambda pair: pair[1].mark.id):
-            file = self._add(key, item.path, now, item, number=item.mark.id)
+            file = self._add(key, item.found, now, item, number=item.mark.id)
             if key not in found:
                 file.rotated_at = now
         for mark in missing:
-            if not mark.offset:  # nothing was read of it, so nothing can be lost
-                self.chunks.append(Chunk(mark, mark.path, 0, 0, 0, b"", gone=True))
-                continue
-            same = any(key[1] == mark.inode or seen.path == mark.path for key, seen in found.items())
-            self.counts["truncated" if same else "vanished"] += 1
-            self._ended.append(mark)
-            self.chunks.append(Chunk(mark, mark.source or mark.path, mark.offset, mark.offset, 0, b"", gone=True))
+            if mark.offset:  # else nothing was read of it, so nothing can be lost
+                same = any(key[1] == mark.inode or seen.path == mark.path for key, seen in found.items())
+                self.counts["truncated" if same else "vanished"] += 1
+                self._ended.append(mark)
+        self._add_rotated_since(marks, now)
+        self.chunks += [
+            Chunk(mark, mark.source or mark.path, mark.offset, mark.offset, 0, b"", gone=True) for mark in missing
+        ]
 
-    def _left_globs(self, file: TailFile, now: float) -> None:
-        """Renamed or deleted: what the open descriptor still gives is read. If it is not open, rotation may have left
-        it near.
+    def _add_rotated_since(self, marks: list[FileMark], now: float) -> None:
+        """What took the place of the newest file of each log and left it too, while nothing ran."""
+        newest = {mark.source or mark.path: mark for mark in sorted(marks, key=lambda mark: (mark.written_ns, mark.id))}
+        by_id = {file.id: file for file in self.files.values()}
+        for mark in newest.values():
+            last = by_id.get(mark.id)
+            if last is None or not mark.offset:  # of which nothing is known but an inode, and those are used again
+                unseen = self._add_unseen(mark, now) if mark.written_ns else None
+                if last is not None and last.rotated_at is None:
+                    last.after = unseen
+            elif last.rotated_at is not None:
+                self._add_unseen(last.mark, now, last)
+        self.chunks += [file.chunk() for file in by_id.values() if not file.offset]
+
+    def is_still_there(self, file: TailFile) -> bool:
+        """Whether a file that cannot be opened now may be opened later: the next scan finds it."""
+        return self.options.follow and (file.rotated_at is None or (file.missing and self._look_near(file)))
+
+    def _look_near(self, file: TailFile) -> bool:
+        """It left the globs and is not open: rotation may have left it in the same folder, and moved it again."""
+        seen = siblings(file.path).get(file.key)
+        if seen is not None:
+            file.path, file.hint = seen.path, (seen.size, seen.mtime_ns)
+        return seen is not None
+
+    def _add_unseen(self, left: FileMark, now: float, before: TailFile | None = None) -> TailFile | None:
+        """Files that took the place of one that left the globs, and left it too before anybody looked: two rotations
+        between two scans, or while nothing ran. They are read under its name, after it. Returns the last of them.
         """
-        file.rotated_at = now
-        if file.reader is None:
-            seen = siblings(file.path).get(file.key)
-            if seen is not None:
-                file.path, file.hint = seen.path, (seen.size, seen.mtime_ns)
+        source = left.source or left.path
+        for key, seen in sorted(siblings(source).items(), key=lambda item: item[1].mtime_ns):
+            if seen.mtime_ns <= left.written_ns or not is_rotated_name(seen.path, source):
+                continue
+            if key in self.files or key in self._found or not seen.size or is_excluded(seen.path, self.options.exclude):
+                continue
+            if self._is_known(seen):
+                continue
+            file = self._add(key, seen, now)
+            file.source, file.rotated_at, file.after = source, now, before
+            self.chunks.append(file.chunk())
+            self.opened(file, now)
+            before = file
+        return before
+
+    def _is_known(self, seen: Found) -> bool:
+        """Whether it may hold what a file held that is or was followed."""
+        marks = (*self._ended, *(file.mark for file in self.files.values()))
+        return any(may_hold(mark, seen) for mark in marks) or any(
+            is_copy_of(seen.path, file) for file in self.files.values()
+        )
 
     def _appeared(self, key: FileKey, seen: Found, now: float) -> None:
         """A file that is not followed yet: a new one, or a copy of one that is or was."""
@@ -128,31 +183,32 @@ class FileSet:
                 self._copies[key] = file.id
                 return
         if key not in self.files:
-            self._add(key, seen.path, now, self._rest(key, seen.path))
+            self.chunks.append(self._add(key, seen, now, self._rest(key, seen)).chunk())
 
-    def _rest(self, key: FileKey, path: str) -> Resolved | None:
+    def _rest(self, key: FileKey, seen: Found) -> Resolved | None:
         for mark in reversed(self._ended):
-            if same_log(path, mark.source or mark.path):
-                rest = rest_of(mark, path, sure=self._copies.get(key) == mark.id)
+            if same_log(seen.path, mark.source or mark.path):
+                rest = rest_of(mark, seen, sure=self._copies.get(key) == mark.id)
                 if rest is not None:
                     return rest
         return None
 
     def _add(
-        self, key: FileKey, path: str, now: float, item: Resolved | None = None, number: int | None = None
+        self, key: FileKey, seen: Found, now: float, item: Resolved | None = None, number: int | None = None
     ) -> TailFile:
+        path = seen.path
         if number is None:
             number = self._next_id
         self._next_id = max(self._next_id, number + 1)
         file = TailFile(number, key, path, self.shaper, self.counts, self.options.checksums)
-        file.changed_at = now
+        file.changed_at, file.written_ns = now, seen.mtime_ns
         if item is not None:
             file.resume(item.mark, item.before)
         else:
             olds = [old for old in self.files.values() if path in (old.source, old.path)]
             file.after = olds[-1] if olds else None
-            stem = str(Path(path).with_name(rotation_stem(path)))
-            file.renamed = stem != path and any(old.source == stem for old in self.files.values())
+        stem = str(Path(path).with_name(rotation_stem(path)))
+        file.renamed = file.renamed or (stem != path and stem in self._found_paths)
         self.files[key] = file
         self.ring.append(file)
         return file
@@ -166,6 +222,8 @@ class FileSet:
         self._ended.append(mark)
         file.restart()
         self._take_rest(file, mark, now)
+        file.after = self._add_unseen(mark, now, file.after)
+        file.look()
         self.chunks.append(file.chunk())
 
     def _take_rest(self, file: TailFile, mark: FileMark, now: float) -> None:
@@ -173,9 +231,9 @@ class FileSet:
         for key, seen in siblings(file.path).items():
             if key in self.files:
                 continue
-            rest = rest_of(mark, seen.path, sure=self._copies.get(key) == mark.id)
+            rest = rest_of(mark, seen, sure=self._copies.get(key) == mark.id)
             if rest is not None:
-                file.after = self._add(key, seen.path, now, rest)
+                file.after = self._add(key, seen, now, rest)
                 self.chunks.append(file.after.chunk())
                 return
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from dpiped.sources.tail_file import TailFile, verify
-from dpiped.sources.tail_marks import HEAD_BYTES, TAIL_BYTES, FileMark, fingerprint, same_log
+from dpiped.sources.tail_marks import HEAD_BYTES, TAIL_BYTES, FileMark, fingerprint, is_rotated_name, same_log
 from dpiped.sources.tail_reader import open_reader
 from dpiped.sources.tail_scan import FileKey, Found, siblings
 
@@ -18,7 +18,7 @@ class Resolved(NamedTuple):
     """A file and the mark at which its reading goes on."""
 
     mark: FileMark
-    path: str
+    found: Found
     before: bytes
     """The bytes before the offset."""
 
@@ -49,7 +49,8 @@ def resolve(marks: Iterable[FileMark], found: dict[FileKey, Found]) -> tuple[dic
             yield from (item for item in found.items() if same_log(item[1].path, mark.path))
 
     def moved(mark: FileMark) -> Iterable[tuple[FileKey, Found]]:
-        return siblings(mark.path).items() if mark.head_len else ()
+        near = siblings(mark.path).items()
+        return near if mark.head_len else [item for item in near if _is_written_on(mark, *item)]
 
     by_inode = _group((key[1], key, file) for key, file in found.items())
     by_path = _group((file.path, key, file) for key, file in found.items())
@@ -60,12 +61,18 @@ def resolve(marks: Iterable[FileMark], found: dict[FileKey, Found]) -> tuple[dic
             for key, file in candidates(mark):
                 before = verify(mark, file.path) if key not in resolved else None
                 if before is not None:
-                    resolved[key] = Resolved(mark, file.path, before)
+                    resolved[key] = Resolved(mark, file, before)
                     break
             else:
                 left.append(mark)
         missing = left
     return resolved, missing
+
+
+def _is_written_on(mark: FileMark, key: FileKey, seen: Found) -> bool:
+    """Whether this is surely the file of a mark that knows no byte of it: for inodes are used again."""
+    is_same = key[1] == mark.inode and seen.mtime_ns >= mark.written_ns > 0
+    return is_same and is_rotated_name(seen.path, mark.source or mark.path) and not seen.path.endswith(".gz")
 
 
 def _group(items: Iterable[tuple[object, FileKey, Found]]) -> dict[object, list[tuple[FileKey, Found]]]:
@@ -75,19 +82,19 @@ def _group(items: Iterable[tuple[object, FileKey, Found]]) -> dict[object, list[
     return groups
 
 
-def _head(path: str) -> str:
-    """The hash of a whole head; empty when the file is shorter or cannot be read."""
+def _head(path: str, length: int = HEAD_BYTES) -> str:
+    """The hash of the first bytes, by default of a whole head; empty when the file is shorter or cannot be read."""
     try:
         reader = open_reader(path)
     except OSError:
         return ""
     try:
-        head = reader.pread(HEAD_BYTES, 0)
+        head = reader.pread(length, 0)
     except OSError:
         return ""
     finally:
         reader.close()
-    return fingerprint(head) if len(head) == HEAD_BYTES else ""
+    return fingerprint(head) if len(head) == length else ""
 
 
 def is_copy_of(path: str, file: TailFile) -> bool:
@@ -119,18 +126,30 @@ def is_copy_of(path: str, file: TailFile) -> bool:
         copy.close()
 
 
-def rest_of(mark: FileMark, path: str, *, sure: bool) -> Resolved | None:
-    """Where to read on in `path` if it holds what the file of `mark`, which has ended, held; None if it does not.
+def may_hold(mark: FileMark, seen: Found) -> bool:
+    """Whether a file may hold what the file of `mark` held; where that has a short head, the head is all there is to
+    tell by.
+    """
+    if not mark.head_len or not same_log(seen.path, mark.source or mark.path):
+        return False
+    if mark.head_len < HEAD_BYTES:
+        return _head(seen.path, mark.head_len) == mark.head
+    return rest_of(mark, seen, sure=False) is not None
+
+
+def rest_of(mark: FileMark, seen: Found, *, sure: bool) -> Resolved | None:
+    """Where to read on in a file if it holds what the file of `mark`, which has ended, held; None if it does not.
 
     A copy that ends before the mark was made before the last lines were read: nothing of it is left to be read. That
     counts only if the copy is `sure`, because it was compared with the file while both were there, or has a whole head
     to tell by.
     """
+    path = seen.path
     if not mark.head_len or not same_log(path, mark.source or mark.path):
         return None
     before = verify(mark, path)
     if before is not None:
-        return Resolved(mark, path, before)
+        return Resolved(mark, seen, before)
     if not sure and (mark.head_len < HEAD_BYTES or _head(path) != mark.head):
         return None
     try:
@@ -147,4 +166,4 @@ def rest_of(mark: FileMark, path: str, *, sure: bool) -> Resolved | None:
         reader.close()
     if end >= mark.offset:
         return None
-    return Resolved(msgspec.structs.replace(mark, offset=end, tail=zlib.crc32(tail), skip=False), path, tail)
+    return Resolved(msgspec.structs.replace(mark, offset=end, tail=zlib.crc32(tail), skip=False), seen, tail)

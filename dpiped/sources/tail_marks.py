@@ -6,7 +6,7 @@ the device and the path mean nothing. `tail` is a checksum of the up to 256 byte
 fit, the file was truncated. Offsets of gzip files count decompressed bytes.
 
 The text of Positions, version 1, is JSON: {"version": 1, "files": [[id, path, source, inode, head_len, head, offset,
-tail, skip], ..]}. From 4 KiB on it is "z" and the base64 of that, compressed by zlib.
+tail, skip, written_ns], ..]}. From 4 KiB on it is "z" and the base64 of that, compressed by zlib.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from dpiped.errors import DpipeError
 
 HEAD_BYTES = 1024
 TAIL_BYTES = 256
+DATE_DIGITS = 6
+"""A name that rotation put so many into has a date in it."""
 _COMPRESS_FROM = 4096
 
 _SUFFIXES = re.compile(r"(?:\.(?:gz|old|bak|save|prev|orig))+$")
@@ -48,6 +50,10 @@ class FileMark(msgspec.Struct, array_like=True, frozen=True, gc=False):
     tail: int
     skip: bool = False
     """The offset is inside of a line that was too long: the rest of it is not wanted."""
+    written_ns: int = 0
+    """Its mtime when it was last seen by the name it is followed by; what took its place was written later. 0: not
+    known.
+    """
 
 
 def fingerprint(head: bytes) -> str:
@@ -64,6 +70,17 @@ def rotation_stem(path: str) -> str:
 def same_log(path: str, other: str) -> bool:
     """Whether rotation may have made one name of the other."""
     return rotation_stem(path) == rotation_stem(other)
+
+
+def is_rotated_name(path: str, log: str) -> bool:
+    """Whether rotation surely made one name of the other: something was put behind it, or a date into it.
+    `worker-1.log` is rather a neighbour of `worker.log`.
+    """
+    name, base = Path(path).name, Path(log).name
+    if not same_log(path, log) or name == base:
+        return False
+    digits = sum(map(str.isdigit, name)) - sum(map(str.isdigit, rotation_stem(name)))
+    return name.startswith(base) or digits >= DATE_DIGITS
 
 
 class Chunk(NamedTuple):

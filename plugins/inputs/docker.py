@@ -1,7 +1,7 @@
 """Input `docker`: follows the JSON-file logs of containers, and joins lines that Docker cut.
 
 Delivery: every line enters the journal once; how far each file was read, and the beginning of a line that was cut, are
-stored in one write with the events. Lines that Docker rotated away before they were read are lost, as with `tail`.
+stored in one write with the events. Lines that Docker deleted before they were read are lost.
 """
 
 from __future__ import annotations

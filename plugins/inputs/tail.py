@@ -1,7 +1,8 @@
 """Input `tail`: follows files, over rotation, truncation and restarts.
 
-Delivery: every line enters the journal once; how far each file was read is stored in one write with its events. Lines
-that are truncated away before they were read are lost, and every truncation is counted.
+Delivery: every line enters the journal once; how far each file was read is stored in one write with its events. What
+rotation moved aside before anybody looked, also while nothing ran, is found by name and time as long as it is in the
+same folder. Lines that are truncated away before they were read are lost, and every truncation is counted.
 """
 
 from __future__ import annotations
