@@ -47,7 +47,8 @@ class TailFeed(Feed):
                 for what in stream.batch.ranges if stream.batch else ():
                     if what.input == self.name and what.mark is not None:
                         start.apply(_chunk(what))
-        await asyncio.to_thread(self._follower.start, start)
+        for chunk in await asyncio.to_thread(self._follower.start, start):
+            self._settled.apply(chunk)
         # From now on it is no first start, whatever happens: `read_from = "end"` counts once.
         self.checkpoint.providers[self.name] = self._settled.text
 

@@ -49,11 +49,17 @@ class Follower:
     def __len__(self) -> int:
         return len(self._set.files)
 
-    def start(self, positions: Positions | None) -> None:
-        """Before the first step. None: the very first start, the only one at which `from_end` counts."""
+    def start(self, positions: Positions | None) -> list[Chunk]:
+        """Before the first step. None: the very first start, the only one at which `from_end` counts.
+
+        Returns what it saw for the first time, without data. The steps tell it too; who can keep it at once forgets no
+        file that a kill finds unread.
+        """
         now = self._clock()
         self._set.take_up(positions, now)
         self._next_scan = now + self.options.scan_secs
+        known = positions.files if positions is not None else ()
+        return [chunk for chunk in self._set.chunks if not chunk.gone and chunk.mark.id not in known]
 
     def step(self, limit_bytes: int = 1 << 20) -> list[Chunk]:
         """What can be read now, about `limit_bytes`, fairly from all files. Empty: nothing new, call again later."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from dpiped.errors import LockedError
+from dpiped.testing import until
 
 
 def append(path: Path, first: int, last: int) -> list[str]:
@@ -176,6 +177,20 @@ async def test_killed_while_a_batch_is_under_way(kit, moment):
         await run_until(kit.build(kit.folder, sink.url), sink.until(lambda: len(sink.lines) >= 300))
     assert sink.lines == lines
     assert sink.requests[0] == sink.requests[1]
+
+
+async def test_killed_before_anything_was_sent_it_knows_its_files(kit):
+    lines = append(kit.log, 0, 20)
+    async with kit.Sink() as sink:
+        collector = kit.build(kit.folder, sink.url, batch_secs=60)
+        task = asyncio.create_task(collector.run())
+        await until((kit.folder / "data" / "checkpoint.json").exists)
+        kit.kill(collector, task)
+        await asyncio.wait([task])
+        kit.log.rename(f"{kit.log}.1")
+        lines += append(kit.log, 20, 40)
+        await run_until(kit.build(kit.folder, sink.url), sink.until(lambda: len(sink.lines) >= 40))
+    assert sink.lines == lines
 
 
 async def test_range_that_cannot_be_read_again_is_in_doubt(kit):
