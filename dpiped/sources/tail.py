@@ -152,7 +152,7 @@ class Follower:
             return 0
         if not self._set.opened(file, now):
             if final and (file.missing or file.failed) and not self._set.is_still_there(file):
-                self._give_up(file)
+                self._give_up(file, now)
             return 0
         try:
             chunk = file.read(
@@ -190,9 +190,9 @@ class Follower:
         if file.is_gzip:
             self._set.shut(file)
 
-    def _give_up(self, file: TailFile) -> None:
+    def _give_up(self, file: TailFile, now: float) -> None:
         """It left the globs while it was not open and is nowhere near: what was not read of it is lost."""
-        if file.behind:
+        if file.behind and not self._set.is_replaced(file, now):
             self.counts["vanished"] += 1
         self._set.end(file)
 

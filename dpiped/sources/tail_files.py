@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from dpiped.sources.tail_file import TailFile
-from dpiped.sources.tail_identify import Resolved, is_copy_of, may_hold, resolve, rest_of
+from dpiped.sources.tail_identify import Resolved, is_compressed, is_copy_of, may_hold, resolve, rest_of
 from dpiped.sources.tail_marks import Chunk, FileMark, Positions, is_rotated_name, rotation_stem, same_log
 from dpiped.sources.tail_scan import FileKey, Found, is_excluded, scan, siblings
 from dpiped.sources.tail_shape import Shaper
@@ -122,8 +124,8 @@ class FileSet:
 
     def _add_rotated_since(self, marks: list[FileMark], now: float) -> None:
         """What took the place of the newest file of each log and left it too, while nothing ran."""
-        newest = {mark.source or mark.path: mark for mark in sorted(marks, key=lambda mark: (mark.written_ns, mark.id))}
         by_id = {file.id: file for file in self.files.values()}
+        newest = {mark.source or mark.path: mark for mark in sorted(marks, key=lambda mark: (mark.written_ns, mark.id))}
         for mark in newest.values():
             last = by_id.get(mark.id)
             if last is None or not mark.offset:  # of which nothing is known but an inode, and those are used again
@@ -226,16 +228,27 @@ class FileSet:
         file.look()
         self.chunks.append(file.chunk())
 
-    def _take_rest(self, file: TailFile, mark: FileMark, now: float) -> None:
+    def is_replaced(self, file: TailFile, now: float) -> bool:
+        """Whether what a file held that is gone stands compressed beside it, and is read on there."""
+        mark = file.mark
+        if file.hint is not None:
+            mark = msgspec.structs.replace(mark, written_ns=file.hint[1])
+        return self._take_rest(file, mark, now)
+
+    def _take_rest(self, file: TailFile, mark: FileMark, now: float) -> bool:
         """Told before the file's own new mark, so that no restart finds the copy by the old one and reads it again."""
         for key, seen in siblings(file.path).items():
             if key in self.files:
                 continue
-            rest = rest_of(mark, seen, sure=self._copies.get(key) == mark.id)
+            if not mark.offset and is_compressed(mark, seen):
+                rest: Resolved | None = Resolved(mark, seen, b"")
+            else:
+                rest = rest_of(mark, seen, sure=self._copies.get(key) == mark.id)
             if rest is not None:
                 file.after = self._add(key, seen, now, rest)
                 self.chunks.append(file.after.chunk())
-                return
+                return True
+        return False
 
     def end(self, file: TailFile) -> None:
         """The file was read to its end and will not be followed any more."""

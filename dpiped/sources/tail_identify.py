@@ -13,6 +13,9 @@ from dpiped.sources.tail_marks import HEAD_BYTES, TAIL_BYTES, FileMark, fingerpr
 from dpiped.sources.tail_reader import open_reader
 from dpiped.sources.tail_scan import FileKey, Found, siblings
 
+COPIED_GRAIN_NS = 1_000_000
+"""Programs that compress a file keep its mtime, but not all of its digits."""
+
 
 class Resolved(NamedTuple):
     """A file and the mark at which its reading goes on."""
@@ -50,7 +53,11 @@ def resolve(marks: Iterable[FileMark], found: dict[FileKey, Found]) -> tuple[dic
 
     def moved(mark: FileMark) -> Iterable[tuple[FileKey, Found]]:
         near = siblings(mark.path).items()
-        return near if mark.head_len else [item for item in near if _is_written_on(mark, *item)]
+        return (
+            near
+            if mark.head_len
+            else [item for item in near if _is_written_on(mark, *item) or is_compressed(mark, item[1])]
+        )
 
     by_inode = _group((key[1], key, file) for key, file in found.items())
     by_path = _group((file.path, key, file) for key, file in found.items())
@@ -70,9 +77,17 @@ def resolve(marks: Iterable[FileMark], found: dict[FileKey, Found]) -> tuple[dic
 
 
 def _is_written_on(mark: FileMark, key: FileKey, seen: Found) -> bool:
-    """Whether this is surely the file of a mark that knows no byte of it: for inodes are used again."""
+    """Whether this is surely the file of a mark that knows no byte of it. Inodes are used again, so the time has to fit
+    as well.
+    """
     is_same = key[1] == mark.inode and seen.mtime_ns >= mark.written_ns > 0
     return is_same and is_rotated_name(seen.path, mark.source or mark.path) and not seen.path.endswith(".gz")
+
+
+def is_compressed(mark: FileMark, seen: Found) -> bool:
+    """Whether this is what the file of a mark that knows no byte of it was compressed to, after it had been rotated."""
+    is_gzip = mark.source != "" and seen.path.endswith(".gz") and is_rotated_name(seen.path, mark.source)
+    return is_gzip and abs(seen.mtime_ns - mark.written_ns) < COPIED_GRAIN_NS
 
 
 def _group(items: Iterable[tuple[object, FileKey, Found]]) -> dict[object, list[tuple[FileKey, Found]]]:
@@ -103,20 +118,19 @@ def is_copy_of(path: str, file: TailFile) -> bool:
     True only if its first bytes and its last ones stand at the same places in the file, so that a log of its own that
     begins alike is not taken for a copy.
     """
-    if not file.head_len or not same_log(path, file.source) or path == file.source:
+    if not same_log(path, file.source) or path == file.source:
         return False
     try:
         copy = open_reader(path)
     except OSError:
         return False
     try:
-        if fingerprint(copy.pread(file.head_len, 0)) != file.head:
-            return False
-        end = copy.size()
+        head, end = copy.pread(HEAD_BYTES, 0), copy.size()
         first = max(0, end - TAIL_BYTES)
         original = file.reader or open_reader(file.path)
         try:
-            return original.pread(end - first, first) == copy.pread(end - first, first)
+            alike = original.pread(len(head), 0) == head
+            return alike and original.pread(end - first, first) == copy.pread(end - first, first) and end > 0
         finally:
             if original is not file.reader:
                 original.close()

@@ -306,25 +306,33 @@ def put(path, text):
     os.utime(path, ns=(stamp, stamp))
 
 
-def rotate(log, *, lines=""):
+def rotate(log, *, lines="", compress=False):
     """As logrotate does it; `lines` are in the new file."""
     for number in range(9, 0, -1):
-        old = log.with_name(f"{log.name}.{number}")
-        if old.exists():
-            old.rename(log.with_name(f"{log.name}.{number + 1}"))
-    log.rename(f"{log}.1")
+        for ending in ("", ".gz"):
+            old = log.with_name(f"{log.name}.{number}{ending}")
+            if old.exists():
+                old.rename(log.with_name(f"{log.name}.{number + 1}{ending}"))
+    rotated = log.rename(f"{log}.1")
+    if compress:
+        stamp = rotated.stat().st_mtime_ns // 1000 * 1000
+        packed = rotated.with_name(f"{rotated.name}.gz")
+        packed.write_bytes(gzip.compress(rotated.read_bytes()))
+        os.utime(packed, ns=(stamp, stamp))
+        rotated.unlink()
     put(log, lines)
 
 
+@pytest.mark.parametrize("compress", [False, True], ids=["plain", "gzip"])
 @pytest.mark.parametrize("down", [False, True], ids=["running", "down"])
-def test_files_that_were_rotated_away_before_anybody_looked_are_read_in_their_order(tmp_path, log, down):
+def test_files_that_were_rotated_away_before_anybody_looked_are_read_in_their_order(tmp_path, log, down, compress):
     put(log.with_name("app.log.1"), "history\n")
     put(log, "1\n")
     tail = Tail(tmp_path, "app.log")
     assert tail.read() == ["1"]
     put(log, "2\n")
     for number in (3, 4, 5):
-        rotate(log, lines=f"{number}\n")
+        rotate(log, lines=f"{number}\n", compress=compress)
     if down:
         tail = tail.again(tmp_path, pattern="app.log")
     assert tail.read() == ["2", "3", "4", "5"]
