@@ -12,7 +12,7 @@ import msgspec
 from dpiped.sources.tail_file import TailFile
 from dpiped.sources.tail_identify import Resolved, is_compressed, is_copy_of, may_hold, resolve, rest_of
 from dpiped.sources.tail_marks import Chunk, FileMark, Positions, is_rotated_name, rotation_stem, same_log
-from dpiped.sources.tail_scan import FileKey, Found, is_excluded, scan, siblings
+from dpiped.sources.tail_scan import FileKey, Folders, Found, is_excluded, scan, siblings
 from dpiped.sources.tail_shape import Shaper
 
 ENDED_KEPT = 1_000
@@ -53,6 +53,10 @@ class FileSet:
         self.files: dict[FileKey, TailFile] = {}
         self.ring: deque[TailFile] = deque()
         """The same files, in the order in which they are read next."""
+        self._by_path: dict[str, TailFile] = {}
+        """Path, and path by which it is followed -> the newest such file, as of the last scan."""
+        self._by_stem: dict[str, list[TailFile]] = {}
+        """What rotation may have made of one log, as of the last scan."""
         self.chunks: list[Chunk] = []
         self.open_count = 0
         self._ended: deque[FileMark] = deque(maxlen=ENDED_KEPT)
@@ -79,7 +83,7 @@ class FileSet:
 
     def scan(self, now: float) -> None:
         """Looks for what came, moved and went. Blocks: call it in a thread."""
-        found = self._scan()
+        found, near = self._scan(), Folders()
         left = []
         for key, file in self.files.items():
             seen = found.get(key)
@@ -92,9 +96,12 @@ class FileSet:
                 file.rotated_at = now
                 left.append(file)
             if file.reader is None:
-                self._look_near(file)
+                self._look_near(file, near)
+        self._by_path, self._by_stem = {}, {}
+        for file in self.files.values():
+            self._index(file)
         for file in left:
-            self._add_unseen(file.mark, now, file)
+            self._add_unseen(file.mark, near, now, file)
         for key, seen in found.items():
             if key not in self.files:
                 self._appeared(key, seen, now)
@@ -124,43 +131,43 @@ class FileSet:
 
     def _add_rotated_since(self, marks: list[FileMark], now: float) -> None:
         """What took the place of the newest file of each log and left it too, while nothing ran."""
-        by_id = {file.id: file for file in self.files.values()}
+        by_id, near = {file.id: file for file in self.files.values()}, Folders()
         newest = {mark.source or mark.path: mark for mark in sorted(marks, key=lambda mark: (mark.written_ns, mark.id))}
         for mark in newest.values():
             last = by_id.get(mark.id)
             if last is None or not mark.offset:  # of which nothing is known but an inode, and those are used again
-                unseen = self._add_unseen(mark, now) if mark.written_ns else None
+                unseen = self._add_unseen(mark, near, now) if mark.written_ns else None
                 if last is not None and last.rotated_at is None:
                     last.after = unseen
             elif last.rotated_at is not None:
-                self._add_unseen(last.mark, now, last)
+                self._add_unseen(last.mark, near, now, last)
         self.chunks += [file.chunk() for file in by_id.values() if not file.offset]
 
     def is_still_there(self, file: TailFile) -> bool:
         """Whether a file that cannot be opened now may be opened later: the next scan finds it."""
-        return self.options.follow and (file.rotated_at is None or (file.missing and self._look_near(file)))
+        return self.options.follow and (file.rotated_at is None or (file.missing and self._look_near(file, Folders())))
 
-    def _look_near(self, file: TailFile) -> bool:
+    def _look_near(self, file: TailFile, near: Folders) -> bool:
         """It left the globs and is not open: rotation may have left it in the same folder, and moved it again."""
-        seen = siblings(file.path).get(file.key)
+        seen = near.siblings(file.path).get(file.key)
         if seen is not None:
             file.path, file.hint = seen.path, (seen.size, seen.mtime_ns)
         return seen is not None
 
-    def _add_unseen(self, left: FileMark, now: float, before: TailFile | None = None) -> TailFile | None:
+    def _add_unseen(self, left: FileMark, near: Folders, now: float, before: TailFile | None = None) -> TailFile | None:
         """Files that took the place of one that left the globs, and left it too before anybody looked: two rotations
         between two scans, or while nothing ran. They are read under its name, after it. Returns the last of them.
         """
         source = left.source or left.path
-        for key, seen in sorted(siblings(source).items(), key=lambda item: item[1].mtime_ns):
+        for key, seen in sorted(near.siblings(source).items(), key=lambda item: item[1].mtime_ns):
             if seen.mtime_ns <= left.written_ns or not is_rotated_name(seen.path, source):
                 continue
             if key in self.files or key in self._found or not seen.size or is_excluded(seen.path, self.options.exclude):
                 continue
             if self._is_known(seen):
                 continue
-            file = self._add(key, seen, now)
-            file.source, file.rotated_at, file.after = source, now, before
+            file = self._add(key, seen, now, source=source)
+            file.rotated_at, file.after = now, before
             self.chunks.append(file.chunk())
             self.opened(file, now)
             before = file
@@ -168,17 +175,15 @@ class FileSet:
 
     def _is_known(self, seen: Found) -> bool:
         """Whether it may hold what a file held that is or was followed."""
-        marks = (*self._ended, *(file.mark for file in self.files.values()))
-        return any(may_hold(mark, seen) for mark in marks) or any(
-            is_copy_of(seen.path, file) for file in self.files.values()
-        )
+        alike = self._alike(seen.path)
+        marks = (*self._ended, *(file.mark for file in alike))
+        return any(may_hold(mark, seen) for mark in marks) or any(is_copy_of(seen.path, file) for file in alike)
 
     def _appeared(self, key: FileKey, seen: Found, now: float) -> None:
         """A file that is not followed yet: a new one, or a copy of one that is or was."""
         if seen.path.endswith(".gz") and self._gzip_seen.get(key) != seen:
             return  # perhaps still being written: a gzip file is read when it has not changed between two scans
-        stem = rotation_stem(seen.path)
-        for file in [old for old in self.files.values() if rotation_stem(old.source) == stem]:
+        for file in self._alike(seen.path):
             if not file.intact():
                 self.truncated(file, now)
             elif is_copy_of(seen.path, file):
@@ -196,7 +201,13 @@ class FileSet:
         return None
 
     def _add(
-        self, key: FileKey, seen: Found, now: float, item: Resolved | None = None, number: int | None = None
+        self,
+        key: FileKey,
+        seen: Found,
+        now: float,
+        item: Resolved | None = None,
+        number: int | None = None,
+        source: str = "",
     ) -> TailFile:
         path = seen.path
         if number is None:
@@ -204,16 +215,26 @@ class FileSet:
         self._next_id = max(self._next_id, number + 1)
         file = TailFile(number, key, path, self.shaper, self.counts, self.options.checksums)
         file.changed_at, file.written_ns = now, seen.mtime_ns
+        file.source = source or path
         if item is not None:
             file.resume(item.mark, item.before)
         else:
-            olds = [old for old in self.files.values() if path in (old.source, old.path)]
-            file.after = olds[-1] if olds else None
+            old = self._by_path.get(path)
+            file.after = old if old is not None and self.files.get(old.key) is old else None
         stem = str(Path(path).with_name(rotation_stem(path)))
         file.renamed = file.renamed or (stem != path and stem in self._found_paths)
         self.files[key] = file
         self.ring.append(file)
+        self._index(file)
         return file
+
+    def _index(self, file: TailFile) -> None:
+        self._by_path[file.source] = self._by_path[file.path] = file
+        self._by_stem.setdefault(rotation_stem(file.source), []).append(file)
+
+    def _alike(self, path: str) -> list[TailFile]:
+        """The followed files of the same log."""
+        return [file for file in self._by_stem.get(rotation_stem(path), ()) if self.files.get(file.key) is file]
 
     def truncated(self, file: TailFile, now: float) -> None:
         """What the file held is gone; a copy beside it may hold the rest. The file itself is read from its
@@ -224,7 +245,7 @@ class FileSet:
         self._ended.append(mark)
         file.restart()
         self._take_rest(file, mark, now)
-        file.after = self._add_unseen(mark, now, file.after)
+        file.after = self._add_unseen(mark, Folders(), now, file.after)
         file.look()
         self.chunks.append(file.chunk())
 
@@ -288,20 +309,23 @@ class FileSet:
             self.open_count -= 1
 
     def _shut_idle(self) -> bool:
-        """Closes the file that has been silent longest; one that left the globs only if it can be opened again.
+        """Closes the files that have been silent longest, some at a time, for finding them is dear; one that left the
+        globs only if it can be opened again.
 
         One that waits for another, which may wait for a descriptor, is idle too.
         """
+        near, before = Folders(), self.open_count
         idle = [file for file in self.files.values() if file.reader and (self.waits(file) or not file.behind)]
         for file in sorted(idle, key=lambda file: (file.rotated_at is not None, file.changed_at)):
             if file.rotated_at is not None:
-                seen = siblings(file.path).get(file.key)
+                seen = near.siblings(file.path).get(file.key)
                 if seen is None:
                     continue
                 file.path = seen.path
             self.shut(file)
-            return True
-        return False
+            if before - self.open_count > self.options.max_open_files // 8:
+                break
+        return self.open_count < before
 
     def paths_of(self, mark: FileMark) -> Iterable[str]:
         """Where the file of a mark may be."""

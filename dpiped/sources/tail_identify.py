@@ -11,7 +11,7 @@ import msgspec
 from dpiped.sources.tail_file import TailFile, verify
 from dpiped.sources.tail_marks import HEAD_BYTES, TAIL_BYTES, FileMark, fingerprint, is_rotated_name, same_log
 from dpiped.sources.tail_reader import open_reader
-from dpiped.sources.tail_scan import FileKey, Found, siblings
+from dpiped.sources.tail_scan import FileKey, Folders, Found
 
 COPIED_GRAIN_NS = 1_000_000
 """Programs that compress a file keep its mtime, but not all of its digits."""
@@ -34,6 +34,7 @@ def resolve(marks: Iterable[FileMark], found: dict[FileKey, Found]) -> tuple[dic
     """
     resolved: dict[FileKey, Resolved] = {}
     heads: dict[str, list[tuple[FileKey, Found]]] = {}
+    folders = Folders()
 
     def same_inode(mark: FileMark) -> Iterable[tuple[FileKey, Found]]:
         same = by_inode.get(mark.inode, ())
@@ -52,12 +53,10 @@ def resolve(marks: Iterable[FileMark], found: dict[FileKey, Found]) -> tuple[dic
             yield from (item for item in found.items() if same_log(item[1].path, mark.path))
 
     def moved(mark: FileMark) -> Iterable[tuple[FileKey, Found]]:
-        near = siblings(mark.path).items()
-        return (
-            near
-            if mark.head_len
-            else [item for item in near if _is_written_on(mark, *item) or is_compressed(mark, item[1])]
-        )
+        near = folders.siblings(mark.path).items()
+        if mark.head_len:
+            return near
+        return [item for item in near if _is_written_on(mark, *item) or is_compressed(mark, item[1])]
 
     by_inode = _group((key[1], key, file) for key, file in found.items())
     by_path = _group((file.path, key, file) for key, file in found.items())

@@ -61,7 +61,7 @@ def fingerprint(head: bytes) -> str:
     return blake2b(head, digest_size=8).hexdigest()
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=1 << 16)
 def rotation_stem(path: str) -> str:
     """The base name without what rotation adds: numbers, dates, `.gz`, `.old`. `app.log.2.gz` is `app.log`."""
     return _NUMBERS.sub("", _SUFFIXES.sub("", Path(path).name))

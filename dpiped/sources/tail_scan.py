@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 from typing import NamedTuple
 
-from dpiped.sources.tail_marks import same_log
+from dpiped.sources.tail_marks import rotation_stem
 
 FileKey = tuple[int, int]
 """(device, inode): names an open or existing file while the program runs; nothing of it is trusted after a restart."""
@@ -55,16 +55,43 @@ def _matches(pattern: str) -> Iterator[str]:
     return glob.iglob(pattern, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
 
 
-def siblings(path: str) -> dict[FileKey, Found]:
-    """Files in the folder of `path` whose names rotation may have made of it: where a file went that left the glob."""
-    folder = os.path.dirname(os.path.realpath(path))  # noqa: PTH120
-    found: dict[FileKey, Found] = {}
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.is_file(follow_symlinks=False) and same_log(entry.name, path):
-                    status = entry.stat()
-                    found[key_of(status)] = Found(entry.path, status.st_size, status.st_mtime_ns)
-    except OSError:  # the folder is gone or closed to us: nothing to be found in it
+class Folders:
+    """What stands near files, each folder listed once. For one pass: a listing goes out of date."""
+
+    def __init__(self) -> None:
+        self._listed: dict[str, dict[str, list[str]]] = {}
+        """folder -> stem -> names of its files."""
+
+    def siblings(self, path: str) -> dict[FileKey, Found]:
+        """Files in the folder of `path` whose names rotation may have made of it: where a file went that left the
+        glob.
+        """
+        folder = os.path.dirname(os.path.realpath(path))  # noqa: PTH120
+        if folder not in self._listed:
+            self._listed[folder] = _by_stem(folder)
+        found: dict[FileKey, Found] = {}
+        for name in self._listed[folder].get(rotation_stem(path), ()):
+            near = f"{folder}/{name}"
+            try:
+                status = os.stat(near, follow_symlinks=False)  # noqa: PTH116 - as above
+            except OSError:  # gone since it was listed
+                continue
+            if stat.S_ISREG(status.st_mode):
+                found[key_of(status)] = Found(near, status.st_size, status.st_mtime_ns)
         return found
-    return found
+
+
+def siblings(path: str) -> dict[FileKey, Found]:
+    """As they are now."""
+    return Folders().siblings(path)
+
+
+def _by_stem(folder: str) -> dict[str, list[str]]:
+    """Names by what they are without what rotation adds; none if the folder is gone or closed to us."""
+    names: dict[str, list[str]] = {}
+    try:
+        for name in os.listdir(folder):  # noqa: PTH208 - as above
+            names.setdefault(rotation_stem(name), []).append(name)
+    except OSError:
+        pass
+    return names

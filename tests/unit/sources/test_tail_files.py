@@ -372,6 +372,21 @@ def test_a_file_within_the_globs_that_moved_before_it_was_opened_again_is_not_gi
     assert tail.again(tmp_path, pattern="app.log*").read() == ["3"]
 
 
+def test_many_logs_that_are_rotated_at_once_cost_a_listing_of_their_folder_a_scan(tmp_path, monkeypatch):
+    logs = [tmp_path / f"app{chr(97 + number // 26)}{chr(97 + number % 26)}.log" for number in range(300)]
+    for log in logs:
+        put(log, "1\n")
+    tail = Tail(tmp_path, max_open_files=20)
+    assert len(tail.read()) == 300
+    for log in logs:
+        rotate(log, lines="2\n")
+    folders = []
+    listdir = os.listdir
+    monkeypatch.setattr("dpiped.sources.tail_scan.os.listdir", lambda folder: folders.append(folder) or listdir(folder))
+    assert tail.read() == ["2"] * 300
+    assert len(folders) < 150
+
+
 def test_a_range_is_read_again_from_wherever_it_went(tmp_path, log):
     add(log, "1\n2\n")
     tail = Tail(tmp_path)
