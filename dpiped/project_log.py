@@ -13,6 +13,7 @@ from pathlib import Path
 
 from dpiped.codecs.base import Rejected
 from dpiped.config.schema import ProjectConfig
+from dpiped.files import write_all
 from dpiped.telemetry import Telemetry
 from dpiped.telemetry.log import TextFormatter
 
@@ -68,9 +69,7 @@ class _LogFile(logging.Handler):
             if self._fd < 0:
                 self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
                 self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
-            written = os.write(self._fd, line)
-            if written < len(line):
-                os.write(self._fd, line[written:])
+            write_all(self._fd, [line])
         except OSError as exc:
             self._fail(exc)
         else:

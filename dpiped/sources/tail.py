@@ -151,7 +151,7 @@ class Follower:
         if not (final or file.due or file.is_gzip or self._set.shaper.multiline):
             return 0
         if not self._set.opened(file, now):
-            if final and (file.missing or file.failed) and not self._set.is_still_there(file):
+            if final and (file.missing or file.failed) and not self._set.can_wait_for(file):
                 self._give_up(file, now)
             return 0
         try:
@@ -192,7 +192,7 @@ class Follower:
 
     def _give_up(self, file: TailFile, now: float) -> None:
         """It left the globs while it was not open and is nowhere near: what was not read of it is lost."""
-        if file.behind and not self._set.is_replaced(file, now):
+        if file.behind and not self._set.take_copy(file, now):
             self.counts["vanished"] += 1
         self._set.end(file)
 

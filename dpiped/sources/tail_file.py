@@ -95,10 +95,7 @@ class TailFile:
         """The file was truncated: from its beginning."""
         self.offset, self.before, self.skip, self._seen = 0, b"", False, None
         self.head_len, self.head = 0, fingerprint(b"")
-
-    def look(self) -> None:
-        """Notes when it was written last."""
-        if self.reader is not None:
+        if self.reader is not None:  # later than a copy that was made before
             self.written_ns = self.reader.signature()[1]
 
     def to_end(self) -> None:
@@ -177,8 +174,7 @@ class TailFile:
             return True
         try:
             before = reader.pread(len(self.before), self.offset - len(self.before))
-            same = before == self.before and fingerprint(reader.pread(self.head_len, 0)) == self.head
-            return same or reader.key != self.key
+            return (before == self.before and self._same_head(reader)) or reader.key != self.key
         except OSError:
             return True
         finally:
@@ -206,7 +202,7 @@ class TailFile:
             return None
         for size in (most, self.shaper.max_line_bytes + 1 + TAIL_BYTES + most):
             data = self.reader.pread(len(self.before) + size, self.offset - len(self.before))
-            if not data.startswith(self.before) or not self._same_head():
+            if not data.startswith(self.before) or not self._same_head(self.reader):
                 raise TruncatedFile
             at_end = len(data) < len(self.before) + size
             whole = final and not self.damaged  # the last line of a damaged file is not whole
@@ -218,11 +214,11 @@ class TailFile:
             self._unsure = time.time_ns() - signature[1] < MTIME_GRAIN_NS and not self.is_gzip
         return chunk
 
-    def _same_head(self) -> bool:
+    def _same_head(self, reader: PlainReader) -> bool:
         """Log lines may end alike, so that the bytes before the offset prove little: the head is compared as well."""
-        if self.offset <= TAIL_BYTES or self.reader is None or self.is_gzip:
+        if self.offset <= TAIL_BYTES or isinstance(reader, GzipReader):
             return True
-        return fingerprint(self.reader.pread(self.head_len, 0)) == self.head
+        return fingerprint(reader.pread(self.head_len, 0)) == self.head
 
     def _take(self, data: bytes, *, at_end: bool, final: bool, ready: bool) -> Chunk | None:
         """Decides how much of `data` (which begins with `self.before`) is taken, and moves there."""

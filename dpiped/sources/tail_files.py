@@ -54,9 +54,9 @@ class FileSet:
         self.ring: deque[TailFile] = deque()
         """The same files, in the order in which they are read next."""
         self._by_path: dict[str, TailFile] = {}
-        """Path, and path by which it is followed -> the newest such file, as of the last scan."""
+        """Path, and path by which it is followed -> the newest such file, as of the last scan with changes."""
         self._by_stem: dict[str, list[TailFile]] = {}
-        """What rotation may have made of one log, as of the last scan."""
+        """What rotation may have made of one log, as of the last scan with changes."""
         self.chunks: list[Chunk] = []
         self.open_count = 0
         self._ended: deque[FileMark] = deque(maxlen=ENDED_KEPT)
@@ -97,13 +97,15 @@ class FileSet:
                 left.append(file)
             if file.reader is None:
                 self._look_near(file, near)
-        self._by_path, self._by_stem = {}, {}
-        for file in self.files.values():
-            self._index(file)
+        new = [(key, seen) for key, seen in found.items() if key not in self.files]
+        if left or new:
+            self._by_path, self._by_stem = {}, {}
+            for file in self.files.values():
+                self._index(file)
         for file in left:
             self._add_unseen(file.mark, near, now, file)
-        for key, seen in found.items():
-            if key not in self.files:
+        for key, seen in new:
+            if key not in self.files:  # as the copy of one that was truncated
                 self._appeared(key, seen, now)
         self._copies = {key: number for key, number in self._copies.items() if key in found}
         self._gzip_seen = {key: seen for key, seen in found.items() if seen.path.endswith(".gz")}
@@ -115,8 +117,9 @@ class FileSet:
 
     def _resolve(self, marks: list[FileMark], found: dict[FileKey, Found], now: float) -> None:
         resolved, missing = resolve(marks, found)
+        resumed: dict[int, TailFile] = {}
         for key, item in sorted(resolved.items(), key=lambda pair: pair[1].mark.id):
-            file = self._add(key, item.found, now, item, number=item.mark.id)
+            file = resumed[item.mark.id] = self._add(key, item.found, now, item, number=item.mark.id)
             if key not in found:
                 file.rotated_at = now
         for mark in missing:
@@ -124,27 +127,30 @@ class FileSet:
                 same = any(key[1] == mark.inode or seen.path == mark.path for key, seen in found.items())
                 self.counts["truncated" if same else "vanished"] += 1
                 self._ended.append(mark)
-        self._add_rotated_since(marks, now)
+        self._add_rotated_since(marks, resumed, now)
+        # of an unread file its inode is all that is known, which another may have by now: its time is told anew
+        self.chunks += [file.chunk() for file in resumed.values() if not file.offset]
         self.chunks += [
             Chunk(mark, mark.source or mark.path, mark.offset, mark.offset, 0, b"", gone=True) for mark in missing
         ]
 
-    def _add_rotated_since(self, marks: list[FileMark], now: float) -> None:
+    def _add_rotated_since(self, marks: list[FileMark], resumed: dict[int, TailFile], now: float) -> None:
         """What took the place of the newest file of each log and left it too, while nothing ran."""
-        by_id, near = {file.id: file for file in self.files.values()}, Folders()
+        near = Folders()
         newest = {mark.source or mark.path: mark for mark in sorted(marks, key=lambda mark: (mark.written_ns, mark.id))}
         for mark in newest.values():
-            last = by_id.get(mark.id)
-            if last is None or not mark.offset:  # of which nothing is known but an inode, and those are used again
-                unseen = self._add_unseen(mark, near, now) if mark.written_ns else None
+            last = resumed.get(mark.id)
+            if last is None or not mark.offset:  # an unread one may be another file with the same inode
+                unseen = self._add_unseen(mark, near, now)
                 if last is not None and last.rotated_at is None:
                     last.after = unseen
             elif last.rotated_at is not None:
                 self._add_unseen(last.mark, near, now, last)
-        self.chunks += [file.chunk() for file in by_id.values() if not file.offset]
 
-    def is_still_there(self, file: TailFile) -> bool:
-        """Whether a file that cannot be opened now may be opened later: the next scan finds it."""
+    def can_wait_for(self, file: TailFile) -> bool:
+        """Whether a file that cannot be opened now may be opened later: the next scan finds it, or it only moved, and
+        is looked for where it is now.
+        """
         return self.options.follow and (file.rotated_at is None or (file.missing and self._look_near(file, Folders())))
 
     def _look_near(self, file: TailFile, near: Folders) -> bool:
@@ -158,6 +164,8 @@ class FileSet:
         """Files that took the place of one that left the globs, and left it too before anybody looked: two rotations
         between two scans, or while nothing ran. They are read under its name, after it. Returns the last of them.
         """
+        if not left.written_ns:
+            return before
         source = left.source or left.path
         for key, seen in sorted(near.siblings(source).items(), key=lambda item: item[1].mtime_ns):
             if seen.mtime_ns <= left.written_ns or not is_rotated_name(seen.path, source):
@@ -246,11 +254,10 @@ class FileSet:
         file.restart()
         self._take_rest(file, mark, now)
         file.after = self._add_unseen(mark, Folders(), now, file.after)
-        file.look()
         self.chunks.append(file.chunk())
 
-    def is_replaced(self, file: TailFile, now: float) -> bool:
-        """Whether what a file held that is gone stands compressed beside it, and is read on there."""
+    def take_copy(self, file: TailFile, now: float) -> bool:
+        """Reads on in what a file that is gone was compressed to; False if that is not beside it."""
         mark = file.mark
         if file.hint is not None:
             mark = msgspec.structs.replace(mark, written_ns=file.hint[1])

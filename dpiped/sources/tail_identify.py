@@ -124,12 +124,14 @@ def is_copy_of(path: str, file: TailFile) -> bool:
     except OSError:
         return False
     try:
-        head, end = copy.pread(HEAD_BYTES, 0), copy.size()
-        first = max(0, end - TAIL_BYTES)
+        head = copy.pread(HEAD_BYTES, 0)
         original = file.reader or open_reader(file.path)
         try:
-            alike = original.pread(len(head), 0) == head
-            return alike and original.pread(end - first, first) == copy.pread(end - first, first) and end > 0
+            if not head or original.pread(len(head), 0) != head:
+                return False
+            end = copy.size()  # reads all of a gzip file
+            first = max(0, end - TAIL_BYTES)
+            return original.pread(end - first, first) == copy.pread(end - first, first)
         finally:
             if original is not file.reader:
                 original.close()
@@ -143,11 +145,10 @@ def may_hold(mark: FileMark, seen: Found) -> bool:
     """Whether a file may hold what the file of `mark` held; where that has a short head, the head is all there is to
     tell by.
     """
-    if not mark.head_len or not same_log(seen.path, mark.source or mark.path):
-        return False
-    if mark.head_len < HEAD_BYTES:
-        return _head(seen.path, mark.head_len) == mark.head
-    return rest_of(mark, seen, sure=False) is not None
+    if mark.head_len == HEAD_BYTES:
+        return rest_of(mark, seen, sure=False) is not None
+    same = mark.head_len > 0 and same_log(seen.path, mark.source or mark.path)
+    return same and _head(seen.path, mark.head_len) == mark.head
 
 
 def rest_of(mark: FileMark, seen: Found, *, sure: bool) -> Resolved | None:
