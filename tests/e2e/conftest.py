@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -165,6 +166,13 @@ class Collector(Program):
             encoding="utf-8",
         )
         super().__init__(folder, name, [sys.executable, "-m", "collector", "run", "-c", str(file)], environ)
+
+    def status(self) -> dict[str, Any]:
+        """What it says of itself; its log names the address."""
+        address = re.findall(r"status on ([\d.:]+)", self.log.read_text("utf-8"))[-1]
+        with urllib.request.urlopen(f"http://{address}/status", timeout=10) as answer:
+            report: dict[str, Any] = json.load(answer)
+        return report
 
 
 AnyProgram = TypeVar("AnyProgram", bound=Program)

@@ -64,7 +64,8 @@ def test_rotation_by_rename_and_truncation(tmp_path: Path, programs: list[Progra
     arrived(tmp_path, 300)
     shutil.copy(log, log.with_suffix(".log.2"))  # copytruncate
     os.truncate(log, 0)
-    time.sleep(1.5)  # a truncation is seen when the file is looked at; what is longer by then cannot be told apart
+    # what is longer when the file is looked at cannot be told from a file that grew
+    wait_until(lambda: collector.status()["inputs"][0]["counts"].get("truncated") == 1, "the truncation is seen")
     append(log, lines(300, 350))
     arrived(tmp_path, 350)
     collector.stop()
