@@ -218,8 +218,18 @@ def test_every_dependency_is_explained_as_in_pyproject() -> None:
     project = text_of("pyproject.toml").partition("dependencies = [")[2].partition("\n]")[0]
     rows = re.findall(r'"([\w-]+)[^"]*",\s*# (.+)', project)
     assert len(rows) == len(tomllib.loads(text_of("pyproject.toml"))["project"]["dependencies"])
-    shown = re.findall(r"^\| ([\w-]+) \| (.+) \|$", text_of("README.md").partition("## Dependencies")[2], re.MULTILINE)
+    dependencies = text_of("README.md").partition("## Dependencies")[2]
+    shown = re.findall(r"^\| ([\w-]+) \| ([^|]+) \|$", dependencies, re.MULTILINE)
     assert [row for row in shown if row[0] not in ("package",)] == rows
+
+
+def test_every_extra_is_explained_as_in_pyproject() -> None:
+    extras = tomllib.loads(text_of("pyproject.toml"))["project"]["optional-dependencies"]
+    names = {extra: [re.sub(r"^dpipe\[(\w+)\]$|[\[>].*", r"\1", need) for need in extras[extra]] for extra in extras}
+    reasons = dict(re.findall(r"^(\w+) = \[.+\] +# (.+)$", text_of("pyproject.toml"), re.MULTILINE))
+    rows = [(extra, ", ".join(names[extra]), reasons[extra]) for extra in extras if extra not in ("test", "lint")]
+    dependencies = text_of("README.md").partition("## Dependencies")[2]
+    assert re.findall(r"^\| `(\w+)` \| ([^|]+) \| ([^|]+) \|$", dependencies, re.MULTILINE) == rows
 
 
 def test_every_key_has_an_effect() -> None:
