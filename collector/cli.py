@@ -12,10 +12,9 @@ import logging
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import uvloop
 from pydantic import SecretStr, ValidationError
@@ -26,34 +25,24 @@ from collector.config import CollectorConfig, Config, Input, StdinInput, TailInp
 from collector.confirm import ConfirmFeed
 from collector.feed import Feed
 from collector.giving_up import until_hopeless
+from dpiped.command_line import Parser, common_options, run_command_line
 from dpiped.config.fields import secrets_of
-from dpiped.errors import ConfigError, DpipeError, LockedError
-from dpiped.hidden import blot, hide
+from dpiped.errors import ConfigError, DpipeError
+from dpiped.exit_code import ExitCode
+from dpiped.hidden import hide
 from dpiped.lock import UMASK
 from dpiped.telemetry import Telemetry
-from dpiped.telemetry.log import LEVELS, setup_logging
+from dpiped.telemetry.log import setup_logging
 from dpiped.tls import ClientTls
 
-FAILED, BAD_CONFIG, LOCKED, INTERRUPTED = 1, 2, 3, 130
 STOP_SECS = 5.0
 CONFIRM_BATCH_SECS = 0.001
 """With --confirm the other side waits for each answer: nothing is gained by waiting for more."""
 
 
-class Parser(argparse.ArgumentParser):
-    """An error is one line that says what to do."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(BAD_CONFIG, f"{self.prog}: {message}; see {self.prog} --help\n")
-
-
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The parser with all commands; each sets `command`, a function of the arguments that returns the exit status."""
-    common = Parser(add_help=False)
-    quiet = argparse.SUPPRESS  # so that the options may stand before and behind the command
-    common.add_argument("-v", "--verbose", action="store_true", default=quiet, help="show tracebacks of errors")
-    common.add_argument("--log-level", choices=LEVELS, default=quiet, help="least level that is logged (info)")
-    common.add_argument("--log-format", choices=("text", "json"), default=quiet, help="form of the log lines (text)")
+    common = common_options()
     parser = Parser(
         prog="dpipe-collector",
         parents=[common],
@@ -109,30 +98,7 @@ def _add_send(commands: Any, common: Parser) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status."""
-    arguments = build_parser().parse_args(argv)
-    try:
-        status: int = arguments.command(arguments)
-        return status
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except Exception as exc:
-        if getattr(arguments, "verbose", False):
-            print(blot(traceback.format_exc()), end="", file=sys.stderr)
-        return _tell(exc)
-
-
-def _tell(error: Exception) -> int:
-    """One line for each problem, on standard error; the exit status of the error."""
-    if isinstance(error, ConfigError):
-        lines = error.problems
-    elif isinstance(error, DpipeError | OSError):
-        lines = [f"dpipe-collector: {error}"]
-    else:
-        lines = [f"dpipe-collector: defect: {type(error).__name__}: {error}; run it again with -v to see where"]
-    print(blot("\n".join(lines)), file=sys.stderr)
-    if isinstance(error, ConfigError):
-        return BAD_CONFIG
-    return LOCKED if isinstance(error, LockedError) else FAILED
+    return run_command_line(build_parser(), argv)
 
 
 def run_command(arguments: argparse.Namespace) -> int:
@@ -183,7 +149,7 @@ def send_command(arguments: argparse.Namespace) -> int:
 
     collector = Collector(config, Telemetry(), stored=False, make_feeds=confirm if arguments.confirm else None)
     complete = uvloop.run(_send(collector, arguments, isinstance(source, StdinInput)))
-    return 0 if complete else FAILED
+    return ExitCode.DONE if complete else ExitCode.FAILED
 
 
 async def _send(collector: Collector, arguments: argparse.Namespace, watched: bool) -> bool:
@@ -252,7 +218,7 @@ async def _run(collector: Collector, path: Path | None) -> bool:
         nonlocal asked
         asked += 1
         if asked > 1:
-            os._exit(FAILED)
+            os._exit(ExitCode.FAILED)
         collector.stop()
 
     def reload() -> None:

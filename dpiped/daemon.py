@@ -15,15 +15,13 @@ import uvloop
 import dpiped.codecs.lines  # noqa: F401 - numpy is loaded at the start, not with the first event
 from dpiped.config.schema import DaemonConfig
 from dpiped.engine import Engine
-from dpiped.errors import ConfigError, DpipeError, LockedError
+from dpiped.errors import ConfigError, DpipeError
+from dpiped.exit_code import ExitCode
 from dpiped.lock import UMASK
 from dpiped.memory import keep_memory, settle_garbage
 from dpiped.reload import reload_file
 from dpiped.telemetry import Telemetry
 from dpiped.watchdog import Watchdog
-
-DONE, FAILED, CONFIG, LOCKED, UNREAD, WATCHDOG = 0, 1, 2, 3, 4, 5
-"""Exit codes; docs/operations.md says what each means."""
 
 
 def run_daemon(config: DaemonConfig, config_path: Path) -> int:
@@ -50,8 +48,8 @@ def run_engine(make: Callable[[Telemetry], Engine]) -> int:
         if not isinstance(cause, DpipeError | OSError):
             raise
         telemetry.say(f"cannot run: {cause}", level=logging.ERROR)
-        return LOCKED if isinstance(cause, LockedError) else CONFIG if isinstance(cause, ConfigError) else FAILED
-    return UNREAD if unread else DONE
+        return ExitCode.of(cause)
+    return ExitCode.UNREAD if unread else ExitCode.DONE
 
 
 def _leaf(exc: BaseException) -> BaseException:
@@ -75,7 +73,7 @@ class _Signals:
 
     def _stop(self) -> None:
         if self._engine.stopping.is_set():
-            os._exit(FAILED)  # a second signal: at once, which is safe too
+            os._exit(ExitCode.FAILED)  # a second signal: at once, which is safe too
         self._engine.telemetry.say("stopping: inputs stop, outputs drain; a second signal stops at once")
         self._engine.stop()
 

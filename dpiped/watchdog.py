@@ -21,10 +21,10 @@ from zlib import crc32
 
 import msgspec
 
+from dpiped.exit_code import ExitCode
 from dpiped.files import write_synced
 from dpiped.quarantine import Quarantine
 
-EXIT_STATUS = 5
 HANG_VERSION = 2
 MOST_TIMES = 3
 PERIOD_SECS = 0.5
@@ -124,4 +124,4 @@ class Watchdog:
             flush=True,
         )
         faulthandler.dump_traceback(all_threads=True)
-        os._exit(EXIT_STATUS)
+        os._exit(ExitCode.WATCHDOG)

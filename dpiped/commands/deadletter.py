@@ -17,6 +17,7 @@ import msgspec
 from dpiped.commands.target import Target, add_target
 from dpiped.deadletter import DeadLetters
 from dpiped.errors import ConfigError, DpipeError
+from dpiped.exit_code import ExitCode
 from dpiped.journal.bound import show_ms
 from dpiped.leveldb import LevelDb
 from dpiped.offline import copied, owned
@@ -130,7 +131,7 @@ def retry_command(arguments: Arguments) -> int:
     print(f"{told['sent']} events sent again, {told['stay']} letters stay")
     for reason, amount in told["reasons"].items():
         print(f"{amount} stay: {reason}")
-    return 1 if told["stay"] else 0
+    return ExitCode.FAILED if told["stay"] else ExitCode.DONE
 
 
 def drop_command(arguments: Arguments) -> int:

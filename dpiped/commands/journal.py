@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 from dpiped.backlog import Behind, behind
 from dpiped.commands.target import Target, add_target
 from dpiped.errors import DpipeError
+from dpiped.exit_code import ExitCode
 from dpiped.journal.bound import Bound, parse_bound, show_ms
 from dpiped.journal.export import Selection, export
 from dpiped.journal.inspect import by_route, look_all, missing
@@ -135,7 +136,7 @@ def verify_command(arguments: Arguments) -> int:
         print(f"{segments[-1].path.name}: {unfinished} bytes behind the last group, which nobody was promised")
     packs = sum(len(found.heads) for found in segments)
     print(f"{len(segments)} segments, {packs} packs are whole; {len(problems)} problems")
-    return 1 if problems else 0
+    return ExitCode.FAILED if problems else ExitCode.DONE
 
 
 def export_command(arguments: Arguments) -> int:
@@ -149,7 +150,7 @@ def export_command(arguments: Arguments) -> int:
         print(f"dpiped: left out: {text}", file=sys.stderr)
     if arguments.output:
         print(f"{arguments.output}: {done.events} events of {done.packs} packs")
-    return 1 if done.damage else 0
+    return ExitCode.FAILED if done.damage else ExitCode.DONE
 
 
 def _new_file(path: Path) -> BinaryIO:

@@ -14,12 +14,11 @@ from dpiped.commands.run import start_logging
 from dpiped.config.load import load_daemon_config
 from dpiped.config.schema import DaemonConfig
 from dpiped.errors import ConfigError
+from dpiped.exit_code import ExitCode
 
 if TYPE_CHECKING:
     from dpiped.journal.playback import Playback
     from dpiped.replay import ReplayEngine
-
-FAILED, UNREAD = 1, 4
 
 
 def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -82,7 +81,7 @@ def _run(config: DaemonConfig, work_dir: Path, played: Playback) -> tuple[int, i
 
     status = run_engine(make)
     if status or not engines[0].inputs:
-        return status or FAILED, 0
+        return status or ExitCode.FAILED, 0
     return _summary(engines[0], work_dir, played)
 
 
@@ -102,4 +101,6 @@ def _summary(engine: ReplayEngine, work_dir: Path, played: Playback) -> tuple[in
     if not source.ended:
         lines.append("stopped before the end; with --work-dir the same command goes on")
     print(*lines, sep="\n", file=sys.stderr)
-    return (FAILED if engine.failed or not source.ended else UNREAD if played.damage else 0), letters
+    if engine.failed or not source.ended:
+        return ExitCode.FAILED, letters
+    return ExitCode.UNREAD if played.damage else ExitCode.DONE, letters

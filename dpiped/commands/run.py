@@ -13,6 +13,7 @@ from dpiped.config.lint import label
 from dpiped.config.load import load_daemon_config
 from dpiped.config.schema import DaemonConfig
 from dpiped.errors import ConfigError
+from dpiped.exit_code import ExitCode
 from dpiped.telemetry.log import setup_logging
 
 
@@ -66,7 +67,7 @@ def check_command(arguments: argparse.Namespace) -> int:
         refused |= arguments.connect and not _connect(config)
     if problems:
         raise ConfigError(problems)
-    return 1 if refused else 0
+    return ExitCode.FAILED if refused else ExitCode.DONE
 
 
 def _connect(config: DaemonConfig) -> bool:

@@ -9,11 +9,12 @@ import msgspec
 import pytest
 
 from dpiped.errors import DpipeError
+from dpiped.exit_code import ExitCode
 from dpiped.lock import VERSION, DataDir, version_line
 from dpiped.patience import patiently
 from dpiped.quarantine import Quarantine
 from dpiped.telemetry import Telemetry
-from dpiped.watchdog import EXIT_STATUS, Hang, Watch, Watchdog, load_hang
+from dpiped.watchdog import Hang, Watch, Watchdog, load_hang
 
 
 def locked(folder: Path) -> Telemetry:
@@ -139,7 +140,7 @@ def test_a_full_disk_does_not_keep_the_watchdog_from_ending(tmp_path: Path, monk
     monkeypatch.setattr("dpiped.watchdog.faulthandler.dump_traceback", lambda **_: None)
     with pytest.raises(SystemExit) as caught:
         Watchdog(Watch(), tmp_path, 1.0)._end("traffic", 3)
-    assert caught.value.code == EXIT_STATUS
+    assert caught.value.code == ExitCode.WATCHDOG
 
 
 def test_the_same_hang_is_counted_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

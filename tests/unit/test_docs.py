@@ -23,8 +23,8 @@ from collector.config import load as load_collector_config
 from dpiped import cli, registry
 from dpiped.config.load import load_daemon_config
 from dpiped.config.schema import EngineConfig, JournalConfig, OutputOptions, ProjectConfig
-from dpiped.daemon import CONFIG, DONE, FAILED, LOCKED, UNREAD, WATCHDOG
 from dpiped.errors import ConfigError
+from dpiped.exit_code import ExitCode
 from dpiped.web.admin import AdminServer
 from tests.docs.markdown import PAGES, ROOT, Block, all_blocks, anchors, blocks, links, prose
 
@@ -173,9 +173,9 @@ def test_no_command_is_documented_that_is_not_there() -> None:
     assert set(named) <= known
 
 
-@pytest.mark.parametrize("status", {DONE, FAILED, CONFIG, LOCKED, UNREAD, WATCHDOG, cli.INTERRUPTED})
-def test_every_exit_code_is_documented(status: int) -> None:
-    assert f"\n| {status} | " in text_of("docs/operations.md")
+@pytest.mark.parametrize("status", ExitCode)
+def test_every_exit_code_is_documented(status: ExitCode) -> None:
+    assert f"\n| {status:d} | " in text_of("docs/operations.md")
 
 
 def test_signals_are_what_the_page_says() -> None:

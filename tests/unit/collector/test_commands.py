@@ -20,6 +20,7 @@ from collector.naming import ident_of, logname
 from collector.sender import Pauses, Verdict, judge
 from dpiped.config.base import is_ident
 from dpiped.errors import ConfigError
+from dpiped.exit_code import ExitCode
 from dpiped.telemetry import Telemetry
 from dpiped.testing import until
 
@@ -34,6 +35,13 @@ paths = ["/var/log/nginx/*.log"]
 ident = "rs.{logname}"
 multiline = { start = '^\\d', timeout_secs = 2 }
 """
+
+
+def test_a_command_that_is_not_known(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["snd"])
+    assert caught.value.code == ExitCode.CONFIG
+    assert 'dpipe-collector: command "snd" is not known; did you mean "send"?' in capsys.readouterr().err
 
 
 def test_config_is_read(tmp_path):
