@@ -10,7 +10,7 @@ from dpiped.behavior.table import BehaviorTable, WrongTableError
 from dpiped.codecs.base import Codec
 from dpiped.codecs.syslog import FACILITIES
 from dpiped.codecs.syslog import SEVERITIES as SYSLOG_SEVERITIES
-from dpiped.compression import DamagedError, TooLargeError, UnknownEncodingError, decompress, gzip_bytes
+from dpiped.compression import DamagedError, TooLargeError, UnknownEncodingError, decompress
 from dpiped.config.base import (
     Bytes,
     ConfigModel,
@@ -48,6 +48,7 @@ from dpiped.errors import (
 )
 from dpiped.expressions import Predicate, WhereError, check_where, compile_where
 from dpiped.files import write_all
+from dpiped.gzip import pack as gzip_bytes
 from dpiped.hdfs import HdfsConfig, WebHdfs
 from dpiped.http_client import RETRY_LATER, bearer, retry_after, text_of
 from dpiped.journal.append import LANE

@@ -4,11 +4,9 @@ zstd.
 
 from __future__ import annotations
 
-import zlib
-
 import zstandard
 
-from dpiped import zstd
+from dpiped import gzip, zstd
 from dpiped.errors import DpipeError
 
 _CHUNK = 1 << 20
@@ -53,12 +51,6 @@ def is_one_frame(encoding: str, data: bytes, raw_bytes: int) -> bool:
     return encoding == "zstd" and zstandard.frame_content_size(data) == raw_bytes
 
 
-def gzip_bytes(data: bytes, level: int = 6) -> bytes:
-    """One gzip member without a time in it, so that equal data gives equal bytes."""
-    compressor = zlib.compressobj(level, zlib.DEFLATED, 31)
-    return compressor.compress(data) + compressor.flush()
-
-
 def _deflate(data: bytes, max_bytes: int) -> bytes:
     """With the zlib header that the standard asks for, or without, as some clients send it."""
     has_header = len(data) >= 2 and data[0] & 0x0F == 8 and (data[0] << 8 | data[1]) % 31 == 0
@@ -74,11 +66,11 @@ def _inflate(data: bytes, wbits: int, max_bytes: int, name: str) -> bytes:
     pieces: list[bytes] = []
     size = 0
     while data:
-        member = zlib.decompressobj(wbits)
+        member = gzip.unpacker(wbits)
         while not member.eof:
             try:
                 piece = member.decompress(data, min(_CHUNK, max_bytes - size + 1))
-            except zlib.error as exc:
+            except gzip.GzipError as exc:
                 raise DamagedError(f"the body is not {name}: {exc}") from exc
             data = member.unconsumed_tail
             size += len(piece)

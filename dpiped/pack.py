@@ -7,13 +7,12 @@ pooled, counted and given back when nobody holds them any more.
 
 from __future__ import annotations
 
-import gzip
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from dpiped import zstd
+from dpiped import gzip, zstd
 from dpiped.errors import DpipeError
 
 if TYPE_CHECKING:
@@ -114,7 +113,7 @@ def decode_body(stored: bytes, encoding: str) -> bytes:
     if encoding == "zstd":
         return zstd.decompress(stored)
     if encoding == "gzip":
-        return gzip.decompress(stored)
+        return gzip.unpack(stored)
     if encoding == ALS + "zstd":
         from dpiped.codecs.als_body import body_of  # collectors read no such bytes, and do without it
 

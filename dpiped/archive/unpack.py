@@ -8,12 +8,12 @@ from __future__ import annotations
 import bz2
 import io
 import lzma
-import zlib
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import zstandard
 
+from dpiped import gzip
 from dpiped.errors import DpipeError
 
 BLOCK_BYTES = 128 << 10
@@ -24,21 +24,17 @@ class DamagedFileError(DpipeError):
     """What follows in the file cannot be read; all before it was given."""
 
 
-def _gzip() -> Any:
-    return zlib.decompressobj(wbits=31)
-
-
 def _zstd() -> Any:
     return zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj()
 
 
 MAGIC: tuple[tuple[bytes, Callable[[], Any]], ...] = (
-    (b"\x1f\x8b", _gzip),
+    (b"\x1f\x8b", gzip.unpacker),
     (b"\x28\xb5\x2f\xfd", _zstd),
     (b"BZh", bz2.BZ2Decompressor),
     (b"\xfd7zXZ\x00", lzma.LZMADecompressor),
 )
-_ERRORS = (zlib.error, zstandard.ZstdError, lzma.LZMAError, OSError, EOFError, ValueError)
+_ERRORS = (gzip.GzipError, zstandard.ZstdError, lzma.LZMAError, OSError, EOFError, ValueError)
 
 
 class Readable(Protocol):

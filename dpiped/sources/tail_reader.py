@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import os
-import zlib
 
+from dpiped import gzip
 from dpiped.sources.tail_scan import key_of
 
 _PIECE_BYTES = 64 << 10
@@ -43,7 +42,7 @@ class GzipReader(PlainReader):
     def __init__(self, path: str) -> None:
         super().__init__(path)
         self._raw = os.fdopen(os.dup(self.fd), "rb")
-        self._stream = gzip.GzipFile(fileobj=self._raw, mode="rb")
+        self._stream = gzip.unpacked(self._raw)
         self._start, self._window = 0, b""
         self.damaged = False
 
@@ -55,7 +54,7 @@ class GzipReader(PlainReader):
         while len(have) < size and not self.damaged:
             try:
                 more = self._stream.read1(min(size - len(have), _PIECE_BYTES))
-            except (EOFError, OSError, zlib.error):
+            except (EOFError, OSError, gzip.GzipError):
                 self.damaged = True
                 break
             if not more:

@@ -37,6 +37,7 @@ COLLECTOR_MAY_USE = (
 ONE_HOME = {
     "plyvel": "dpiped/leveldb.py",
     "re2": "dpiped",
+    "isal": "dpiped/gzip.py",
     "prometheus_client": "dpiped/telemetry",
     "psutil": ("dpiped/web", "plugins/inputs/selfsys.py"),
     "uvloop": ("dpiped/daemon.py", "collector/cli.py"),
