@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from collector.checkpoint import Range
 from dpiped.journal.record import PACK, encode_record
-from dpiped.pack import Head, decode_body, encode_body
+from dpiped.pack import Head, count_lines, decode_body, encode_body
 
 if TYPE_CHECKING:
     from collector.feed import Feed
@@ -28,7 +28,7 @@ class Item:
 
     def count_lines(self) -> int:
         """How many lines it has; decompresses, so it is only asked when something is given up."""
-        return decode_body(self.body, self.encoding).count(b"\n")
+        return count_lines(decode_body(self.body, self.encoding))
 
     def frame(self, stream: str, seq: int, nonce: str) -> tuple[bytes, bytes, bytes]:
         """The frame under a batch id, in three pieces."""

@@ -18,7 +18,7 @@ from dpiped.codecs.times import TimeSpec
 from dpiped.compression import is_one_frame
 from dpiped.journal.append import Draft
 from dpiped.oversize import take_out_large
-from dpiped.pack import MAX_PACK_BYTES, MAX_PACK_EVENTS, Head, Route
+from dpiped.pack import MAX_PACK_BYTES, MAX_PACK_EVENTS, Head, Route, count_lines
 from dpiped.router import Router
 
 AT_ONCE_BYTES = 4 << 10
@@ -88,10 +88,14 @@ class Decoder:
         if len(data) <= size:
             yield await self._decode_piece(data, weight, codec, origin, context, stored)
             return
-        lines = 0
-        for piece in await asyncio.to_thread(codec.cut, data, size):
-            yield await self._decode_piece(piece, weight_of(piece, codec), codec, origin, context, None, lines)
-            lines += piece.count(b"\n")
+        lines, counted = 0, 0
+        pieces = await asyncio.to_thread(codec.cut, data, size)
+        for number, piece in enumerate(pieces):
+            result = await self._decode_piece(piece, weight_of(piece, codec), codec, origin, context, None)
+            if result.rejected:
+                lines += sum(map(count_lines, pieces[counted:number]))
+                counted = number
+            yield Result(result.drafts, [bad._replace(line=bad.line + lines) for bad in result.rejected])
             await asyncio.sleep(0)
 
     async def _decode_piece(
@@ -102,7 +106,6 @@ class Decoder:
         origin: Origin,
         context: DecodeContext,
         stored: tuple[str, bytes] | None,
-        lines_before: int = 0,
     ) -> Result:
         def result(decoded: Decoded) -> Result:
             take_out_large(decoded, self._max_event_bytes, context)
@@ -112,10 +115,7 @@ class Decoder:
             if stored is not None and decoded.form is not None and is_one_frame(*stored, len(data)):
                 keep = (decoded.form + stored[0], stored[1])
             drafts = [draft for part in decoded.parts for draft in _drafts(part, origin, context, keep)]
-            rejected = decoded.rejected
-            if lines_before:
-                rejected = [Rejected(bad.line + lines_before, bad.reason, bad.raw) for bad in rejected]
-            return Result(drafts, rejected)
+            return Result(drafts, decoded.rejected)
 
         small = len(data) <= AT_ONCE_BYTES
         decoded = codec.decode_quickly(data, context) if weight <= codec.light_weight else None

@@ -60,7 +60,7 @@ class AlsCodec(Codec):
     """Stateless."""
 
     weighty = (b"\n", b"{", b"[")
-    light_weight = 10_000
+    light_weight = 15_000
 
     def decode_quickly(self, data: bytes, context: DecodeContext) -> Decoded | None:
         return _quick(data, context)

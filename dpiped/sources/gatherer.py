@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from typing import NamedTuple
 
+from dpiped.pack import count_lines
+
 
 class Block(NamedTuple):
     """Frames joined by newlines; `hosts` has the peer of each, shape (n_frames,).
@@ -50,7 +52,7 @@ class Gatherer:
         more.
         """
         joined = b"\n".join(frames)
-        if joined.count(b"\n") != len(frames) - 1 or b"\0" in joined:
+        if count_lines(joined) != len(frames) - 1 or b"\0" in joined:
             frames = list(map(as_line, frames))
             joined = b"\n".join(frames)
         self._lines.append(joined)

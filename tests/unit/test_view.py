@@ -54,3 +54,12 @@ def test_fewer_of_a_view_are_fewer_of_its_events_in_their_order(numbers: list[in
     assert view.count == len(kept)
     none = fewer.only([False] * fewer.count)
     assert (none.count, none.body, none.column("n"), none.column("_host")) == (0, b"", [], [])
+
+
+@given(st.lists(st.text(), min_size=1, max_size=20), st.text(min_size=1))
+def test_host_and_source_stand_at_the_end_of_each_event(texts: list[str], host: str) -> None:
+    events = [{"@timestamp": place, "text": text, "braces": "}\n}{"} for place, text in enumerate(texts)]
+    view = view_of(body_of(events), ["_host", "_source"], host=host, source="a}b")
+    lines = view.body_with_metadata().split(b"\n")
+    assert lines.pop() == b""
+    assert [json.loads(line) for line in lines] == [{**event, "_host": host, "_source": "a}b"} for event in events]
