@@ -15,7 +15,18 @@ from pydantic import AfterValidator, Field
 
 from collector.naming import check_template
 from dpiped.codecs import CODEC_NAMES
-from dpiped.config.base import Bytes, ConfigModel, Ident, Listen, Name, Secs, Token, is_loopback, split_listen
+from dpiped.config.base import (
+    Bytes,
+    ConfigModel,
+    Ident,
+    Listen,
+    Name,
+    PositiveSecs,
+    Secs,
+    Token,
+    is_loopback,
+    split_listen,
+)
 from dpiped.config.fields import secrets_of
 from dpiped.config.locate import Path as KeyPath
 from dpiped.config.source import Source, read_source
@@ -23,8 +34,6 @@ from dpiped.config.validate import did_you_mean, validate
 from dpiped.hidden import hide
 from dpiped.sources.options import SyslogOptions, TailOptions
 from dpiped.tls import SERVER_EXAMPLE, ClientTls, ServerTls, problems_of, warnings_of
-
-Positive = Annotated[float, Field(gt=0)]
 
 
 def _check_endpoint(value: str) -> str:
@@ -68,13 +77,13 @@ class CollectorConfig(ConfigModel):
     """Name of this machine in the events; empty: what the system says."""
     batch_bytes: Annotated[Bytes, Field(ge=4096)] = 1 << 20
     """A batch is sent when it holds so much."""
-    batch_secs: Positive = 1.0
+    batch_secs: PositiveSecs = 1.0
     """Or when its first line has waited so long."""
     parallel: Annotated[int, Field(ge=1, le=64)] = 1
     """Batches under way at one time; every file keeps to one of these streams, so its lines stay in order."""
-    request_timeout_secs: Positive = 60.0
+    request_timeout_secs: PositiveSecs = 60.0
     """Time for one request; after it the batch is in doubt and sent again to the same daemon."""
-    failover_after_secs: Positive = 600.0
+    failover_after_secs: PositiveSecs = 600.0
     """A batch that may have arrived waits so long for its own daemon before another gets it, counted as `in_doubt`."""
     drain_timeout_secs: Secs = 5.0
     """At a stop, the batch under way gets so long to be acknowledged; after the next start it is sent again."""

@@ -47,9 +47,11 @@ async def apply_config(engine: Engine, config: DaemonConfig) -> list[str]:
     said += [*_renew(inputs), *_renew(runners), *await _renew_admin(engine)]
     said += _differences(engine, config, {*inputs, *runners})
     await _end(engine, inputs, runners)
-    engine.config = config
-    engine.use_projects()
-    await _begin(engine, inputs, runners)
+    try:
+        await _begin(engine, config, inputs, runners)
+    except Exception as exc:
+        await _begin(engine, old, inputs, runners)
+        raise ConfigError([f"what changed cannot be started: {type(exc).__name__}: {exc}"]) from exc
     return said
 
 
@@ -112,25 +114,41 @@ async def _end(engine: Engine, inputs: dict[str, InputRunner], runners: dict[str
         runner.reader.rewind(engine.journal.next)  # gives back the packs it held
 
 
-async def _begin(engine: Engine, inputs: dict[str, InputRunner], runners: dict[str, Runner[Any]]) -> None:
-    """The freeing of room waits until new and returned runners have their place."""
-    config = engine.config
-    new_runners = []
-    async with engine.janitor.paused():
-        line_up: list[Runner[Any]] = []
-        for table in (*config.filters, *config.outputs):
-            runner = runners.get(table.name)
-            if runner is None:
-                runner = engine.build_runner(table)
-                await runner.attach()
-                new_runners.append(runner)
-            line_up.append(runner)
-        engine.runners[:] = line_up
-    await engine.janitor.note_left()
+async def _begin(
+    engine: Engine, config: DaemonConfig, inputs: dict[str, InputRunner], runners: dict[str, Runner[Any]]
+) -> None:
+    """Starts what is not kept; nothing of it, if it raises. The freeing of room waits until new and returned runners
+    have their place.
+    """
+    engine.config = config
+    engine.use_projects()
     new_inputs = [engine.build_input(table, config) for table in config.inputs if table.name not in inputs]
+    new_runners: list[Runner[Any]] = []
+    try:
+        await _line_up(engine, runners, new_runners)
+    except BaseException:
+        for runner in new_runners:
+            engine.router.remove(runner.name)
+        raise
     fresh = {source.name: source for source in new_inputs}
     engine.inputs[:] = [inputs.get(table.name) or fresh[table.name] for table in config.inputs]
     for runner in new_runners:
         engine.start_runner(runner)
     for source in new_inputs:
         engine.start_input(source)
+
+
+async def _line_up(engine: Engine, runners: dict[str, Runner[Any]], new_runners: list[Runner[Any]]) -> None:
+    """Builds and attaches the runners that are not kept, and notes them in `new_runners`."""
+    config = engine.config
+    async with engine.janitor.paused():
+        line_up: list[Runner[Any]] = []
+        for table in (*config.filters, *config.outputs):
+            runner = runners.get(table.name)
+            if runner is None:
+                runner = engine.build_runner(table)
+                new_runners.append(runner)
+                await runner.attach()
+            line_up.append(runner)
+        engine.runners[:] = line_up
+    await engine.janitor.note_left()

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache, partial
 from itertools import pairwise
-from math import ceil, exp, log
+from math import ceil, exp, inf, log
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -191,7 +191,10 @@ class HistogramMetric(FieldMetric):
             raise ValueError("expected one of bounds, linear and log")
         if self.log and not (self.log.start > 0 and self.log.step > 1):
             raise ValueError("log: expected start of more than 0 and step of more than 1")
-        edges = self.edges()
+        try:
+            edges = self.edges()
+        except OverflowError:
+            edges = (inf,)
         if any(a >= b for a, b in pairwise(edges)) or abs(edges[-1]) > 1e150:
             raise ValueError("bounds: expected ascending numbers up to 1e150")
         return self
@@ -220,9 +223,15 @@ class HistogramMetric(FieldMetric):
         return {names[code]: counts[code] for code in sorted(counts)}
 
 
+def bound_texts(bounds: Sequence[float]) -> list[str]:
+    """Bounds as labels of ranges have them: short, and exact where short ones would be equal."""
+    short = [f"{bound:.0f}" if bound.is_integer() and abs(bound) < 1e15 else f"{bound:.12g}" for bound in bounds]
+    return short if len(set(short)) == len(short) else list(map(repr, bounds))
+
+
 @lru_cache(maxsize=256)
 def _labels(edges: tuple[float, ...]) -> tuple[str, ...]:
-    texts = [f"{edge:.12g}" for edge in edges]
+    texts = bound_texts(edges)
     between = [f"{low}-{high}" for low, high in pairwise(texts)]
     return (f"<{texts[0]}", *between, f">={texts[-1]}")
 

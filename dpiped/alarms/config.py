@@ -8,10 +8,11 @@ from pydantic import AfterValidator, Field, model_validator
 
 from dpiped.aggregates import AnyMetric
 from dpiped.aggregates.base import Where
+from dpiped.alarms.early import wants_little
 from dpiped.alarms.ignore import check_entry
-from dpiped.alarms.names import COUNT, Names, check_when, wants_little
+from dpiped.alarms.names import COUNT, Names, check_when
 from dpiped.alarms.title import names_in
-from dpiped.config.base import Secs
+from dpiped.config.base import PositiveSecs, Secs
 from dpiped.normalise import NormaliseRule
 from dpiped.panes.config import GroupedConfig
 from dpiped.panes.periods import FixedPeriods, Periods
@@ -36,10 +37,16 @@ Growth = Annotated[float, Field(gt=0)]
 FieldName = Annotated[str, Field(min_length=1)]
 
 
+def _check_window(secs: float) -> float:
+    if 0 < secs < 0.001:
+        raise ValueError("expected 0, or at least 0.001")
+    return secs
+
+
 class AlarmConfig(GroupedConfig):
     """Conditions, of which any makes an alarm, and what becomes of it."""
 
-    window_secs: Annotated[float, Field(ge=0)] = 60
+    window_secs: Annotated[Secs, AfterValidator(_check_window)] = 60
     """Length of a window, aligned to the epoch; or give `window`. 0: there are none, and every event is an alarm."""
     metrics: dict[str, AnyMetric] = Field(
         default={}, examples=[{"latency": {"op": "quantiles", "field": "elapsed", "q": [0.95]}}]
@@ -59,9 +66,9 @@ class AlarmConfig(GroupedConfig):
     """Growth counts from this `count` on."""
     abnormal_factor: Annotated[float, Field(ge=1)] = 2.0
     """The score of an alarm by `change`, `yesterday` or `last_week` is multiplied with it."""
-    silence_secs: Annotated[float, Field(gt=0)] | None = Field(default=None, examples=[300])
+    silence_secs: PositiveSecs | None = Field(default=None, examples=[300])
     """Alarm if nothing came from a group for so long that came before."""
-    forget_secs: Annotated[float, Field(gt=0)] = 7 * DAY_SECS
+    forget_secs: PositiveSecs = 7 * DAY_SECS
     """A group that is silent for so long is not waited for any more."""
     new: FieldName | None = Field(default=None, examples=["country"])
     """Alarm for each value of this field that was never seen."""

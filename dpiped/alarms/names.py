@@ -14,7 +14,7 @@ from typing import Any
 from dpiped.aggregates import HistogramMetric, Metric, QuantilesMetric
 from dpiped.expressions import compile_where
 from dpiped.expressions.parser import parse
-from dpiped.expressions.tree import Compare, Literal, Node, Not, children, fields_of
+from dpiped.expressions.tree import fields_of
 
 COUNT = "count"
 """The metric that is always there: how many events."""
@@ -68,19 +68,3 @@ class Condition:
 def check_when(text: str, names: Names) -> None:
     """Raises ValueError if it names what is not there."""
     names.check(fields_of(parse(text)), "when")
-
-
-def wants_little(text: str) -> bool:
-    """Whether it may hold because little has come: a window that has only begun would fulfil `count < 5`."""
-    todo = [parse(text)]
-    while todo:
-        node = todo.pop()
-        if isinstance(node, Not) or (isinstance(node, Compare) and _is_downwards(node)):
-            return True
-        todo.extend(children(node))
-    return False
-
-
-def _is_downwards(node: Compare) -> bool:
-    small: Node = node.left if node.operator in ("<", "<=") else node.right
-    return node.operator in ("<", "<=", ">", ">=") and not isinstance(small, Literal)

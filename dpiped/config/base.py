@@ -29,6 +29,7 @@ class ConfigModel(BaseModel):
         validate_default=True,
         arbitrary_types_allowed=True,
         hide_input_in_errors=True,
+        allow_inf_nan=False,
     )
 
 
@@ -90,8 +91,14 @@ def _check_url(value: HttpUrl) -> HttpUrl:
 
 Bytes = Annotated[int, BeforeValidator(_parse_size), Field(ge=0)]
 """A size in bytes, also "64MiB"."""
-Secs = Annotated[float, Field(ge=0)]
+MAX_SECS = 1_000_000_000
+"""30 years: what is longer means never, and has no place in a number of milliseconds or a timer."""
+Secs = Annotated[float, Field(ge=0, le=MAX_SECS)]
 """A time in seconds."""
+PositiveSecs = Annotated[float, Field(gt=0, le=MAX_SECS)]
+"""A time in seconds that is not nothing."""
+WindowSecs = Annotated[float, Field(ge=0.001, le=MAX_SECS)]
+"""A time in seconds; events know milliseconds."""
 Name = Annotated[str, AfterValidator(_check_name)]
 """Name of a project or plugin."""
 Ident = Annotated[str, AfterValidator(_check_ident)]

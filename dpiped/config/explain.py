@@ -46,7 +46,7 @@ def expectation(error: Any, key: str) -> str:
     if kind in _BOUNDS:
         name, words = _BOUNDS[kind]
         limit = context[name]
-        return f"{words} {limit:g}" if isinstance(limit, float) else f"{words} {limit}"
+        return f"{words} {limit:.12g}" if isinstance(limit, float) else f"{words} {limit}"
     if kind in ("literal_error", "enum"):
         return _QUOTED.sub(r'"\1"', str(context["expected"]))
     if kind == "union_tag_invalid":

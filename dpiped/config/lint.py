@@ -21,7 +21,8 @@ from dpiped.config.schema import (
 )
 from dpiped.config.source import Source
 from dpiped.matcher import OWN_PREFIX, Matcher, Pattern
-from dpiped.plugin import StatefulFilter
+from dpiped.plugin import PluginContext, StatefulFilter
+from dpiped.telemetry import Telemetry
 
 Table = PluginTable[TableOptions]
 
@@ -65,10 +66,21 @@ class _Linter:
         self.shared()
         self.addresses()
         self.doors()
+        if not self.source.problems:
+            self.construction()
         if not self.source.problems and (cycle := find_cycle(config)):
             way = " -> ".join(f'"{table.name}"' for table in (*cycle, cycle[0]))
             text = f"packs go round in a circle: {way}; change the `match` or `ident` of one of them"
             self.report(cycle[0], "match", text)
+
+    def construction(self) -> None:
+        """The constructor of a plugin does no I/O: what it fails over here it would fail over at the start."""
+        telemetry = Telemetry()
+        for table in self.config.tables:
+            try:
+                table.plugin_class(table.config, PluginContext(table.name, telemetry))
+            except Exception as exc:  # whatever a plugin raises
+                self.report(table, "", f"cannot be made: {type(exc).__name__}: {exc}")
 
     def presence(self) -> None:
         if not {"input", "filter", "output"} & self.source.data.keys():

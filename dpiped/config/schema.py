@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 from pydantic import AfterValidator, Field
 
 from dpiped.codecs import CodecSpec, TimeConfig
-from dpiped.config.base import Bytes, ConfigModel, Ident, Listen, Name, PluginConfig, Secs, Token
+from dpiped.config.base import Bytes, ConfigModel, Ident, Listen, Name, PluginConfig, PositiveSecs, Secs, Token
 from dpiped.expressions import check_where
 from dpiped.matcher import Pattern, PatternError
 from dpiped.tls import SERVER_EXAMPLE, ServerTls
@@ -26,7 +26,6 @@ GIB = 1 << 30
 DEFAULT_PROJECT = "default"
 """The project of a config without any `[[project]]`."""
 
-Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 Kind = Literal["input", "filter", "output"]
 
@@ -66,13 +65,13 @@ class EngineConfig(ConfigModel):
     """Folder of journal, state and dead letters; one daemon a folder."""
     cache_bytes: Annotated[Bytes, Field(gt=0)] = 64 * MIB
     """Memory for recent packs, shared by all runners."""
-    tick_secs: Positive = 1.0
+    tick_secs: PositiveSecs = 1.0
     """How often a windowed filter is told the time, and alarms are judged."""
-    snapshot_interval_secs: Positive = 10.0
+    snapshot_interval_secs: PositiveSecs = 10.0
     """How often the state of filters is saved: so much is computed again after a crash."""
     drain_timeout_secs: Secs = 10.0
     """At a stop, outputs get so long to deliver what was accepted; the rest is delivered after the next start."""
-    hang_secs: Positive = 60.0
+    hang_secs: PositiveSecs = 60.0
     """A filter that computes for longer on one pack ends the process, with its stack in the log."""
 
 
@@ -96,7 +95,7 @@ class DeadLetterConfig(ConfigModel):
 
     max_bytes: Annotated[Bytes, Field(ge=64 << 10)] = 256 * MIB
     """Above it the oldest are dropped."""
-    keep_secs: Positive = 2_592_000.0
+    keep_secs: PositiveSecs = 2_592_000.0
     """Those older than this are dropped."""
 
 
@@ -193,9 +192,9 @@ class BatchOptions(ConfigModel):
 class RetryOptions(ConfigModel):
     """`retry`: what happens when a store does not take a batch. Full jitter."""
 
-    initial_secs: Positive = 0.5
+    initial_secs: PositiveSecs = 0.5
     """Longest wait before the second try; it doubles from try to try."""
-    max_secs: Positive = 30.0
+    max_secs: PositiveSecs = 30.0
     """It doubles up to here."""
     attempts: Count = 0
     """After so many tries `on_error` decides; 0: it is tried for ever."""

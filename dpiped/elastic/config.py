@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from dpiped.config.base import Bytes, ConfigModel, PluginConfig, Url
+from dpiped.config.base import Bytes, ConfigModel, PluginConfig, PositiveSecs, Url
 from dpiped.elastic.names import check_index
 from dpiped.tls import ClientTls
 
@@ -78,7 +78,7 @@ class ElasticsearchConfig(PluginConfig):
     """A request has at most so many events."""
     max_requests: Annotated[int, Field(gt=0, le=64)] = 4
     """At most so many requests at once; how many is found by the answers of the server."""
-    timeout_secs: Annotated[float, Field(gt=0)] = 60.0
+    timeout_secs: PositiveSecs = 60.0
     """Time for one request."""
     setup: SetupConfig = SetupConfig()
     """Index template and life of old data."""

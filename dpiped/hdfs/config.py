@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from dpiped.config.base import PluginConfig, Url
+from dpiped.config.base import PluginConfig, PositiveSecs, Url
 from dpiped.objects.config import FormatConfig
 from dpiped.objects.keys import check_prefix
 from dpiped.tls import ClientTls
@@ -40,7 +40,7 @@ class HdfsConfig(FormatConfig, PluginConfig):
     """Folder of the files: `{project}`, `{ident}`, `{host}` and strftime codes in UTC; folders are made."""
     replication: Annotated[int, Field(ge=1, le=512)] | None = Field(default=None, examples=[3])
     """Copies of each block; by default as the cluster says."""
-    timeout_secs: Annotated[float, Field(gt=0)] = 60.0
+    timeout_secs: PositiveSecs = 60.0
     """So long a node may be silent within a request."""
     tls: ClientTls = ClientTls()
     """For https: which authorities are trusted, which certificate is shown."""

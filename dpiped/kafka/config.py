@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from dpiped.config.base import ConfigModel, PluginConfig
+from dpiped.config.base import ConfigModel, PluginConfig, PositiveSecs
 from dpiped.tls import ClientTls
 
 TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
@@ -109,7 +109,7 @@ class KafkaConfig(PluginConfig):
     """User name; empty: no SASL."""
     password: SecretStr | None = None
     """Its password; write it as `${env:NAME}`."""
-    timeout_secs: Annotated[float, Field(gt=0)] = 30.0
+    timeout_secs: PositiveSecs = 30.0
     """Time for one request."""
     properties: dict[str, Property] = Field(default={}, examples=[{"client.rack": "eu-1a"}])
     """Any other property of librdkafka, as it is called there."""

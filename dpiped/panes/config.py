@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from dpiped.aggregates import AnyMetric
 from dpiped.codecs.times import find_zone
-from dpiped.config.base import PluginConfig
+from dpiped.config.base import PluginConfig, PositiveSecs, WindowSecs
 from dpiped.panes.periods import Calendar, CalendarPeriods, FixedPeriods, Periods
 
 RESERVED = ("@timestamp", "window_start", "window_end", "window_id", "_early", "_errors", "_pane")
@@ -36,9 +36,9 @@ class Telling(NamedTuple):
 class GroupedConfig(PluginConfig):
     """Windows, groups and metrics: what is computed, whatever becomes of it."""
 
-    window_secs: Annotated[float, Field(ge=0.001)] = 60
+    window_secs: WindowSecs = 60
     """Length of a window, aligned to the epoch; or give `window`."""
-    slide_secs: Annotated[float, Field(ge=0.001)] | None = Field(default=None, examples=[10])
+    slide_secs: WindowSecs | None = Field(default=None, examples=[10])
     """How far apart windows begin; by default they do not overlap. Divides `window_secs`."""
     window: Calendar | None = None
     """A window is an hour, day, week (from Monday) or month of `timezone`, instead of `window_secs`."""
@@ -95,7 +95,7 @@ class GroupedConfig(PluginConfig):
 class WindowConfig(GroupedConfig):
     """Windows whose answers are emitted."""
 
-    emit_every_secs: Annotated[float, Field(gt=0)] | None = Field(default=None, examples=[10])
+    emit_every_secs: PositiveSecs | None = Field(default=None, examples=[10])
     """Also emit what open windows hold, this often, of the groups that got events; marked by `_early = true`."""
     errors: bool = False
     """Error bounds of the answer stand in the event, as `_errors`: those that are not 0."""

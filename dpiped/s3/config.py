@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from dpiped.config.base import Bytes, ConfigModel, PluginConfig, Url
+from dpiped.config.base import Bytes, ConfigModel, PluginConfig, PositiveSecs, Url
 from dpiped.extras import need
 from dpiped.objects.config import FormatConfig, ObjectConfig
 from dpiped.objects.keys import check_prefix
@@ -56,7 +56,7 @@ class AccessConfig(ConfigModel):
     """Where the role asks for one."""
     tls: ClientTls = ClientTls()
     """For https: which authorities are trusted, which certificate is shown."""
-    timeout_secs: Annotated[float, Field(gt=0)] = 60.0
+    timeout_secs: PositiveSecs = 60.0
     """So long the store may be silent within a request."""
 
     @model_validator(mode="after")

@@ -7,13 +7,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from dpiped.config.base import Bytes, ConfigModel, Listen, Secs, split_listen
+from dpiped.config.base import Bytes, ConfigModel, Listen, PositiveSecs, Secs, split_listen
 from dpiped.sources.syslog import ListenOptions
 from dpiped.sources.tail_files import FollowOptions
 from dpiped.sources.tail_shape import compile_start
 from dpiped.tls import SERVER_EXAMPLE, ServerTls
-
-Positive = Annotated[float, Field(gt=0)]
 
 
 def _check_start(pattern: str) -> str:
@@ -38,7 +36,7 @@ class MultilineConfig(ConfigModel):
 
     start: Annotated[str, AfterValidator(_check_start)]
     """Pattern (RE2) of the first line of an event; it may match anywhere in the line."""
-    timeout_secs: Positive = 1.0
+    timeout_secs: PositiveSecs = 1.0
     """An event is complete when its file was silent for so long."""
 
 
@@ -97,7 +95,7 @@ class SyslogOptions(ConfigModel):
     """Longer frames are cut, and counted."""
     max_connections: Annotated[int, Field(ge=1)] = 4096
     """Connections above it are closed at once, and counted."""
-    idle_secs: Positive = 3600.0
+    idle_secs: PositiveSecs = 3600.0
     """A connection that is silent for so long is closed."""
     receive_buffer_bytes: Annotated[Bytes, Field(ge=4096)] = 8 << 20
     """Buffer of the kernel for datagrams; what does not fit is lost, and counted."""

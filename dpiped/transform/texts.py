@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from dpiped.aggregates.buckets import bound_texts
 from dpiped.normalise import Normaliser, NormaliseRule
 from dpiped.transform.base import Mapped, OneField, Reason, Target, Work
 from dpiped.transform.paths import NOTHING
@@ -44,7 +45,7 @@ class _Range(Mapped):
     def __init__(self, step: RangeStep) -> None:
         super().__init__("range", step.field, *step.writes())
         self._bounds = step.bounds
-        texts = [f"{bound:.12g}" for bound in step.bounds]
+        texts = bound_texts(step.bounds)
         self._labels: list[Any] = [_OUTSIDE, *(f"{low}-{high}" for low, high in pairwise(texts)), _OUTSIDE]
 
     def map(self, values: Sequence[Any]) -> Sequence[Any]:

@@ -13,7 +13,17 @@ from typing import Annotated, Any
 import msgspec
 from pydantic import Field, model_validator
 
-from dpiped.api import PAUSE, KeyFields, PackDraft, PackView, PluginConfig, StatefulFilter, keys_of, register
+from dpiped.api import (
+    PAUSE,
+    KeyFields,
+    PackDraft,
+    PackView,
+    PluginConfig,
+    StatefulFilter,
+    WindowSecs,
+    keys_of,
+    register,
+)
 
 CLOCK, KEY = b"c", b"k"
 """State: `c` -> [newest time, ticks since, next number]; `k` DIGEST(16) -> a Seen; all msgpack arrays."""
@@ -27,7 +37,7 @@ class DedupeConfig(PluginConfig):
     """Events with equal values in these fields are the same; by default only events that are equal in every byte,
     `@timestamp` included. An event without any of the fields passes.
     """
-    window_secs: Annotated[float, Field(ge=0.001)] = 60
+    window_secs: WindowSecs = 60
     """So long after the first one, by `@timestamp`, equal events are dropped; the next one is a first one again."""
     max_keys: Annotated[int, Field(gt=0, le=10_000_000)] = 100_000
     """So many first events are remembered (about 300 bytes each); above it the oldest is forgotten, and counted as

@@ -36,6 +36,7 @@ from dpiped.api import (
     Place,
     Places,
     PluginConfig,
+    PositiveSecs,
     Receipt,
     Refused,
     ServerTls,
@@ -74,9 +75,9 @@ class HttpConfig(PluginConfig):
     """Bodies being read or waiting for the disk at one time; above it requests are answered 503."""
     max_connections: Annotated[int, Field(gt=0)] = 4_000
     """A connection above it is answered 503 and closed."""
-    request_secs: Annotated[float, Field(gt=0)] = 60.0
+    request_secs: PositiveSecs = 60.0
     """Time in which a whole request has to arrive; slower ones are answered 408."""
-    idle_secs: Annotated[float, Field(gt=0)] = 75.0
+    idle_secs: PositiveSecs = 75.0
     """A connection without a complete request head for so long is closed."""
 
 

@@ -8,7 +8,6 @@ as number, so the other daemon knows what it has. What was sent and not answered
 from __future__ import annotations
 
 import time
-from typing import Annotated
 
 import aiohttp
 import msgspec
@@ -25,6 +24,7 @@ from dpiped.api import (
     Output,
     PackView,
     PluginConfig,
+    PositiveSecs,
     RejectedError,
     Secs,
     TemporaryError,
@@ -47,7 +47,7 @@ class DpipeConfig(PluginConfig):
     """Bearer token; write it as `${env:NAME}`."""
     tls: ClientTls = ClientTls()
     """For https endpoints: which authorities are trusted, which certificate is shown."""
-    timeout_secs: Annotated[float, Field(gt=0)] = 30.0
+    timeout_secs: PositiveSecs = 30.0
     """Time for one request, connecting included."""
     failover_after_secs: Secs = 300.0
     """After so long a batch that may have arrived is given to the next endpoint all the same."""

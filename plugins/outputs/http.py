@@ -6,7 +6,7 @@ halved until it fits.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import aiohttp
 import zstandard
@@ -18,6 +18,7 @@ from dpiped.api import (
     ClientTls,
     Output,
     PluginConfig,
+    PositiveSecs,
     RejectedError,
     TemporaryError,
     Tls,
@@ -50,7 +51,7 @@ class HttpOutputConfig(PluginConfig):
     """More headers; their values are kept secret."""
     tls: ClientTls = ClientTls()
     """For https: which authorities are trusted, which certificate is shown."""
-    timeout_secs: Annotated[float, Field(gt=0)] = 30.0
+    timeout_secs: PositiveSecs = 30.0
     """Time for one request, connecting included."""
 
 

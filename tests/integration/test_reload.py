@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dpiped.config.schema import PluginTable, RunnerOptions
 from dpiped.engine import Engine
 from dpiped.errors import ConfigError
 from dpiped.reload import reload_file
@@ -60,6 +61,30 @@ async def test_a_wrong_config_changes_nothing(tmp_path: Path) -> None:
             await reload_file(engine)
         await post(engine, "rs/app", b'{"n":1}')
         await until(lambda: numbers(tmp_path / "a.ndjson") == [1])
+
+
+async def test_what_cannot_be_started_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = output(tmp_path, "a"), output(tmp_path, "b")
+    async with running(PROJECT + HTTP + a + b, tmp_path) as engine:
+        build = engine.build_runner
+
+        def fails_once(table: PluginTable[RunnerOptions]) -> object:
+            if table.name == "b":
+                monkeypatch.undo()
+                raise OverflowError("too long")
+            return build(table)
+
+        monkeypatch.setattr(engine, "build_runner", fails_once)
+        rewrite(engine, a + b, a + 'where = "n > 3"\n' + b + 'where = "n > 3"\n')
+        with pytest.raises(ConfigError, match="cannot be started: OverflowError: too long"):
+            await reload_file(engine)
+        await post(engine, "rs/app", b'{"n":1}')
+        for name in ("a", "b"):
+            await until(lambda name=name: numbers(tmp_path / f"{name}.ndjson") == [1])
+        assert sorted(await reload_file(engine)) == ["a changed", "b changed"]
+        await post(engine, "rs/app", b'{"n":2}{"n":4}')
+        for name in ("a", "b"):
+            await until(lambda name=name: numbers(tmp_path / f"{name}.ndjson") == [1, 4])
 
 
 async def test_an_input_moves_to_another_port(tmp_path: Path) -> None:
