@@ -7,6 +7,7 @@ from dpiped.archive import Places as ArchivePlaces
 from dpiped.batch import Batch, BatchId
 from dpiped.behavior.fields import Reading, TypedField, parse_field
 from dpiped.behavior.table import BehaviorTable, WrongTableError
+from dpiped.claims import Claims
 from dpiped.codecs.base import Codec
 from dpiped.codecs.syslog import FACILITIES
 from dpiped.codecs.syslog import SEVERITIES as SYSLOG_SEVERITIES
@@ -177,6 +178,7 @@ __all__ = [
     "BucketOutput",
     "Bytes",
     "Chunk",
+    "Claims",
     "ClientTls",
     "Codec",
     "CodecError",

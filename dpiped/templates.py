@@ -30,6 +30,8 @@ def check_path_template(text: str) -> str:
             raise ValueError(f"unknown time code %{code}: expected one of {' '.join('%' + c for c in _CODES)}")
     if "{" in _FIELD.sub("", text) or "}" in _FIELD.sub("", text):
         raise ValueError("a brace is not closed")
+    if text.endswith("/"):
+        raise ValueError("expected the path of a file, not of a folder")
     if ".." in text.split("/"):
         raise ValueError("`..` is not allowed in a path with templates")
     return text

@@ -1,7 +1,8 @@
 """Output `file`: appends events to files, one event a line.
 
 Delivery: exactly once. Path, inode and size of each file are saved before its first append and with every cursor;
-after a crash files are cut back to what the cursor says. A file that somebody replaced is never cut, only reported.
+after a crash files are cut back to what the cursor says. A file that somebody replaced is never cut, only reported; one
+that another output writes is not touched, and the output waits until it has it alone.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pydantic import AfterValidator, Field
 from dpiped.api import (
     Batch,
     Bytes,
+    Claims,
     LostTrackError,
     Output,
     PackView,
@@ -114,12 +116,13 @@ class _File:
 class FileOutput(Output[FileConfig]):
     @classmethod
     def exclusive(cls, config: FileConfig) -> str | None:
-        return f"path {config.path!r}"
+        return f"path {os.path.normpath(config.path)!r}"
 
     async def open(self, saved: bytes | None) -> None:
         self._template = PathTemplate(self.config.path)
         self._files: OrderedDict[str, _File] = OrderedDict()
         self._numbers: dict[str, int] = {}
+        self._claims = Claims((self.context.data_dir, self.context.name))
         self._lost_track = False
         """Part of a batch may be in the files, and no cursor will know of it."""
         self._left: dict[str, tuple[int, int]] = {}
@@ -136,7 +139,9 @@ class FileOutput(Output[FileConfig]):
                 stat = Path(path).stat()
                 if stat.st_ino != inode:
                     self._say("file was replaced: left as it is", path)
-                elif stat.st_size < size:
+                    continue
+                self._claim(path, stat)
+                if stat.st_size < size:
                     self._say("file is shorter than it was left", path)
                 elif stat.st_size > size:
                     _truncate(path, size)
@@ -144,6 +149,11 @@ class FileOutput(Output[FileConfig]):
                 self._say("file is gone", path)
             except OSError as exc:
                 raise TemporaryError(f"cut {path} back to {size} bytes") from exc
+
+    def _claim(self, path: str, stat: os.stat_result) -> None:
+        other = self._claims.claim(path, stat)
+        if other is not None:
+            raise TemporaryError(f"{path} is written by the output {other!r} too: give each of them files of its own")
 
     def _say(self, text: str, path: str) -> None:
         self.context.telemetry.say(text, plugin=self.context.name, detail=path, level=logging.WARNING)
@@ -236,9 +246,10 @@ class FileOutput(Output[FileConfig]):
             for path in paths:
                 if path not in self._files:
                     opened.append(_File(path, self.config.compression))
+                    self._claim(path, os.fstat(opened[-1].fd))
             for folder in {Path(file.path).parent for file in opened if file.is_new}:
                 _sync_folder(folder)
-        except OSError:
+        except (OSError, TemporaryError):
             for file in opened:
                 file.close()
             raise
@@ -282,6 +293,7 @@ class FileOutput(Output[FileConfig]):
             self._files.pop(file.path).close()
         self._committed = {path: place for path, place in self._committed.items() if path in self._files} | self._left
         self._left = {}
+        self._claims.keep(set(self._committed))
 
     def _settle(self, file: _File) -> None:
         """What was appended is durable, and its end is a place to go on from."""
@@ -303,6 +315,8 @@ class FileOutput(Output[FileConfig]):
     async def close(self) -> None:
         for file in getattr(self, "_files", {}).values():
             file.close()
+        if hasattr(self, "_claims"):
+            self._claims.keep(set())
 
 
 def _truncate(path: str, size: int) -> None:

@@ -33,7 +33,9 @@ MISTAKES = {
     'metrics = { a = { op = "histogram", field = "x" } }': ("one of bounds, linear and log",),
     'metrics = { a = { op = "histogram", field = "x", bounds = [2, 1] } }': ("ascending",),
     'metrics = { a = { op = "histogram", field = "x", bounds = [1, nan, 3] } }': ("metrics.a.bounds[1]", "a number"),
-    'metrics = { a = { op = "histogram", field = "x", log = { start = 1, step = 1e300, count = 3 } } }': ("up to 1e150",),
+    'metrics = { a = { op = "histogram", field = "x", log = { start = 1, step = 1e300, count = 3 } } }': (
+        "up to 1e150",
+    ),
     "metrics = {}": ("at least 1",),
     "": ('key "metrics" is missing',),
     f"window_secs = 60\nslide_secs = 7\n{COUNT}": ("slide_secs: expected a divisor of window_secs",),

@@ -401,3 +401,28 @@ async def test_a_folder_that_cannot_be_made_is_tried_again(tmp_path: Path) -> No
         blocker.unlink()
         await until(lambda: runner.saved.cursor == 1)
     assert numbers(blocker / "out") == [0]
+
+
+async def test_a_file_that_another_output_writes_is_not_touched(tmp_path: Path) -> None:
+    """A link leads to it; `check` cannot see that. Whoever cuts back after a crash must be the only one who wrote."""
+    file, link = tmp_path / "a.ndjson", tmp_path / "b.ndjson"
+    file.touch()
+    link.symlink_to(file)
+    async with parts(tmp_path) as world:
+        first = output(world, file)
+        await world.start(first)
+        await world.append(event(1))
+        await until(lambda: numbers(file) == [1])
+        second = world.output(
+            FileOutput,
+            FileConfig(path=str(link)),
+            name="second",
+            start="earliest",
+            retry={"initial_secs": 0.01, "max_secs": 0.01},
+        )
+        await world.start(second)
+        await until(lambda: "written by the output 'out' too" in second.last_error)
+        await world.append(event(2))
+        await until(lambda: numbers(file) == [1, 2])
+        await world.stop(first)  # gives its files back
+        await until(lambda: numbers(file) == [1, 2, 1, 2])
