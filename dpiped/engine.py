@@ -261,7 +261,10 @@ class Engine:
             async with self.changing:
                 for source in self.inputs:
                     await self.end_task(source)
-                await self._drain(None if batch_mode else self.config.engine.drain_timeout_secs, finish=batch_mode)
+                if batch_mode:  # as long as it takes, until somebody asks for a stop
+                    batch_mode = await done_before(self.stopping, self._drain(None, finish=True))
+                if not batch_mode:
+                    await self._drain(self.config.engine.drain_timeout_secs, finish=False)
             for task in (*services, *self._tasks.values(), stop, ended):
                 task.cancel()
         try:

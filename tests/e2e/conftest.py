@@ -75,6 +75,12 @@ class Program:
         assert self._process is not None
         self._process.send_signal(number)
 
+    def ignores(self, number: int) -> bool:
+        """Whether the process lets this signal pass."""
+        assert self._process is not None
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return bool(int(re.findall(r"SigIgn:\s*(\w+)", status)[0], 16) >> (number - 1) & 1)
+
     @property
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
@@ -114,9 +120,9 @@ class Daemon(Program):
 
     def start(self) -> None:
         super().start()
-        wait_until(self._ready, f"{self.name} gets ready:\n{self.text()[-2000:]}")
+        wait_until(self.ready, f"{self.name} gets ready:\n{self.text()[-2000:]}")
 
-    def _ready(self) -> bool:
+    def ready(self) -> bool:
         assert self.running, f"{self.name} ended with {self.status}:\n{self.text()[-3000:]}"
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/readyz", timeout=5) as answer:

@@ -225,7 +225,7 @@ def test_a_start_waits_for_the_disk(rule: str, tmp_path: Path, programs: list[Pr
         wait_until(lambda: "the start waits for the disk" in program.text() or not program.running, "it waits")  # noqa: B023
         assert program.running, program.text()
     shim.set()
-    wait_until(daemon._ready, "the daemon starts by itself")
+    wait_until(daemon.ready, "the daemon starts by itself")
     wait_until(lambda: "collector started" in collector.text(), "the collector starts by itself")
     assert (collector.stop(), daemon.stop()) == (0, 0)
     without_traceback(daemon, collector)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import signal
+import sys
 import urllib.request
 from pathlib import Path
 
-from .conftest import Daemon, Program, events_in, started, wait_until
+from .conftest import Daemon, Program, events_in, free_port, started, wait_until
 
 
 def daemon(folder: Path, programs: list[Program], more: str = "") -> Daemon:
@@ -42,6 +43,29 @@ def test_hup_reloads(tmp_path: Path, programs: list[Program]) -> None:
     made.signal(signal.SIGHUP)
     wait_until(lambda: "the old config stays" in made.text(), "the mistake is told")
     assert made.running
+
+
+def test_a_hup_before_it_is_ready_does_not_end_it(tmp_path: Path, programs: list[Program]) -> None:
+    made = Daemon(tmp_path, '[[output]]\ntype = "discard"\n')
+    programs.append(made)
+    Program.start(made)
+    wait_until(lambda: made.ignores(signal.SIGHUP), "its first line has run")
+    made.signal(signal.SIGHUP)
+    wait_until(made.ready, "it gets ready")
+
+
+def test_term_ends_a_batch_that_cannot_be_delivered(tmp_path: Path, programs: list[Program]) -> None:
+    config = tmp_path / "batch.toml"
+    config.write_text(
+        f'[engine]\nadmin = "127.0.0.1:0"\ndata_dir = "{tmp_path}/data"\ndrain_timeout_secs = 0.1\n[[input]]\ntype = "demo"\n'
+        f'count = 10\n[[output]]\ntype = "http"\nurl = "http://127.0.0.1:{free_port()}"\n'
+    )
+    made = Program(tmp_path, "batch", [sys.executable, "-m", "dpiped", "run", "-c", str(config)])
+    programs.append(made)
+    made.start()
+    wait_until(lambda: "delivery failed" in made.text(), "the input has ended, and nobody takes its events")
+    assert made.stop() == 0
+    assert "stopping before everything was delivered" in made.text()
 
 
 def test_a_port_in_use_is_one_line_and_1(tmp_path: Path, programs: list[Program]) -> None:
