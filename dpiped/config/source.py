@@ -18,7 +18,8 @@ from dpiped.config.locate import Place, locate
 from dpiped.errors import ConfigError
 from dpiped.hidden import hide
 
-_REFERENCE = re.compile(r"\$\$\{|\$\{([a-z]+):([^}]*)\}")
+_REFERENCE = re.compile(r"\$\$\{|\$\{(?:([A-Za-z]+):([^}]*)\}|\w+\}|)")
+"""Also what looks like one and is none: a secret that is the text `${TOKEN}` would be known to everybody."""
 _POSITION = re.compile(r" \(at line (\d+), column (\d+)\)$")
 MAX_FILE_BYTES = 1 << 20
 """Of a file that `${file:..}` names: it holds a token or a password, nothing large."""
@@ -188,7 +189,7 @@ def _replace(source: Source, path: KeyPath, text: str, folder: Path, environ: Ma
             return "${"
         source.hidden.add(path)
         try:
-            value = _resolve(match[1], match[2], folder, environ)
+            value = _resolve(match[1] or "", match[2] or "", folder, environ)
         except LookupError as exc:
             source.broken.add(path)
             source.report(path, f"{_named(source, path)}: {match[0]}: {exc.args[0]}")
@@ -221,7 +222,7 @@ def _named(source: Source, path: KeyPath) -> str:
 
 def _resolve(scheme: str, name: str, folder: Path, environ: Mapping[str, str]) -> str:
     """Raises LookupError with the reason."""
-    if scheme == "env":
+    if scheme == "env" and name:
         if name in environ:
             return environ[name]
         raise LookupError(f"the environment variable {name} is not set")

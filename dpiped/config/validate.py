@@ -16,7 +16,7 @@ from dpiped.config.explain import choices, expectation
 from dpiped.config.fields import CHOOSERS, holds_secret, keys_of, kinds_at, value_at
 from dpiped.config.locate import Path
 from dpiped.config.source import Source
-from dpiped.hidden import blot
+from dpiped.hidden import SHORTEST, blot
 
 M = TypeVar("M", bound=BaseModel)
 UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
@@ -203,7 +203,7 @@ def _shown(value: Any) -> str:
 def _without(text: str, value: Any) -> str:
     """A validator may have put the value into its message."""
     for leaf in _leaves(value):
-        if leaf.strip():
+        if len(leaf.strip()) >= SHORTEST:
             text = text.replace(leaf, HIDDEN)
     return text
 

@@ -57,8 +57,8 @@ def test_a_hup_before_it_is_ready_does_not_end_it(tmp_path: Path, programs: list
 def test_term_ends_a_batch_that_cannot_be_delivered(tmp_path: Path, programs: list[Program]) -> None:
     config = tmp_path / "batch.toml"
     config.write_text(
-        f'[engine]\nadmin = "127.0.0.1:0"\ndata_dir = "{tmp_path}/data"\ndrain_timeout_secs = 0.1\n[[input]]\ntype = "demo"\n'
-        f'count = 10\n[[output]]\ntype = "http"\nurl = "http://127.0.0.1:{free_port()}"\n'
+        f'[engine]\nadmin = "127.0.0.1:0"\ndata_dir = "{tmp_path}/data"\ndrain_timeout_secs = 0.1\n'
+        f'[[input]]\ntype = "demo"\ncount = 10\n[[output]]\ntype = "http"\nurl = "http://127.0.0.1:{free_port()}"\n'
     )
     made = Program(tmp_path, "batch", [sys.executable, "-m", "dpiped", "run", "-c", str(config)])
     programs.append(made)

@@ -114,6 +114,7 @@ VALUES = [
     ("path = 1", 'key "path" = 1: expected text in quotes'),
     ("password = ['geheim']", 'key "password" = ***: expected text in quotes'),
     ("headers = { A = ['geheim'] }", 'key "headers.A" = ***: expected text in quotes'),
+    ("headers = 'e'", 'key "headers" = ***: expected a table'),
     ("headers = 'geheim'", 'key "headers" = ***: expected a table'),
     ("level = '${env:TOKEN}'", 'key "level" = ***: expected a whole number'),
     ("name = '-${env:TOKEN}'", 'key "name" = ***: expected 1 to 64 letters, digits, _ or -, not starting with -'),

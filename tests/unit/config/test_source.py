@@ -88,10 +88,10 @@ def test_references(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("s3cret\n")
     source = source_of(
         tmp_path,
-        'a = "x${env:NAME}y${env:NAME}"\nb = ["${file:token}"]\nc = "$${env:NAME} ${x}"\nn = 1',
+        'a = "x${env:NAME}y${env:NAME}"\nb = ["${file:token}"]\nc = "$${env:NAME} $${x} $x"\nn = 1',
         NAME='"\n[[evil]]',
     )
-    assert source.data == {"a": 'x"\n[[evil]]y"\n[[evil]]', "b": ["s3cret"], "c": "${env:NAME} ${x}", "n": 1}
+    assert source.data == {"a": 'x"\n[[evil]]y"\n[[evil]]', "b": ["s3cret"], "c": "${env:NAME} ${x} $x", "n": 1}
     assert source.hidden == {("a",), ("b", 0)}
     assert source.is_hidden(("b",))
     assert not source.is_hidden(("c",))
@@ -107,6 +107,18 @@ def test_references_to_what_is_not_there(tmp_path: Path) -> None:
         '6: [engine]: key "c": ${evn:X}: expected ${env:NAME} or ${file:PATH}; write $${ for a plain ${',
     ]
     assert source.is_broken(("input", 0, "a"))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("${TOKEN}", "${TOKEN}"), ("${ENV:TOKEN}", "${ENV:TOKEN}"), ("x${env:TOKEN", "${"), ("${}", "${")],
+)
+def test_what_only_looks_like_a_reference_is_no_secret(tmp_path: Path, text: str, shown: str) -> None:
+    """Else the text itself would be the token, which everybody knows."""
+    (problem,) = source_of(tmp_path, f'[a]\nx = "{text}"\n', TOKEN="geheim").problems
+    assert (
+        problem.text == f'[a]: key "x": {shown}: expected ${{env:NAME}} or ${{file:PATH}}; write $${{ for a plain ${{'
+    )
 
 
 def test_what_comes_from_a_file_or_into_a_url_is_hidden_everywhere(tmp_path: Path) -> None:
