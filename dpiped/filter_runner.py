@@ -28,6 +28,7 @@ from dpiped.journal.append import Draft, Kind, Lot
 from dpiped.leveldb import LevelDbDamagedError
 from dpiped.pack import MAX_HOPS, TICK_IDENT, Head, Pack, Route
 from dpiped.plugin import PAUSE, Filter, PackDraft, StatefulFilter
+from dpiped.quarantine import set_aside
 from dpiped.runner import CLOSE_SECS, Runner, Surroundings, one_line
 from dpiped.view import PackView
 from dpiped.windows import WindowPolicy
@@ -271,14 +272,26 @@ class StatefulFilterRunner(FilterRunner):
         fingerprint = self._plugin.fingerprint()
         self._unsaved: dict[bytes, bytes | None] = {}
         if self.saved.fingerprint not in ("", fingerprint):
-            self.around.telemetry.say(
-                "config keys that shape its state were changed: the filter starts empty at its cursor", plugin=self.name
-            )
-            await self.around.state.forget_snapshot(self.key)
+            await self._set_aside()
         else:
             self._plugin.restore(await self._snapshot())
         if self.saved.fingerprint != fingerprint:
             await self.save(msgspec.structs.replace(self.saved, fingerprint=fingerprint))
+
+    async def _set_aside(self) -> None:
+        """What it knows is of no use to the config as it is now."""
+        snapshot = await self._snapshot()
+        kept = "it knew nothing"
+        folder = self.around.data_dir
+        if snapshot and folder is not None:
+            try:
+                kept = f"kept as {await asyncio.to_thread(set_aside, folder, self.name, self.saved, snapshot)}"
+            except OSError as exc:
+                kept = f"no copy of its state could be kept: {exc.strerror or exc}"
+        text = "config keys that shape its state were changed: the filter starts empty at its cursor"
+        self.around.telemetry.say(text, plugin=self.name, detail=kept, level=logging.WARNING)
+        self.around.telemetry.metrics.noted.labels(self.name, "state_set_aside").inc()
+        await self.around.state.forget_snapshot(self.key)
 
     async def _take_up(self) -> None:
         while True:

@@ -8,10 +8,8 @@ there, and counted as what they are: given up.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,9 +22,10 @@ from dpiped.errors import DpipeError
 from dpiped.journal.bound import Bound
 from dpiped.journal.inspect import Found, Share, look_all
 from dpiped.journal.state import Loss, RunnerKey, Saved
-from dpiped.leveldb import Items, LevelDb
+from dpiped.leveldb import LevelDb
 from dpiped.offline import cursors_in
 from dpiped.pack import Route
+from dpiped.quarantine import set_aside
 
 
 class Cut(NamedTuple):
@@ -97,7 +96,7 @@ def set_cursor(data_dir: Path, runner: str, where: str) -> Moved:
         skipped = behind(segments, {key: old}, None, offset)[0]
         items = _noted(database, key, skipped.routes) if skipped.share.packs else []
         snapshot = list(database.scan(key.key(b"s") + b"\0"))
-        aside = _set_aside(data_dir, key, old, snapshot) if snapshot else None
+        aside = set_aside(data_dir, key.name, old, snapshot) if snapshot else None
         items += [(name, None) for name, _ in snapshot]
         database.write([*items, _line(key, new)], sync=True)
     gone = sum(max(0, high - max(low, offset)) for found in segments for low, high in found.dropped)
@@ -151,21 +150,6 @@ def _noted(database: LevelDb, key: RunnerKey, routes: Mapping[Route, Share]) -> 
     losses = msgspec.msgpack.decode(before, type=list[Loss]) if before else []
     losses += [Loss(*route, share.packs, share.events) for route, share in routes.items()]
     return [(key.key(b"l"), msgspec.msgpack.encode(losses))]
-
-
-def _set_aside(data_dir: Path, key: RunnerKey, saved: Saved, snapshot: Items) -> Path:
-    """The filter's state as it was: a file of msgpack, [cursor line, [[key, value] ..]], synced."""
-    folder = data_dir / "quarantine"
-    folder.mkdir(exist_ok=True, mode=0o750)
-    stamp = datetime.fromtimestamp(time.time(), UTC).strftime("%Y%m%dT%H%M%S")
-    path = folder / f"{stamp}-state-{key.name}.{saved.generation}.msgpack"
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640)
-    with os.fdopen(fd, "wb") as file:
-        file.write(msgspec.msgpack.encode((saved, list(snapshot))))
-        file.flush()
-        os.fsync(file.fileno())
-    _sync(folder)
-    return path
 
 
 def _sync(folder: Path) -> None:

@@ -1,20 +1,28 @@
 """Quarantine: what is damaged or foreign in a data_dir is moved to its `quarantine/`, with the date, never deleted.
 
     quarantine/20261122T010203Z-journal-00000000000000000300.seg
+    quarantine/20261122T010203Z-state-traffic.1.msgpack           of a filter: [cursor line, [[key, value] ..]]
 
-Nothing here raises OSError: what cannot be moved is said and left, and whoever asked goes on without it.
+No method of Quarantine raises OSError: what cannot be moved is said and left, and whoever asked goes on without it.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from dpiped.files import sync_folder
 from dpiped.telemetry import Telemetry
 from dpiped.telemetry.events import Quarantined
+
+if TYPE_CHECKING:
+    from dpiped.journal.state import Saved
 
 
 class Quarantine:
@@ -58,7 +66,7 @@ class Quarantine:
         """A name in the quarantine that is free."""
         self._folder.mkdir(mode=0o750, exist_ok=True)
         parts = path.relative_to(self._data_dir).parts
-        name = "-".join((f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}", *parts))
+        name = "-".join((_stamp(), *parts))
         target, number = self._folder / name, 1
         while target.exists():
             number += 1
@@ -68,3 +76,21 @@ class Quarantine:
     def _tell(self, path: Path, target: Path, reason: str) -> None:
         place = path.relative_to(self._data_dir).parts[0]
         self._telemetry.emit(Quarantined(place=place, what=path.name, kept_as=str(target), reason=reason))
+
+
+def set_aside(data_dir: Path, name: str, saved: Saved, snapshot: Sequence[tuple[bytes, bytes]]) -> Path:
+    """Keeps the state of a filter that begins anew, synced. Raises OSError."""
+    folder = data_dir / "quarantine"
+    folder.mkdir(exist_ok=True, mode=0o750)
+    path = folder / f"{_stamp()}-state-{name}.{saved.generation}.msgpack"
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640)
+    with os.fdopen(fd, "wb") as file:
+        file.write(msgspec.msgpack.encode((saved, list(snapshot))))
+        file.flush()
+        os.fsync(file.fileno())
+    sync_folder(folder)
+    return path
+
+
+def _stamp() -> str:
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"

@@ -215,13 +215,12 @@ class JudgedWindows(WindowedFilter[AlarmConfig]):
         previous = (yield from self._previous(span, key)) if self._judge.looks_back(values) else None
         verdict = self._judge.verdict(span, key, values, previous)
         if verdict is not None:
-            projects = {project for pane in {pane for pane, _ in parts} for project in pane.projects}
             finding = Finding(
                 verdict.reason,
                 self.writer.group(key),
                 values,
                 *span,
-                min(projects) if len(projects) == 1 else "",
+                self.project_of(key, parts),
                 self.config.severity,
                 verdict.factor,
                 previous,

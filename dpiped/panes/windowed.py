@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, compress, islice
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from dpiped.panes.answers import Kept, Span, Writer
 from dpiped.panes.config import GroupedConfig
@@ -30,7 +30,7 @@ from dpiped.panes.store import (
 from dpiped.plugin import PAUSE, PackDraft, StatefulFilter
 from dpiped.questions import Question
 from dpiped.telemetry.events import EventsDropped
-from dpiped.view import PackView
+from dpiped.view import PROJECT, PackView
 from dpiped.windows import Watermark
 
 C = TypeVar("C", bound=GroupedConfig)
@@ -44,6 +44,17 @@ _NOTHING_CLOSED = -(1 << 62)
 EVERYTHING = Question()
 
 
+class _Told(NamedTuple):
+    """What some groups of a window, all of one project, say."""
+
+    project: str
+    emitted: bytes
+    """Lines."""
+    kept: bytes
+    """The same lines with their error bounds, for questions."""
+    events: int
+
+
 class WindowedFilter(StatefulFilter[C]):
     """Gathers in panes; subclasses read packs, and say what a pane's group is emitted as."""
 
@@ -51,6 +62,8 @@ class WindowedFilter(StatefulFilter[C]):
         super().__init__(config, context)
         self.periods = self.make_periods()
         self.shape = self.make_shape()
+        names = self.shape.group_by
+        self._project_place = names.index(PROJECT) if PROJECT in names else None
         self.writer = Writer(config.telling, self.shape, context.name)
         self.watermark = Watermark(context.window)
         self.panes: dict[int, Pane] = {}
@@ -228,9 +241,9 @@ class WindowedFilter(StatefulFilter[C]):
 
     def close_window(self, span: Span) -> Iterable[PackDraft]:
         """What is emitted when a window closes; all windows before it are closed."""
-        for emitted, kept, count in self._lines(span, early=False):
-            self._kept.add(span, kept)
-            yield self._draft(span, emitted, count)
+        for told in self._told(span, early=False):
+            self._kept.add(span, told.kept)
+            yield self._draft(span, told)
 
     @property
     def oldest_kept(self) -> int:
@@ -264,8 +277,8 @@ class WindowedFilter(StatefulFilter[C]):
         since, self._early_offset = self._early_offset, self._offset
         for span in self._open_windows():
             touched = self._touched(span, since)
-            for emitted, _, count in self._lines(span, touched, early=True):
-                yield self._draft(span, emitted, count)
+            for told in self._told(span, touched, early=True):
+                yield self._draft(span, told)
 
     def _open_windows(self) -> list[Span]:
         """Windows with data that are not closed yet, oldest first."""
@@ -312,17 +325,35 @@ class WindowedFilter(StatefulFilter[C]):
             if only is None or not only.isdisjoint(part[1] for part in parts):
                 yield key, parts
 
-    def _lines(self, span: Span, only: set[Key] | None = None, *, early: bool) -> Iterator[tuple[bytes, bytes, int]]:
-        """(lines to emit, lines to keep, how many), some at once."""
+    def _told(self, span: Span, only: set[Key] | None = None, *, early: bool) -> Iterator[_Told]:
+        """What is told of a window, some groups of one project at once."""
         secs = self._secs(span, early=early)
         groups = self._groups(span, only)
         while some := list(islice(groups, EVENTS_AT_ONCE)):
-            emitted, kept = self.lines(span, some, secs, early=early)
-            yield b"".join(emitted), b"".join(kept), len(some)
+            for project, of_it in self._by_project(span, some).items():
+                emitted, kept = self.lines(span, of_it, secs, early=early)
+                yield _Told(project, b"".join(emitted), b"".join(kept), len(of_it))
+
+    def _by_project(self, span: Span, groups: list[tuple[Key, Parts]]) -> dict[str, list[tuple[Key, Parts]]]:
+        if self._project_place is None:
+            return {_only_one(self._panes_of(span)): groups}
+        found: dict[str, list[tuple[Key, Parts]]] = {}
+        for key, parts in groups:
+            found.setdefault(self.project_of(key, parts), []).append((key, parts))
+        return found
+
+    def project_of(self, key: Key, parts: Parts) -> str:
+        """Whose the answer of a group is: of its own `_project` if that is what parts the events, else of the one
+        project that events came for in its panes; empty if they came for several.
+        """
+        if self._project_place is not None and key != self.shape.other:
+            return str(self.shape.values(key)[self._project_place] or "")
+        return _only_one(pane for pane, _ in parts)
 
     def _secs(self, span: Span, *, early: bool) -> float:
         """Length of a window; of one that is still open, the part of it that has passed, at least a second."""
-        end = min(max(self.watermark.at_ms, span[0] + 1_000), span[1]) if early else span[1]
+        passed = max(self.watermark.at_ms, self.watermark.newest_ms, span[0] + 1_000)
+        end = min(passed, span[1]) if early else span[1]
         return (end - span[0]) / 1000
 
     def lines(
@@ -338,10 +369,9 @@ class WindowedFilter(StatefulFilter[C]):
             return pane.answers(name, secs)
         return self.shape.answers(self.shape.merge([pane.of(name) for pane, name in parts]), secs)
 
-    def _draft(self, span: Span, lines: bytes, count: int) -> PackDraft:
-        projects = {project for pane in self._panes_of(span) for project in pane.projects}
-        project = min(projects) if len(projects) == 1 else ""
-        return PackDraft(lines, count, span[1], span[1], project=project, host="", source="")
+    @staticmethod
+    def _draft(span: Span, told: _Told) -> PackDraft:
+        return PackDraft(told.emitted, told.events, span[1], span[1], project=told.project, host="", source="")
 
     # ---- questions -------------------------------------------------------------------------------------------------
     def about(self) -> dict[str, Any]:
@@ -371,8 +401,8 @@ class WindowedFilter(StatefulFilter[C]):
             spans = [span for span in spans if span[1] > self.watermark.newest_ms][:1]
         for span in spans:
             if question.wants(*span):
-                for _, full, _ in self._lines(span, early=True):
-                    yield from Writer.read(full)
+                for told in self._told(span, early=True):
+                    yield from Writer.read(told.kept)
 
     def reset(self) -> None:
         self._kept.clear()
@@ -418,3 +448,9 @@ class WindowedFilter(StatefulFilter[C]):
                 self.watermark.loads(clock.watermark)
                 self._closed, self._early_ms = clock.closed, clock.early_ms
                 self._early_offset, self._offset = clock.early_offset, clock.offset
+
+
+def _only_one(panes: Iterable[Pane]) -> str:
+    """The project that all events in these panes came for; empty if they came for several."""
+    projects = {project for pane in panes for project in pane.projects}
+    return projects.pop() if len(projects) == 1 else ""

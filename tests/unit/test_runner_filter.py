@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from dpiped.deadletter import Letter
@@ -318,6 +319,9 @@ async def test_another_fingerprint_starts_empty_at_its_cursor(tmp_path: Path) ->
         await world.append(*(event(n) for n in range(3)))
         await until(lambda: [text for _, text in made(world)] == ["sum 3", "sum 3"])
         await until(lambda: world.state.synced[runner.key].fingerprint == "2")
+        (aside,) = (tmp_path / "quarantine").iterdir()
+        _, snapshot = msgspec.msgpack.decode(aside.read_bytes())
+        assert len(snapshot) > 0
 
 
 async def test_ticks_and_the_end_reach_it(tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from dpiped.testing import emitted, view_of
 from dpiped.windows import WindowPolicy
-from tests.alarming import AT, World, alarms_of, states
+from tests.alarming import AT, World, alarms_of, build, states
 
 QUANTILES = {"latency": {"op": "quantiles", "field": "e", "q": [0.5, 0.95]}}
 
@@ -293,3 +294,11 @@ def test_calendar_windows() -> None:
     world.send({}, {})
     (alarm,) = world.tick()
     assert (alarm["window_end"] - alarm["window_start"], alarm["window_start"] % 3_600_000) == (3_600_000, 1_800_000)
+
+
+def test_an_alarm_is_of_the_project_of_its_group() -> None:
+    plugin = build(when="count >= 1", group_by=["_project"])
+    for offset, project in enumerate(("shop", "bank")):
+        body = b'{"@timestamp":%d}\n' % AT
+        emitted(plugin.process(view_of(body, plugin.fields(), offset=offset, project=project, accepted_ms=AT)))
+    assert [draft.project for draft in emitted(plugin.tick(AT + 1_000))] == ["shop", "bank"]
