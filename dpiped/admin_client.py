@@ -8,12 +8,25 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from dpiped.errors import DpipeError
 
 TIMEOUT_SECS = 600.0
 """Calls that send many dead letters again take their time."""
+
+
+class Text(NamedTuple):
+    """An answer for people or other programs."""
+
+    text: str
+    more: bool
+    """A limit has cut something off."""
+
+
+class _Answer(NamedTuple):
+    body: bytes
+    more: bool
 
 
 class AdminClient:
@@ -27,15 +40,16 @@ class AdminClient:
 
     def get(self, path: str, query: Mapping[str, object] | None = None) -> Any:
         """The answer of a GET, decoded; raises DpipeError."""
-        return self._decoded(self._ask(path, query))
+        return self._decoded(self._ask(path, query).body)
 
-    def text(self, path: str, query: Mapping[str, object]) -> str:
+    def text(self, path: str, query: Mapping[str, object]) -> Text:
         """The answer of a GET as it is; raises DpipeError."""
-        return self._ask(path, query).decode()
+        found = self._ask(path, query)
+        return Text(found.body.decode(), found.more)
 
     def post(self, path: str, data: object) -> Any:
         """The answer of a POST with a JSON body, decoded; raises DpipeError."""
-        return self._decoded(self._ask(path, body=json.dumps(data).encode()))
+        return self._decoded(self._ask(path, body=json.dumps(data).encode()).body)
 
     def _decoded(self, body: bytes) -> Any:
         try:
@@ -43,7 +57,7 @@ class AdminClient:
         except ValueError as exc:
             raise DpipeError(f"{self.url} is no daemon's admin API: {exc}; --admin names another") from exc
 
-    def _ask(self, path: str, query: Mapping[str, object] | None = None, body: bytes | None = None) -> bytes:
+    def _ask(self, path: str, query: Mapping[str, object] | None = None, body: bytes | None = None) -> _Answer:
         pairs = {name: value for name, value in (query or {}).items() if value not in (None, "", ())}
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         if body is not None:
@@ -52,8 +66,7 @@ class AdminClient:
         request = urllib.request.Request(url, body, headers)
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT_SECS, context=self._tls) as answer:
-                found: bytes = answer.read()
-                return found
+                return _Answer(answer.read(), answer.headers.get("X-Dpipe-More") == "true")
         except urllib.error.HTTPError as exc:
             raise DpipeError(f"{self.url} answered {exc.code}: {_reason(exc)}") from exc
         except (OSError, ValueError) as exc:

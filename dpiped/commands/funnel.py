@@ -27,5 +27,5 @@ def funnel_command(arguments: argparse.Namespace) -> int:
     """Prints the answer."""
     admin = Target(arguments, admin_will_do=True).running()
     asked = {name: getattr(arguments, name) for name in ("table", "steps", "within", "by", "to", "limit", "format")}
-    print(admin.text("/api/funnel", {**asked, "from": arguments.since}), end="")
+    print(admin.text("/api/funnel", {**asked, "from": arguments.since}).text, end="")
     return 0

@@ -40,9 +40,11 @@ def query_command(arguments: argparse.Namespace) -> int:
         asked |= {name: getattr(arguments, name) for name in ("window", "group", "to", "limit")}
         asked["from"] = arguments.since
     while True:
-        text = admin.text(path, asked)
+        text, more = admin.text(path, asked)
         clear = CLEAR if arguments.watch is not None and sys.stdout.isatty() else ""
         print(clear + text, end="", flush=True)
+        if more and arguments.format != "text":  # a table says so itself
+            print("there are more: a larger --limit shows them", file=sys.stderr)
         if arguments.watch is None:
             return 0
         time.sleep(arguments.watch)

@@ -26,6 +26,8 @@ Form = Literal["json", "csv", "text"]
 FORMS: dict[str, Form] = {"application/json": "json", "text/csv": "csv", "text/plain": "text"}
 _MEDIA = {form: media for media, form in FORMS.items()}
 Row = Mapping[str, Any]
+MORE_HEADER = "X-Dpipe-More"
+"""`true` where `limit` has cut something off."""
 ROWS_AT_ONCE = 100
 """Written by one call: less than a millisecond."""
 BREATH_SECS = 1e-6
@@ -38,11 +40,13 @@ async def answered(
     request: web.Request, form: Form | UnsetType, data: msgspec.Struct, rows: Sequence[Row]
 ) -> web.Response:
     """The answer in the form that is asked for: `data` is the JSON one, `rows` are for the others. 304 when the asker
-    has it.
+    has it. Where `data` says that there is `more`, a header says so in all forms, and a table in its last line.
     """
     wanted = accepted(request.headers.get("Accept", "")) if form is UNSET else form
     body, tag = await asyncio.to_thread(_written, wanted, data, rows)
     headers = {"ETag": tag, "Vary": "Accept", "Cache-Control": "no-cache"}
+    if getattr(data, "more", False):
+        headers[MORE_HEADER] = "true"
     if _has(request.headers.get("If-None-Match", ""), tag):
         return web.Response(status=304, headers=headers)
     charset = None if wanted == "json" else "utf-8"
@@ -80,6 +84,8 @@ def _written(form: Form, data: msgspec.Struct, rows: Sequence[Row]) -> tuple[byt
     for piece in as_json_pieces(data) if form == "json" else as_csv(rows) if form == "csv" else as_text(rows):
         body += blot(piece).encode()
         time.sleep(BREATH_SECS)
+    if form == "text" and getattr(data, "more", False):
+        body += b"there are more: a larger limit shows them\n"
     return bytes(body), f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
 
 

@@ -82,6 +82,18 @@ async def test_windows_groups_and_times_can_be_chosen(tmp_path: Path) -> None:
         assert (len(found["answers"]), found["more"]) == (2, True)
 
 
+@pytest.mark.parametrize(("form", "last"), [("text", "there are more: a larger limit shows them"), ("csv", "fr")])
+async def test_what_a_limit_cuts_off_is_told_in_all_forms(tmp_path: Path, form: str, last: str) -> None:
+    async with running(ROAD, tmp_path) as engine:
+        await feed(engine)
+        _, headers, cut = await request(engine, f"/api/aggregates/traffic?limit=2&format={form}")
+        assert last in cut.splitlines()[-1]
+        assert headers["X-Dpipe-More"] == "true"
+        _, headers, whole = await request(engine, f"/api/aggregates/traffic?limit=3&format={form}")
+        assert "X-Dpipe-More" not in headers
+        assert "there are more" not in whole
+
+
 async def test_answers_state_their_errors_and_whether_they_are_early(tmp_path: Path) -> None:
     async with running(ROAD, tmp_path) as engine:
         await feed(engine)
