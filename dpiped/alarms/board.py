@@ -56,6 +56,8 @@ class Alarm(msgspec.Struct, array_like=True, gc=False):
     """It is resolved, and kept for what an operator said, or because that was not told yet."""
     acked: bool = False
     silenced_until_ms: int = 0
+    silent_from_ms: int = 0
+    """When the silence began that was told last."""
 
 
 class Hit(NamedTuple):
@@ -110,7 +112,9 @@ class Board:
         return self._alarms
 
     def hit(self, hit: Hit) -> Word | None:
-        """Notes that a condition holds; what has to be told."""
+        """Notes that a condition holds; what has to be told. That a group falls silent is news, also when it fires for
+        another reason: what it did before it died is not what it does now.
+        """
         alarm = self._alarms.get(hit.fingerprint)
         is_new = alarm is None
         if alarm is None:
@@ -120,12 +124,15 @@ class Board:
             alarm = Alarm(hit.fingerprint, hit.group, since_ms=self.now_ms)
         elif alarm.over:
             alarm.over, alarm.since_ms = False, self.now_ms
+        is_new = is_new or (hit.reason == "silence" and hit.start != alarm.silent_from_ms and not self._silenced(alarm))
         self._update(alarm, hit)
         self._alarms.put(alarm.fingerprint, alarm)
         word: Word | None = "firing" if is_new else self._again(alarm, hit)
         if word:
             alarm.told_tick, alarm.told_ms = self.ticks, self._time_of(hit)
             alarm.told_end = max(alarm.told_end, hit.end)
+            if hit.reason == "silence":
+                alarm.silent_from_ms = hit.start
         return word
 
     def _update(self, alarm: Alarm, hit: Hit) -> None:

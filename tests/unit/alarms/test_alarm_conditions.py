@@ -167,6 +167,16 @@ def test_a_silent_group_is_told_by_counted_ticks_and_over_when_it_comes_back() -
     assert [(a["state"], a["group"]["host"]) for a in world.tick(3)] == [("resolved", "a")]
 
 
+def test_a_group_that_falls_silent_while_its_alarm_is_open_is_told_at_once() -> None:
+    world = World(when="count >= 1", silence_secs=5, group_by=["host"], throttle_secs=600, resolve_after_secs=600)
+    world.send({"host": "db", "n": 1})
+    assert states(world.tick(4)) == [("firing", "threshold")]
+    assert states(world.tick(30)) == [("firing", "silence")]
+    world.send({"host": "db", "n": 1})
+    assert states(world.tick(4)) == []  # the other reason is throttled as before
+    assert states(world.tick(30)) == [("firing", "silence")]
+
+
 def test_time_in_which_the_daemon_was_down_is_no_silence() -> None:
     world = World(silence_secs=5, group_by=["host"])
     world.send({"host": "a"})
