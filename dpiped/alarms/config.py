@@ -78,7 +78,7 @@ class AlarmConfig(GroupedConfig):
     """So many values of `new` are known; those that come when it is full are counted and are no alarms."""
     parser: Literal["syslogng_stats"] | None = None
     """`syslogng_stats`: lines of statistics of syslog-ng are taken out; what they say was dropped on the way to a
-    program is an alarm of severity 1000.
+    destination is an alarm of severity 1000.
     """
     parser_field: FieldName = "message"
     """Where the text for `parser` stands."""

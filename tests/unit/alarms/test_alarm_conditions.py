@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from dpiped.alarms import syslogng
 from dpiped.testing import emitted, view_of
 from dpiped.windows import WindowPolicy
 from tests.alarming import AT, World, alarms_of, build, states
@@ -252,8 +253,22 @@ def test_every_event_is_an_alarm() -> None:
 
 STATISTICS = (
     "Log statistics; processed='center(queued)=9', dropped='program(/usr/bin/agent)={}', "
-    "dropped='program(/bin/other)=0', dropped='tcp(AF_INET(10.0.0.1:514))=77'"
+    "dropped='program(/bin/other)=0', dropped='tcp(AF_INET(10.0.0.1:514))=0'"
 )
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("dropped='program(/usr/bin/agent)=12'", {"/usr/bin/agent": 12}),
+        ("dropped='dst.program(d_agent#0,/usr/bin/agent \"-x(1)\")=12', ", {'/usr/bin/agent "-x(1)"': 12}),
+        ("dropped='tcp(AF_INET(10.0.0.1:514))=77', stored='a(b)=3'", {"tcp(AF_INET(10.0.0.1:514))": 77}),
+        ("dropped='program(/a)=0', dropped='program(/b)=1'", {"/b": 1}),
+        ("processed='program(/a)=5', dropped=program(/c)=2", {"/c": 2}),
+    ],
+)
+def test_what_syslogng_says_it_dropped(text: str, found: dict[str, int]) -> None:
+    assert syslogng.dropped(text) == found
 
 
 def test_dropped_messages_of_syslogng_are_an_alarm_and_its_statistics_are_swallowed() -> None:
