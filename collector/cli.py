@@ -63,7 +63,7 @@ def _add_send(commands: Any, common: Parser) -> None:
     send = commands.add_parser(
         "send", parents=[common], help="send files or standard input; status 0 only when everything was acknowledged"
     )
-    send.add_argument("files", nargs="*", metavar="FILE", help="files to send, also gzip; none: standard input")
+    send.add_argument("files", nargs="*", metavar="FILE", help="files to send, also gzip; none, or -: standard input")
     send.add_argument(
         "--endpoint",
         action="append",
@@ -133,15 +133,15 @@ def check_command(arguments: argparse.Namespace) -> int:
 
 def send_command(arguments: argparse.Namespace) -> int:
     """Sends files or standard input. What was not acknowledged when a signal ends it makes status 1."""
+    arguments.files = take_pipe(arguments.files)
     config = send_config(arguments)
     _logging(arguments, "warning")
     hide(secrets_of(config.collector))
     source = config.inputs[0]
     if arguments.confirm and not isinstance(source, StdinInput):
         raise ConfigError(["dpipe-collector send: --confirm is for standard input, not for files"])
-    missing = [name for name in arguments.files if not os.access(name, os.R_OK)]
-    if missing:
-        raise DpipeError(f"{missing[0]} cannot be read: no such file, or no permission")
+    for name in arguments.files:
+        check_file(name)
 
     def confirm(checkpoint: Checkpoint, host: str) -> list[Feed]:
         assert isinstance(source, StdinInput)
@@ -165,6 +165,27 @@ async def _send(collector: Collector, arguments: argparse.Namespace, watched: bo
     collector.stop(at_once=True)
     await sending
     raise DpipeError(hopeless.result())
+
+
+def check_file(name: str) -> None:
+    """Raises DpipeError if it is nothing that can be read to its end."""
+    if not os.access(name, os.R_OK):
+        raise DpipeError(f"{name} cannot be read: no such file, or no permission")
+    if not Path(name).is_file():
+        kind = "a folder: name the files in it" if Path(name).is_dir() else "no file: a pipe is sent alone, or by `<`"
+        raise DpipeError(f"{name} is {kind}")
+
+
+def take_pipe(files: list[str]) -> list[str]:
+    """`-` is standard input, and a pipe that is named alone becomes it; the files that are left to send."""
+    if files == ["-"]:
+        return []
+    if len(files) == 1 and os.access(files[0], os.R_OK) and not (Path(files[0]).is_file() or Path(files[0]).is_dir()):
+        pipe = os.open(files[0], os.O_RDONLY)
+        os.dup2(pipe, sys.stdin.fileno())
+        os.close(pipe)
+        return []
+    return files
 
 
 def send_config(arguments: argparse.Namespace) -> Config:
@@ -238,7 +259,3 @@ async def _run(collector: Collector, path: Path | None) -> bool:
     ):
         loop.add_signal_handler(number, handler)
     return await collector.run()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

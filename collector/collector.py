@@ -29,6 +29,7 @@ from dpiped.config.base import split_listen
 from dpiped.errors import DpipeError
 from dpiped.lock import DataDir
 from dpiped.patience import done_before, patiently, persist
+from dpiped.sources.noted import Noted
 from dpiped.telemetry import Telemetry
 from dpiped.tls import ClientTls, TlsError
 
@@ -70,6 +71,7 @@ class Collector:
         self._stopping = asyncio.Event()
         self._given_up = False
         self._saved = b""
+        self._noted: dict[str, Noted] = {}
         self._pins: dict[tuple[str, int], int] = {}
         """(input, number) -> lane, for what was under way when the collector ended."""
 
@@ -221,10 +223,16 @@ class Collector:
                 self._saved = now
             for feed in self.feeds:
                 await feed.tend()
+            self._tell_counts()
             self.telemetry.sum_up()
+
+    def _tell_counts(self) -> None:
+        for feed in self.feeds:
+            self._noted.setdefault(feed.name, Noted(self.telemetry, feed.name)).tell(feed.counts())
 
     async def _close(self) -> None:
         await self._status.close()
+        self._tell_counts()
         for feed in self.feeds:
             await feed.close()
         await self._sender.close()

@@ -17,17 +17,26 @@ from dpiped.hidden import blot
 from dpiped.telemetry.log import LEVELS
 
 _AGO = re.compile(r"-\d+(\.\d+)?[smhd]")
+_UNKNOWN = "unrecognized arguments: "
 _CHOICE = re.compile(r"argument (\S+): invalid choice: '([^']*)' \(choose from (.*)\)")
 
 
 class Parser(argparse.ArgumentParser):
-    """An error is one line that says what to do."""
+    """An error is one line that says what to do. Options are written whole: `--token X` must not be taken for
+    `--token-env X`, whose errors show what X is.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, allow_abbrev=False)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """argparse takes the value of `--from -2h` for an option."""
         return super().parse_known_args(None if args is None else _joined(args), namespace)
 
     def error(self, message: str) -> NoReturn:
+        if message.startswith(_UNKNOWN):  # what follows an option may be a secret
+            words = [word.partition("=")[0] for word in message.removeprefix(_UNKNOWN).split()]
+            message = _UNKNOWN + " ".join([word for word in words if word.startswith("-")] or words)
         choice = _CHOICE.search(message)
         if choice:
             known = [word.strip(" '\"") for word in choice[3].split(",")]

@@ -1,9 +1,10 @@
-"""Tells the daemon's metrics and log what a source counted."""
+"""Tells metrics and log what a source counted."""
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Mapping
 
 from dpiped.telemetry import Telemetry
 
@@ -12,6 +13,7 @@ LOUD = {
     "vanished": "a file vanished before it was read to its end",
     "unreadable": "a file cannot be opened or read",
     "gzip_damaged": "a gzip file is damaged or cut off: what could be read of it was taken",
+    "line_cut": "lines were longer than max_line_bytes: their rest is lost",
     "kernel_dropped": "datagrams were lost because they came faster than they were read",
     "connection_refused": "a connection was closed because there are too many",
 }
@@ -25,7 +27,7 @@ class Noted:
         self._plugin = plugin
         self._told: Counter[str] = Counter()
 
-    def tell(self, counts: Counter[str]) -> None:
+    def tell(self, counts: Mapping[str, int]) -> None:
         """Adds what is new to the metric of noted events; what may mean loss is also logged."""
         for what, amount in counts.items():
             new = amount - self._told[what]

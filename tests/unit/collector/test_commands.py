@@ -99,7 +99,7 @@ async def test_send_command_ships_files(kit):
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "collector.cli",
+            "collector",
             "send",
             "--endpoint",
             sink.url,
@@ -111,6 +111,46 @@ async def test_send_command_ships_files(kit):
         _, errors = await process.communicate()
     assert (process.returncode, errors, sink.lines) == (0, b"", ["1", "2", "3"])
     assert sink.frames[0].head.ident == "rs.app"
+
+
+@pytest.mark.parametrize("words", ["send - <$FILE", "send <(cat $FILE)", "send /dev/stdin <$FILE"])
+async def test_send_takes_a_pipe_as_its_input(kit, words):
+    kit.log.write_text("1\n2\n3")
+    async with kit.Sink() as sink:
+        command = f"$PYTHON -m collector {words} ".replace("send", f"send --endpoint {sink.url} --ident rs.c")
+        environ = {**os.environ, "FILE": str(kit.log), "PYTHON": sys.executable}
+        process = await asyncio.create_subprocess_exec("bash", "-c", command, env=environ, stderr=subprocess.PIPE)
+        _, errors = await process.communicate()
+    assert (process.returncode, errors, sink.lines) == (0, b"", ["1", "2", "3"])
+
+
+def test_send_refuses_what_it_would_leave_out(capsys, tmp_path):
+    (tmp_path / "pipe").mkdir()
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "file").write_text("1\n")
+    for names, complaint in ((["pipe"], "is a folder: name the files in it"), (["file", "fifo"], "is no file")):
+        assert main(["send", "--ident", "rs.c", *(str(tmp_path / name) for name in names)]) == ExitCode.FAILED
+        assert complaint in capsys.readouterr().err
+
+
+def test_a_token_on_the_command_line_is_no_variable_and_is_not_shown(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["send", "--ident", "rs.c", "--token", "geheim-9"])
+    assert caught.value.code == ExitCode.CONFIG
+    told = capsys.readouterr().err
+    assert "unrecognized arguments: --token" in told
+    assert "geheim" not in told
+
+
+async def test_lines_that_were_cut_are_told(kit):
+    kit.log.write_text("x" * (2 << 20))
+    async with kit.Sink() as sink:
+        words = ["send", "--endpoint", sink.url, "--ident", "rs.c", str(kit.log)]
+        command = [sys.executable, "-m", "collector", *words]
+        process = await asyncio.create_subprocess_exec(*command, stderr=subprocess.PIPE)
+        _, errors = await process.communicate()
+    assert process.returncode == 0
+    assert b"lines were longer than max_line_bytes" in errors
 
 
 async def test_confirm_answers_each_line_when_it_is_stored(kit):
