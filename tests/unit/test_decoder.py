@@ -130,3 +130,28 @@ def test_weight_grows_with_what_costs_time() -> None:
 async def test_blank_data_is_nothing(data: bytes) -> None:
     drafts, rejected, _, _ = await decoded(data, build_codec("json"))
     assert (drafts, rejected) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("json", b'{"@timestamp":1795311281400}\n'),
+        ("als", b"us,1795311281400,{}\n"),
+        ("raw", b"hello\n"),
+        ("syslog", b"<13>1 2026-11-30T10:00:00Z h app - - - hello\n"),
+    ],
+)
+async def test_a_byte_order_mark_is_no_part_of_the_first_line(name: str, line: bytes) -> None:
+    """Its compressed bytes are not kept: they hold the mark."""
+    data = b"\xef\xbb\xbf" + line * 2
+    stored = ("zstd", zstandard.ZstdCompressor().compress(data))
+    (draft,), rejected, _, _ = await decoded(data, build_codec(name), stored)
+    (plain,), _, _, _ = await decoded(line * 2, build_codec(name))
+    assert rejected == []
+    events = [json.loads(line) for line in body_of([draft]).splitlines()]
+    if name == "raw":  # the time is that of acceptance
+        events = [{"message": event["message"]} for event in events]
+        assert events == [{"message": "hello"}] * 2
+    else:
+        assert body_of([draft]) == body_of([plain])
+    assert draft.stored is None or decode_body(draft.stored, draft.head.encoding) == body_of([draft])
