@@ -20,6 +20,8 @@ from dpiped.api import Chunk, DpipeError, Emit, FollowConfig, FollowInput, regis
 CONTAINERS = "/var/lib/docker/containers/*/*-json.log"
 _ID = re.compile(r"[0-9a-f]{12,64}")
 _SHOWN_ID = 12
+MOST_KNOWN = 10_000
+"""So many paths are remembered."""
 
 
 class DockerConfig(FollowConfig):
@@ -59,9 +61,9 @@ class Container(msgspec.Struct, frozen=True):
     image: str = ""
 
 
-class _Event(msgspec.Struct, omit_defaults=True, rename={"at": "@timestamp"}):
+class _Event(msgspec.Struct, omit_defaults=True, kw_only=True, rename={"at": "@timestamp"}):
     at: str = ""
-    message: str = ""
+    message: str
     stream: str = ""
     container: str = ""
     container_id: str = ""
@@ -77,6 +79,8 @@ class DockerInput(FollowInput[DockerConfig]):
 
     async def open(self) -> None:
         self._containers: dict[str, Container] = {}
+        self._newest: dict[str, int] = {}
+        """Path -> number of the newest file there; a line may begin in the one before."""
         self._counts: Counter[str] = Counter()
         await super().open()
 
@@ -98,6 +102,8 @@ class DockerInput(FollowInput[DockerConfig]):
 
     def _events(self, number: int, path: str, data: bytes, *, gone: bool) -> bytes:
         """The events of some lines, as JSON. A line that is no JSON of Docker stays as it is, and is rejected then."""
+        if data:
+            self._take_over(number, path)
         parts = self._parts.setdefault(number, {})
         container = self._container(path)
         found = []
@@ -119,6 +125,17 @@ class DockerInput(FollowInput[DockerConfig]):
             del self._parts[number]
         return b"".join([line + b"\n" for line in found])
 
+    def _take_over(self, number: int, path: str) -> None:
+        """A line that Docker cut goes on in the file that came after rotation."""
+        before = self._newest.get(path, -1)
+        if number <= before:
+            return
+        if len(self._newest) >= MOST_KNOWN:
+            self._newest.clear()
+        self._newest[path] = number
+        if before in self._parts:
+            self._parts[number] = self._parts.pop(before) | self._parts.get(number, {})
+
     def _shortened(self, text: str) -> str:
         if len(text) <= self.config.max_line_bytes:
             return text
@@ -129,7 +146,7 @@ class DockerInput(FollowInput[DockerConfig]):
         """Read once for each file, from what Docker keeps beside it."""
         known = self._containers.get(path)
         if known is None:
-            if len(self._containers) >= 10_000:
+            if len(self._containers) >= MOST_KNOWN:
                 self._containers.clear()
             known = self._containers[path] = _container_of(Path(path))
         return known

@@ -72,6 +72,16 @@ async def test_the_beginning_of_a_line_outlives_a_restart(tmp_path: Path, log: P
     assert [event["message"] for event in found] == ["one", "begin", "three"]
 
 
+async def test_a_line_that_was_cut_goes_on_in_the_file_after_rotation(tmp_path: Path, log: Path) -> None:
+    log.write_text(line("one\n") + line("be"), encoding="utf-8")
+    async with running(config(tmp_path), tmp_path) as engine:
+        await until(lambda: engine.inputs[0].report().get("unfinished_lines") == 1)
+        log.rename(f"{log}.1")
+        log.write_text(line("gin\n") + line("\n"), encoding="utf-8")
+        await until(lambda: len(events_in(tmp_path / "out.ndjson")) == 3)
+    assert [event["message"] for event in events_in(tmp_path / "out.ndjson")] == ["one", "begin", ""]
+
+
 async def test_what_is_no_line_of_docker_is_rejected(tmp_path: Path, log: Path) -> None:
     log.write_text(line("one\n") + "no json\n" + line("two\n"), encoding="utf-8")
     found = await read(tmp_path, 3)
