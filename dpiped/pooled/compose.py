@@ -12,12 +12,12 @@ from html import escape
 from zoneinfo import ZoneInfo
 
 from dpiped.pooled.entry import CONTROL, Entry
-from dpiped.pooled.pool import Digest
+from dpiped.pooled.pool import RESOLVED, Digest
 
 MAX_LISTED = 50
 """Of more events a message only tells how many there are of each title."""
 MAX_SUBJECT = 200
-FIELDS = ("title", "severity", "state", "ident", "project", "host", "group", "count", "more")
+FIELDS = ("title", "severity", "state", "ident", "project", "host", "group", "resolved", "count", "more")
 _FIELD = re.compile(r"\{([^{}]*)\}")
 _COLORS = {"firing": "#b00020", "again": "#b06000", "resolved": "#1b7f3b"}
 
@@ -33,11 +33,12 @@ def check_message(text: str) -> str:
 
 
 def fill(template: str, digest: Digest) -> str:
-    """The template with the fields of the most severe event; values are not templates themselves."""
+    """The template with the fields of the first event; values are not templates themselves."""
     top, count = digest.top, len(digest.entries)
     values = {name: getattr(top, name) for name in ("title", "state", "ident", "project", "host", "group")}
     values |= {
         "severity": grade(top.severity),
+        "resolved": "resolved: " if digest.resolved else "",
         "count": str(count),
         "more": f" (+{count - 1} more)" if count > 1 else "",
     }
@@ -128,7 +129,9 @@ def _rest(digest: Digest, listed: int) -> list[str]:
     if more := digest.entries[listed:]:
         titles = Counter(entry.title for entry in more).most_common(10)
         said = "; ".join(f"{amount} x {title}" for title, amount in titles)
-        lines.append(f"and {len(more)} more of at most the same severity: {said}")
+        over = sum(entry.state == RESOLVED for entry in more)
+        kind = f", {over} of them resolved" if over else " of at most the same severity"
+        lines.append(f"and {len(more)} more{kind}: {said}")
     if digest.dropped:
         lines.append(f"{digest.dropped} older ones were dropped, since the pool was full")
     return lines

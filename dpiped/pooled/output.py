@@ -33,9 +33,10 @@ Message = Annotated[str, AfterValidator(check_message)]
 class PooledConfig(PluginConfig):
     """The keys of the pool."""
 
-    subject: Message = "[dpipe] {title}{more}"
-    """First line of a message. Of its most severe event: `{title}`, `{severity}`, `{state}`, `{ident}`, `{project}`,
-    `{host}`, `{group}`; `{count}` events are in it, `{more}` is " (+3 more)" or nothing."""
+    subject: Message = "[dpipe] {resolved}{title}{more}"
+    """First line of a message. Of its most severe event that is not resolved: `{title}`, `{severity}`, `{state}`,
+    `{ident}`, `{project}`, `{host}`, `{group}`; `{resolved}` is "resolved: " if all are, or nothing; `{count}` events
+    are in it, `{more}` is " (+3 more)" or nothing."""
     intro: Message = ""
     """Text before the events; the same fields as in `subject`."""
     severity_field: Annotated[str, Field(min_length=1)] = "severity"

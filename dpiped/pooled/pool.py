@@ -18,7 +18,7 @@ import msgspec
 from dpiped.pooled.entry import Entry
 from dpiped.pooled.hours import Hours
 
-AGAIN = "again"
+AGAIN, RESOLVED = "again", "resolved"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +38,18 @@ class Digest:
     """What one message is made of."""
 
     entries: Sequence[Entry]
-    """The most severe first; at least one."""
+    """The most severe first, those that are resolved behind all others; at least one."""
     dropped: int
     """Older ones that had no room in the pool."""
 
     @property
     def top(self) -> Entry:
         return self.entries[0]
+
+    @property
+    def resolved(self) -> bool:
+        """Whether nothing in it goes on."""
+        return self.top.state == RESOLVED  # behind it are only more of them
 
 
 class _Saved(msgspec.Struct, array_like=True):
@@ -136,8 +141,7 @@ class Pool:
 
     def digest(self) -> Digest:
         """All that is in the pool; it stays there until `sent`."""
-        entries = sorted(self._entries.values(), key=lambda e: (-e.severity, -e.score, -e.at_ms, e.name))
-        return Digest(entries, self._dropped)
+        return Digest(sorted(self._entries.values(), key=_rank), self._dropped)
 
     def sent(self, now_ms: int) -> None:
         """The digest was delivered."""
@@ -163,3 +167,8 @@ class Pool:
         self._severity, self._counted = 0.0, 0
         for entry in saved.entries:
             self._put(entry)
+
+
+def _rank(entry: Entry) -> tuple[bool, float, float, int, str]:
+    """An alarm that is over has the severity it had, and would hide one that goes on."""
+    return entry.state == RESOLVED, -entry.severity, -entry.score, -entry.at_ms, entry.name

@@ -152,7 +152,7 @@ def _scheme_of(url: SecretStr) -> str:
 
 def _kind(digest: Digest) -> apprise.NotifyType:
     """What pagers and chats make colours and urgencies of."""
-    if digest.top.state == "resolved":
+    if digest.resolved:
         return apprise.NotifyType.SUCCESS
     if digest.top.severity >= SEVERITIES["error"]:
         return apprise.NotifyType.FAILURE

@@ -71,7 +71,8 @@ def test_it_is_what_the_model_is(moves: list[Any], severity: float | None, count
             assert pool.knows(1, offset)
         digest = pool.digest()
         assert {(one.title, one.times) for one in digest.entries} == {(str(one[3]), one[4]) for one in model.held}
-        assert [one.severity for one in digest.entries] == sorted((one[2] for one in model.held), reverse=True)
+        order = sorted((one[0] == "resolved", -one[2]) for one in model.held)
+        assert [(one.state == "resolved", -one.severity) for one in digest.entries] == order
         assert (digest.dropped, len(pool)) == (model.dropped, len(model.held))
         assert pool.due_secs(T) == _due(model, severity, count)
 

@@ -84,6 +84,27 @@ async def test_an_alarm_makes_a_mail_in_text_and_html(tmp_path: Path) -> None:
     assert html.count("<tr>") == 2
 
 
+async def test_the_subject_tells_what_goes_on_before_what_is_over(tmp_path: Path) -> None:
+    over = line(state="resolved", severity=500)
+    bodies = [
+        line(),
+        over,
+        over + line(title="others"),
+        b"".join(line(title="low", severity=1) for _ in range(50)) + over,
+    ]
+    async with smtp_server() as box, mailing(tmp_path, box) as (world, _):
+        for number, body in enumerate(bodies, 1):
+            await world.append(body)
+            await until(lambda n=number: len(box.mails) == n)  # type: ignore[misc]
+    assert [mail["Subject"] for mail in box.mails] == [
+        "[dpipe] 25 errors in area <eu> & more",
+        "[dpipe] resolved: 25 errors in area <eu> & more",
+        "[dpipe] others (+1 more)",
+        "[dpipe] low (+50 more)",
+    ]
+    assert "and 1 more, 1 of them resolved: 1 x 25 errors" in box.texts[3]
+
+
 async def test_any_event_makes_a_mail(tmp_path: Path) -> None:
     bodies = [
         b'{"@timestamp":1700000000000,"message":"disk full","severity":"CRIT","level":3,"path":"/var"}\n',

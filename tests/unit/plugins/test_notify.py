@@ -71,23 +71,36 @@ def line(**changes: Any) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("event", "kind"),
+    ("event", "kind", "over"),
     [
-        ({}, "failure"),
-        ({"severity": 20}, "warning"),
-        ({"severity": "info"}, "info"),
-        ({"state": "resolved"}, "success"),
+        ({}, "failure", ""),
+        ({"severity": 20}, "warning", ""),
+        ({"severity": "info"}, "info", ""),
+        ({"state": "resolved"}, "success", "resolved: "),
     ],
 )
-async def test_a_message_arrives(tmp_path: Path, event: dict[str, Any], kind: str) -> None:
+async def test_a_message_arrives(tmp_path: Path, event: dict[str, Any], kind: str, over: str) -> None:
     async with hooking() as hook, notifying(tmp_path, hook.url) as (world, runner):
         await world.append(line(**event), ident="alarm.errors")
         await until(lambda: len(hook.got) == 1 and runner.report()["pooled"] == 0)
         assert runner.report()["service"] == "json"
     assert hook.paths == [f"/{SECRET}"]
-    assert (hook.got[0]["title"], hook.got[0]["type"]) == ("[dpipe] 25 <b>errors</b> & more", kind)
+    assert (hook.got[0]["title"], hook.got[0]["type"]) == (f"[dpipe] {over}25 <b>errors</b> & more", kind)
     assert "25 <b>errors</b> & more" in hook.got[0]["message"]
     assert "ident: alarm.errors" in hook.got[0]["message"]
+
+
+async def test_a_message_is_a_success_only_if_all_is_resolved(tmp_path: Path) -> None:
+    over = line(title="disk full", state="resolved", severity=500)
+    async with hooking() as hook, notifying(tmp_path, hook.url, pool_count=2) as (world, _):
+        await world.append(over + line(title="db down"))
+        await until(lambda: len(hook.got) == 1)
+        await world.append(over + line(state="resolved"))
+        await until(lambda: len(hook.got) == 2)
+    assert [(one["title"], one["type"]) for one in hook.got] == [
+        ("[dpipe] db down (+1 more)", "failure"),
+        ("[dpipe] resolved: disk full (+1 more)", "success"),
+    ]
 
 
 async def test_a_message_is_for_a_phone(tmp_path: Path) -> None:

@@ -107,6 +107,18 @@ def test_the_most_severe_come_first() -> None:
     assert [one.title for one in made.digest().entries] == ["t3", "t4", "t2", "t1"]
 
 
+def test_what_is_resolved_comes_last_however_severe_it_was() -> None:
+    made = pool()
+    made.add([entry(1, 100, score=600, state="resolved"), entry(2, 5, state="firing"), again(3, severity=7)], 1, 0)
+    digest = made.digest()
+    assert [one.title for one in digest.entries] == ["t3", "t2", "t1"]
+    assert not digest.resolved
+    made.sent(T)
+    made.add([entry(4, 5, state="resolved"), entry(5, 50, state="resolved")], 1, 1)
+    assert [one.title for one in made.digest().entries] == ["t5", "t4"]
+    assert made.digest().resolved
+
+
 def test_the_oldest_are_dropped_counted_and_told() -> None:
     made = pool(limit=3, severity=35.0)
     made.add([entry(1, 100), again(2), again(3), entry(4)], 1, 0)
