@@ -58,6 +58,11 @@ class RejectedError(DpipeError):
         return cls(dict.fromkeys(range(batch.count), reason))
 
 
+class MessageRefusedError(DpipeError):
+    """The service of an output for people refuses this message for good, while it may take others: less of it is sent,
+    until what it refuses is found."""
+
+
 class FatalPluginError(DpipeError):
     """The plugin can never work as configured: its runner stops and is shown as failed."""
 

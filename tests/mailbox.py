@@ -18,7 +18,8 @@ USER, PASSWORD = "robot", "let-me-in-please"
 
 
 class Mailbox:
-    """Handler of the server. `answer` is what it says to a mail; only 250 keeps it."""
+    """Handler of the server. `answer` is what it says to a mail; only 250 keeps it. What holds the text `spam` it never
+    takes, nor anything of or for an address in `refuses`; at the mail with the number `stalls_at` it falls silent."""
 
     def __init__(self) -> None:
         self.envelopes: list[Envelope] = []
@@ -26,6 +27,8 @@ class Mailbox:
         self.tries = 0
         self.answer = "250 OK"
         self.refuses: set[str] = set()
+        self.spam = ""
+        self.stalls_at = 0
         self.port = 0
 
     @property
@@ -36,6 +39,12 @@ class Mailbox:
     def texts(self) -> list[str]:
         return [part_of(mail, "plain") for mail in self.mails]
 
+    async def handle_MAIL(self, server: SMTP, session: Any, envelope: Envelope, address: str, options: Any) -> str:
+        if address in self.refuses:
+            return "550 not from here"
+        envelope.mail_from = address
+        return "250 OK"
+
     async def handle_RCPT(self, server: SMTP, session: Any, envelope: Envelope, address: str, options: Any) -> str:
         if address in self.refuses:
             return "550 no such user here"
@@ -44,6 +53,10 @@ class Mailbox:
 
     async def handle_DATA(self, server: SMTP, session: Any, envelope: Envelope) -> str:
         self.tries += 1
+        if self.tries == self.stalls_at:
+            await asyncio.Event().wait()
+        if self.spam and self.spam in part_of(message_from_bytes(envelope.content, policy=default), "plain"):  # type: ignore
+            return "554 5.7.1 this is spam"
         if self.answer.startswith("250"):
             self.envelopes.append(envelope)
         return self.answer
@@ -68,6 +81,7 @@ async def smtp_server(
     login: bool = False,
     mailbox: Mailbox | None = None,
     port: int = 0,
+    most_bytes: int = 32 << 20,
 ) -> AsyncIterator[Mailbox]:
     """Serves until the end; with a `mailbox` of before it is the same server that came back."""
     box = mailbox or Mailbox()
@@ -78,6 +92,7 @@ async def smtp_server(
             warnings.simplefilter("ignore")  # of a login without STARTTLS
             return SMTP(
                 box,
+                data_size_limit=most_bytes,
                 hostname="localhost",  # else it asks the network for its own name, and the loop stands still meanwhile
                 loop=loop,
                 tls_context=tls if security == "starttls" else None,

@@ -125,7 +125,7 @@ def _moment(at_ms: int, zone: str) -> str:
 
 
 def _rest(digest: Digest, listed: int) -> list[str]:
-    lines = []
+    lines = ["samples are left out: a message with them was refused"] if digest.lacks == "samples" else []
     if more := digest.entries[listed:]:
         titles = Counter(entry.title for entry in more).most_common(10)
         said = "; ".join(f"{amount} x {title}" for title, amount in titles)

@@ -21,6 +21,9 @@ _ELSEWHERE = frozenset({"@timestamp", "window_start", "window_end", "_host"})
 """What a message says in another place."""
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 _encode = msgspec.json.Encoder().encode
+_STATES = ("firing", "again", "resolved")
+WORDLESS = "an event whose text was refused: the log of dpiped has the reason"
+"""Title of what stands for it."""
 CONTROL = dict.fromkeys((*range(32), *range(127, 160), *range(0x2028, 0x202F), *range(0x2066, 0x206A)), " ")
 """Control characters, line ends of Unicode and what turns the direction of a text: none of them in a message."""
 
@@ -84,6 +87,22 @@ def entry_of(line: bytes, head: Head, name: str, reading: Reading, now_ms: int) 
         samples=[short(sample, MAX_SAMPLE) for sample in _list(event.get("samples"))[:MAX_SAMPLES]],
         name=name,
         window=None if start is None or end is None else (start, end),
+    )
+
+
+def wordless(entry: Entry) -> Entry:
+    """In its place where a service refuses it: how bad it is, when it was, and its name. No ident either, which a
+    sender chooses."""
+    return msgspec.structs.replace(
+        entry,
+        title=WORDLESS,
+        state=entry.state if entry.state in _STATES else "",
+        ident="",
+        project="",
+        host="",
+        group="",
+        values=[("event", entry.name)],
+        samples=[],
     )
 
 

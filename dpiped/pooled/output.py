@@ -7,6 +7,7 @@ into the pool, whose oldest are dropped, counted and told in the next message wh
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from abc import abstractmethod
 from collections import deque
@@ -17,6 +18,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from dpiped.batch import Batch
 from dpiped.config.base import PluginConfig, Secs
+from dpiped.errors import MessageRefusedError, TemporaryError
 from dpiped.plugin import Output
 from dpiped.pooled.compose import check_message
 from dpiped.pooled.entry import Entry, Reading, entry_of
@@ -25,6 +27,10 @@ from dpiped.pooled.pool import Digest, Pool, Rules
 from dpiped.pooled.severity import DEFAULT_SEVERITY
 from dpiped.telemetry.events import DataLost, EventsDropped
 
+MAX_TRIES = 30
+"""So many messages are tried at once for one that is refused; what is refused of 500 events is found by 21."""
+REFUSED_AGAIN_SECS = 60.0
+"""A service that refuses any message gets up to 12 of them each time."""
 Span = Annotated[str, AfterValidator(check_span)]
 Zone = Annotated[str, AfterValidator(check_zone)]
 Message = Annotated[str, AfterValidator(check_message)]
@@ -141,12 +147,45 @@ class PooledOutput(Output[C]):
         return self.pool.due_secs(self.now_ms())
 
     async def act(self) -> None:
-        await self.deliver(self.pool.digest())
-        self.pool.sent(self.now_ms())
+        """All of the pool in one message. Where that is refused for good, in parts, so that one event holds up no
+        other; what is not told by MAX_TRIES of them waits for the next message. An event is given up only when the
+        service takes it without its words: one that does not would refuse any event, and nothing is given up.
+        """
+        left, reason = [self.pool.digest()], ""
+        for _ in range(MAX_TRIES):
+            part = left.pop()
+            try:
+                await self.deliver(part)
+            except MessageRefusedError as exc:
+                reason = str(exc)
+                if not (less := part.less()):
+                    text = f"{reason}; it refuses any message, also without a word of an event"
+                    raise TemporaryError(text, REFUSED_AGAIN_SECS) from None
+                left += reversed(less)
+            else:
+                self.pool.sent(part, self.now_ms())
+                self._tell_lack(part, reason)
+            if not left:
+                return
 
     @abstractmethod
     async def deliver(self, digest: Digest) -> None:
-        """Sends one message. TemporaryError: the same events and those that came since, later."""
+        """Sends one message.
+
+        Raises:
+            TemporaryError: the same events and those that came since, later.
+            MessageRefusedError: it will never be taken, but less of it may be.
+        """
+
+    def _tell_lack(self, part: Digest, reason: str) -> None:
+        """Without a word of the event: the line goes to other outputs as an event, and they may refuse it as well."""
+        telemetry, name = self.context.telemetry, self.context.name
+        if part.lacks == "samples":
+            telemetry.say("a message was refused with samples", plugin=name, detail=reason, level=logging.WARNING)
+        if part.lacks == "words":
+            detail = f"{part.top.name}: {reason}"
+            telemetry.say("an event was refused", plugin=name, detail=detail, level=logging.WARNING)
+            telemetry.emit(EventsDropped(plugin=name, amount=part.top.times, reason="refused"))
 
     def saved(self) -> bytes | None:
         return self.pool.dumps()

@@ -3,19 +3,21 @@
 A message is due when severities or counts reach their mark, or something has waited for `pool_secs`; then the gap since
 the last one and the quiet hours are kept. An `again` event counts for nothing and replaces the last one of its alarm.
 
-Saved, as msgpack: [version 1, generation, taken, last_sent_ms, dropped, [Entry ..]]. `taken` is the last offset whose
-events are in the pool or in a message already: a pack that comes again after a crash adds nothing.
+Saved, as msgpack: [version 1, generation, taken, last_sent_ms, dropped, [Entry ..], begun]. `taken` is the last offset
+whose events are in the pool or in a message already: a pack that comes again after a crash adds nothing. `begun`: a
+part of the message was delivered.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Literal
 
 import msgspec
 
-from dpiped.pooled.entry import Entry
+from dpiped.pooled.entry import Entry, wordless
 from dpiped.pooled.hours import Hours
 
 AGAIN, RESOLVED = "again", "resolved"
@@ -41,6 +43,8 @@ class Digest:
     """The most severe first, those that are resolved behind all others; at least one."""
     dropped: int
     """Older ones that had no room in the pool."""
+    lacks: Literal["", "samples", "words"] = ""
+    """What of the events was left out, since the service refused it."""
 
     @property
     def top(self) -> Entry:
@@ -51,6 +55,18 @@ class Digest:
         """Whether nothing in it goes on."""
         return self.top.state == RESOLVED  # behind it are only more of them
 
+    def less(self) -> Sequence[Digest]:
+        """What to send in place of a message that was refused, in this order: all of it without samples, then its
+        halves, of a single event no word of its own; at last nothing.
+        """
+        entries, middle = self.entries, len(self.entries) // 2
+        if not self.lacks and any(entry.samples for entry in entries):
+            bare = [msgspec.structs.replace(entry, samples=[]) for entry in entries]
+            return (replace(self, entries=bare, lacks="samples"),)
+        if middle:
+            return replace(self, entries=entries[:middle]), replace(self, entries=entries[middle:], dropped=0)
+        return () if self.lacks == "words" else (replace(self, entries=[wordless(self.top)], lacks="words"),)
+
 
 class _Saved(msgspec.Struct, array_like=True):
     version: int
@@ -59,6 +75,7 @@ class _Saved(msgspec.Struct, array_like=True):
     last_sent_ms: int
     dropped: int
     entries: list[Entry]
+    begun: bool = False
 
 
 class Pool:
@@ -73,6 +90,8 @@ class Pool:
         """Sum over those that count."""
         self._counted = 0
         self._dropped = 0
+        self._begun = False
+        """What is left of a message whose parts go one by one waits for no mark."""
         self.last_sent_ms = 0
         self.generation = 1
         self.taken = -1
@@ -134,27 +153,31 @@ class Pool:
 
     def _is_full(self) -> bool:
         rules = self._rules
-        if rules.severity is None and rules.count is None:
+        if self._begun or (rules.severity is None and rules.count is None):
             return True
         by_severity = rules.severity is not None and self._severity >= rules.severity
         return by_severity or (rules.count is not None and self._counted >= rules.count)
 
     def digest(self) -> Digest:
-        """All that is in the pool; it stays there until `sent`."""
+        """All that is in the pool; each event stays there until it is `sent`."""
         return Digest(sorted(self._entries.values(), key=_rank), self._dropped)
 
-    def sent(self, now_ms: int) -> None:
-        """The digest was delivered."""
+    def sent(self, digest: Digest, now_ms: int) -> None:
+        """This digest, or what `less` made of it, was delivered."""
         self._stored = None
-        self._entries.clear()
-        self._severity, self._counted, self._dropped, self.last_sent_ms = 0.0, 0, 0, now_ms
+        names = {entry.name for entry in digest.entries}
+        for key in [key for key, entry in self._entries.items() if entry.name in names]:
+            self._tally(self._entries.pop(key), -1)
+        self._dropped -= digest.dropped
+        self._begun = bool(self._entries)
+        self.last_sent_ms = now_ms
 
     # ---- state -----------------------------------------------------------------------------------------------------
     def dumps(self) -> bytes:
         """Made anew only after a change."""
         if self._stored is None:
             entries = [*self._entries.values()]
-            state = _Saved(1, self.generation, self.taken, self.last_sent_ms, self._dropped, entries)
+            state = _Saved(1, self.generation, self.taken, self.last_sent_ms, self._dropped, entries, self._begun)
             self._stored = msgspec.msgpack.encode(state)
         return self._stored
 
@@ -162,7 +185,7 @@ class Pool:
         """The inverse of `dumps`. Raises msgspec.DecodeError."""
         saved = msgspec.msgpack.decode(data, type=_Saved)
         self.generation, self.taken = saved.generation, saved.taken
-        self.last_sent_ms, self._dropped = saved.last_sent_ms, saved.dropped
+        self.last_sent_ms, self._dropped, self._begun = saved.last_sent_ms, saved.dropped, saved.begun
         self._entries.clear()
         self._severity, self._counted = 0.0, 0
         for entry in saved.entries:

@@ -1,7 +1,8 @@
 """Output `mail`: tells people of events by mail, of many of them in one.
 
 Delivery: at least once. Events wait in a pool that is saved with the cursor, so a mail server that is down, a stop or a
-kill loses none; a crash right behind the server's answer sends the same mail again, with the same Message-ID.
+kill loses none; a crash right behind the server's answer sends the same mail again, with the same Message-ID. An event
+that the server refuses for good is told without its text, and counted.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from dpiped.api import (
     Digest,
     FatalPluginError,
     Listen,
+    MessageRefusedError,
     PooledConfig,
     PooledOutput,
     TemporaryError,
@@ -150,7 +152,8 @@ class MailOutput(PooledOutput[MailConfig]):
         except TimeoutError:
             raise TemporaryError(f"send mail to {server}: no answer after {config.timeout_secs:g} s") from None
         except (aiosmtplib.SMTPException, OSError, ValueError) as exc:
-            raise TemporaryError(f"send mail to {server}: {_reason(exc)}") from None
+            text = f"send mail to {server}: {_reason(exc)}"
+            raise (MessageRefusedError(text) if _is_of_mail(exc) else TemporaryError(text)) from None
         else:
             await _say_goodbye(client)
         finally:
@@ -196,6 +199,16 @@ async def _say_goodbye(client: aiosmtplib.SMTP) -> None:
         await client.quit(timeout=GOODBYE_SECS)
     except (aiosmtplib.SMTPException, OSError, TimeoutError):
         pass
+
+
+def _is_of_mail(exc: Exception) -> bool:
+    """Whether another mail may be taken, and this one never: 5xx to DATA, and 552 to the size that goes with the sender
+    (RFC 1870). Any other 5xx is of login, sender or addresses, which all mails have; so may one to DATA be, and then a
+    mail without a word of the events is refused as well.
+    """
+    if isinstance(exc, aiosmtplib.SMTPDataError):
+        return exc.code >= 500
+    return isinstance(exc, aiosmtplib.SMTPSenderRefused) and exc.code == 552
 
 
 def _reason(exc: Exception) -> str:

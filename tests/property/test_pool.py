@@ -16,7 +16,7 @@ LIMIT = 6
 events = st.lists(
     st.tuples(st.integers(0, 5), st.sampled_from(["", "firing", "again", "resolved"]), st.sampled_from("abc"))
 )
-steps = st.lists(st.one_of(events, st.sampled_from(["restart", "send"])), max_size=20)
+steps = st.lists(st.one_of(events, st.sampled_from(["restart", "send", "send half"])), max_size=20)
 
 
 class Model:
@@ -25,6 +25,7 @@ class Model:
     def __init__(self) -> None:
         self.held: list[list[Any]] = []
         self.dropped = 0
+        self.begun = False
 
     def add(self, state: str, fingerprint: str, severity: int, number: int) -> None:
         times = 1
@@ -37,6 +38,11 @@ class Model:
         excess = max(0, len(self.held) - LIMIT)
         self.dropped += sum(one[4] for one in self.held[:excess])
         self.held = self.held[excess:]
+
+    def send(self, numbers: set[int]) -> None:
+        self.held = [one for one in self.held if one[3] not in numbers]
+        self.dropped = 0  # the first half tells it
+        self.begun = bool(self.held)
 
     @property
     def counting(self) -> list[list[Any]]:
@@ -57,8 +63,13 @@ def test_it_is_what_the_model_is(moves: list[Any], severity: float | None, count
             pool.loads(stored)
             assert pool.dumps() == stored
         elif move == "send":
-            pool.sent(T)
+            pool.sent(pool.digest(), T)
             model = Model()
+        elif move == "send half":
+            digest = pool.digest()
+            half = digest.less()[0] if len(digest.entries) > 1 else digest
+            pool.sent(half, T)
+            model.send({int(one.title) for one in half.entries})
         else:
             entries = []
             for grade, state, fingerprint in move:
@@ -81,7 +92,7 @@ def _due(model: Model, severity: float | None, count: int | None) -> float | Non
     counting = model.counting
     if not counting:
         return None
-    if severity is None and count is None:
+    if model.begun or (severity is None and count is None):
         return 0.0
     reached = severity is not None and sum(one[2] for one in counting) >= severity
     return 0.0 if reached or (count is not None and len(counting) >= count) else 60.0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import shutil
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +17,8 @@ import pytest
 
 from dpiped.config.load import load_daemon_config
 from dpiped.errors import ConfigError
+from dpiped.pooled.entry import WORDLESS
+from dpiped.pooled.output import MAX_TRIES
 from dpiped.testing import until
 from dpiped.testing.parts import Parts, parts
 from plugins.outputs.mail import MailConfig, MailOutput
@@ -241,6 +245,116 @@ async def test_what_a_server_says_decides(tmp_path: Path) -> None:
         box.answer = "250 OK"
         await until(lambda: len(box.mails) == 1 and runner.status == "running")
         assert runner.last_error == ""
+
+
+def titles(box: Mailbox) -> list[str]:
+    """Of all events in all mails."""
+    return [found for text in box.texts for found in re.findall(r"^FIRING (.*?)\r?$", text, re.MULTILINE)]
+
+
+def dropped(world: Parts) -> dict[str, float]:
+    """Reason -> how many events."""
+    samples = world.telemetry.metrics.dropped.collect()[0].samples
+    return {one.labels["reason"]: one.value for one in samples if one.name.endswith("_total")}
+
+
+async def test_an_event_that_is_refused_for_good_holds_up_no_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with smtp_server() as box, mailing(tmp_path, box, pool_count=7) as (world, runner):
+        box.spam = "GTUBE"
+        await world.append(*(line(title=f"t{n}" + " GTUBE" * (n == 4), severity=n, samples=[]) for n in range(7)))
+        await until(lambda: bool(box.tries) and runner.report()["pooled"] == 0)
+        assert dropped(world) == {"refused": 1}
+        assert (runner.status, runner.last_error) == ("running", "")
+        await world.append(b"".join(line(title=f"later {n}") for n in range(7)))
+        await until(lambda: "FIRING later 6" in box.texts[-1])
+    assert sorted(titles(box)[:7]) == sorted(["t0", "t1", "t2", "t3", "t5", "t6", WORDLESS])
+    told = next(text for text in box.texts if WORDLESS in text)
+    assert "severity 4," in told
+    name = re.search(r"event: (\S+)", told)
+    assert name is not None
+    details = [vars(record).get("details", {}).get("detail", "") for record in caplog.records]
+    assert f"{name[1]}: send mail to 127.0.0.1:{box.port}: 554 5.7.1 this is spam" in details
+
+
+async def test_samples_that_are_refused_are_left_out(tmp_path: Path) -> None:
+    async with smtp_server() as box, mailing(tmp_path, box, pool_count=3) as (world, runner):
+        box.spam = "GTUBE"
+        await world.append(line(title="a", samples=["GTUBE"]), line(title="b"), line(title="c"))
+        await until(lambda: len(box.mails) == 1 and runner.report()["pooled"] == 0)
+        assert dropped(world) == {}
+    assert sorted(titles(box)) == ["a", "b", "c"]
+    assert "samples are left out: a message with them was refused" in box.texts[0]
+    assert "samples are left out: a message with them was refused" in part_of(box.mails[0], "html")
+
+
+async def test_a_mail_that_is_too_large_goes_in_parts(tmp_path: Path) -> None:
+    keys = {"pool_count": 30}
+    async with smtp_server(most_bytes=12_000) as box, mailing(tmp_path, box, **keys) as (world, runner):
+        await world.append(b"".join(line(title=f"t{n:02} " + "x" * 150, severity=n) for n in range(30)))
+        await until(lambda: bool(box.mails) and runner.report()["pooled"] == 0)
+        assert dropped(world) == {}
+    assert [title[:3] for title in titles(box)] == [f"t{n:02}" for n in reversed(range(30))]
+    assert len(box.mails) > 1
+
+
+async def test_a_server_that_refuses_everything_costs_no_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dpiped.pooled.output.REFUSED_AGAIN_SECS", 0.05)
+    async with smtp_server() as box, mailing(tmp_path, box, pool_count=4) as (world, runner):
+        box.answer = "550 5.7.26 this domain sends no mail"
+        await world.append(*(line(title=f"t{n}") for n in range(4)))
+        await until(lambda: runner.status == "retrying" and box.tries >= 10)
+        assert runner.last_error.endswith(
+            "550 5.7.26 this domain sends no mail; it refuses any message, also without a word of an event"
+        )
+        assert (runner.report()["pooled"], dropped(world)) == (4, {})
+        box.answer = "250 OK"
+        await until(lambda: len(box.mails) == 1 and runner.report()["pooled"] == 0)
+    assert sorted(titles(box)) == ["t0", "t1", "t2", "t3"]
+    assert "<script>alert" in box.texts[0]
+
+
+async def test_a_refused_sender_is_no_fault_of_the_mail(tmp_path: Path) -> None:
+    async with smtp_server() as box, mailing(tmp_path, box) as (world, runner):
+        box.refuses = {"dpipe@example.com"}
+        await world.append(line())
+        await until(lambda: runner.status == "retrying")
+        assert runner.last_error == f"send mail to 127.0.0.1:{box.port}: 550 not from here"
+        box.refuses.clear()
+        await until(lambda: len(box.mails) == 1)
+    assert "<script>alert" in box.texts[0]
+
+
+async def test_many_that_are_refused_make_no_flood(tmp_path: Path) -> None:
+    async with smtp_server() as box, mailing(tmp_path, box, pool_count=60, min_gap_secs=3600) as (world, runner):
+        box.spam = "GTUBE"
+        await world.append(b"".join(line(title=f"GTUBE {n}", samples=[]) for n in range(60)))
+        await until(lambda: bool(box.mails) and runner.calling_since is None)
+        assert box.tries == MAX_TRIES
+        assert runner.report()["pooled"] == 60 - len(box.mails)
+        assert dropped(world) == {"refused": len(box.mails)}
+
+
+async def test_a_kill_between_the_parts_of_a_message_loses_nothing(tmp_path: Path) -> None:
+    before, after = tmp_path / "before", tmp_path / "after"
+    before.mkdir()
+    async with smtp_server() as box:
+        box.spam, box.stalls_at = "GTUBE", 5
+        async with mailing(before, box, pool_count=4) as (world, runner):
+            await world.append(*(line(title=f"t{n}" + " GTUBE" * (n == 0), severity=n) for n in range(4)))
+            await until(lambda: box.tries == 5)
+            shutil.copytree(before, after)
+            assert runner.report()["pooled"] == 2
+        known = len(box.mails)
+        async with mailing(before, box, pool_count=4) as (_, runner):  # after the stop: what was sent is not sent again
+            await until(lambda: runner.report().get("pooled") == 0)
+            assert sorted(titles(box)) == [WORDLESS, "t1", "t2", "t3"]
+        async with mailing(after, box, pool_count=4) as (world, runner):
+            await until(lambda: runner.report().get("pooled") == 0)
+            assert dropped(world) == {"refused": 1}
+    assert sorted(titles(box)) == sorted(["t1", "t2", "t3", WORDLESS] * 2)
+    assert box.mails[known - 1]["Message-ID"] in {mail["Message-ID"] for mail in box.mails[known:]}
 
 
 async def test_in_quiet_hours_it_is_held_until_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from dpiped.pooled.entry import Entry
+from dpiped.pooled.entry import WORDLESS, Entry
 from dpiped.pooled.hours import Hours
 from dpiped.pooled.pool import Pool, Rules
 
@@ -80,7 +80,7 @@ def test_again_counts_for_nothing_and_stands_once() -> None:
 def test_the_gap_is_kept_after_a_message() -> None:
     made = pool(gap_ms=30_000)
     made.add([entry(1)], 1, 0)
-    made.sent(T)
+    made.sent(made.digest(), T)
     assert (len(made), made.due_secs(T)) == (0, None)
     made.add([entry(2)], 1, 1)
     assert made.due_secs(T + 10_000) == 20.0
@@ -89,7 +89,7 @@ def test_the_gap_is_kept_after_a_message() -> None:
 
 def test_a_clock_that_is_set_back_holds_nothing_up() -> None:
     made = pool(gap_ms=30_000, count=5)
-    made.sent(T)
+    made.sent(made.digest(), T)
     made.add([entry(1)], 1, 0)
     assert made.due_secs(T - 1) == 0.0
 
@@ -113,7 +113,7 @@ def test_what_is_resolved_comes_last_however_severe_it_was() -> None:
     digest = made.digest()
     assert [one.title for one in digest.entries] == ["t3", "t2", "t1"]
     assert not digest.resolved
-    made.sent(T)
+    made.sent(made.digest(), T)
     made.add([entry(4, 5, state="resolved"), entry(5, 50, state="resolved")], 1, 1)
     assert [one.title for one in made.digest().entries] == ["t5", "t4"]
     assert made.digest().resolved
@@ -127,9 +127,24 @@ def test_the_oldest_are_dropped_counted_and_told() -> None:
     assert made.digest().dropped == 1 + 2 + 7
     assert made.lost == [10]  # type: ignore[attr-defined]
     assert made.due_secs(T) == 60.0  # what was dropped does not count any more: 30 of 35
-    made.sent(T)
+    made.sent(made.digest(), T)
     made.add([entry(7)], 1, 2)
     assert made.digest().dropped == 0
+
+
+def test_less_of_a_message_is_all_of_it_until_one_event_is_left() -> None:
+    made = pool(limit=3)
+    made.add([entry(0)] + [entry(n, 9 - n, samples=["s"], values=[("a", "b")], state="x") for n in (1, 2, 3)], 1, 0)
+    (bare,) = made.digest().less()
+    assert [(one.title, one.samples) for one in bare.entries] == [("t1", []), ("t2", []), ("t3", [])]
+    first, rest = bare.less()
+    assert [[one.title for one in part.entries] for part in (first, rest)] == [["t1"], ["t2", "t3"]]
+    assert (first.dropped, rest.dropped) == (1, 0)
+    (last,) = first.less()
+    assert (last.top.name, last.top.severity, last.top.values) == ("n0001", 8, [("event", "n0001")])
+    assert (last.top.title, last.top.state, last.less()) == (WORDLESS, "", ())
+    made.sent(last, T)
+    assert ([one.title for one in made.digest().entries], made.digest().dropped) == (["t2", "t3"], 0)
 
 
 def test_a_pack_that_comes_again_is_known() -> None:
@@ -137,6 +152,24 @@ def test_a_pack_that_comes_again_is_known() -> None:
     made.add([entry(1)], 1, 5)
     assert [made.knows(1, offset) for offset in (4, 5, 6)] == [True, True, False]
     assert not made.knows(2, 5)  # an operator has sent it once more
+
+
+def test_what_is_left_of_a_message_waits_for_no_mark_also_after_a_start() -> None:
+    made = pool(count=2, gap_ms=30_000)
+    made.add([entry(1), entry(2)], 1, 0)
+    made.sent(made.digest().less()[0], T)
+    again_open = pool(count=2, gap_ms=30_000)
+    again_open.loads(made.dumps())
+    assert [one.due_secs(T) for one in (made, again_open)] == [30.0, 30.0]
+    made.sent(made.digest(), T)
+    made.add([entry(3)], 1, 1)
+    assert made.due_secs(T) == 60.0
+
+
+def test_a_state_of_an_older_version_is_read() -> None:
+    made = pool()
+    made.loads(msgspec.msgpack.encode([1, 1, 7, T, 3, [entry(1)]]))
+    assert (made.taken, len(made), made.digest().dropped) == (7, 1, 3)
 
 
 def test_state_that_cannot_be_read_is_said() -> None:
