@@ -54,7 +54,7 @@ class RawCodecConfig(ConfigModel):
 
 
 class SyslogCodecConfig(ConfigModel):
-    """RFC 3164 and RFC 5424, found out line by line."""
+    """RFC 3164 and RFC 5424, found out line by line. A priority counts without a time, too."""
 
     type: Literal["syslog"] = "syslog"
     zone: Zone = "UTC"

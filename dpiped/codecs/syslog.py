@@ -1,10 +1,12 @@
 """Codec `syslog`: RFC 5424 and RFC 3164, found out message by message, with or without the priority in front.
 
-    <PRI>1 TIME HOST APP PROCID MSGID SD MSG          RFC 5424 <PRI>Mmm dd hh:mm:ss HOST TAG[PID]: MSG           RFC
-    3164; HOST may be missing (local sockets), TIME may be RFC 3339
+    <PRI>1 TIME HOST APP PROCID MSGID SD MSG     RFC 5424
+    <PRI>Mmm dd hh:mm:ss HOST TAG[PID]: MSG      RFC 3164; HOST may be missing (local sockets), TIME may be RFC 3339
+    <PRI>TAG[PID]: MSG                           the same without a time; TAG may be missing
 
-Fields: `@timestamp host appname procid msgid facility severity message sd`, absent ones left out. A message of
-neither form is kept whole as `message` and counted `unparsed`; nothing is rejected.
+Fields: `@timestamp host appname procid msgid facility severity message sd`, absent ones left out. A message without a
+time gets the time of acceptance and is counted `time_missing`. What is of no form is kept as `message` (whole, but for
+a priority that can be read) and counted `unparsed`; nothing is rejected. One NUL at the end is no part of a message.
 """
 
 from __future__ import annotations
@@ -44,6 +46,14 @@ _OLD = re.compile(
     re.DOTALL | re.ASCII,
 )
 
+_BARE = re.compile(
+    r"<(\d{1,3})>(?:([A-Za-z_/][\w./@()-]{0,47})(?:\[([\w.-]*)\])?: )?(.*)\Z",
+    re.DOTALL | re.ASCII,
+)
+"""RFC 3164, 4.3.2 and 4.3.3. Only a plain word is a tag here, since with no time in front nothing else tells that the
+line has the form at all: no number (Cisco counts its lines so), no `date=`, no JSON.
+"""
+
 
 class _Event(msgspec.Struct, gc=False, omit_defaults=True):
     timestamp: int = msgspec.field(name="@timestamp")
@@ -64,9 +74,7 @@ class SyslogCodec(Codec):
     def __init__(self, zone: str = "UTC") -> None:
         self._zone = find_zone(zone)
         self._rfc3339 = Rfc3339(self._zone)
-        self._starts = {
-            f"<{number}>1": (FACILITIES[number >> 3], SEVERITIES[number & 7]) for number in range(LAST_PRIORITY + 1)
-        }
+        self._starts = {f"<{number}>1": _names(number) for number in range(LAST_PRIORITY + 1)}
         self._old_times: dict[tuple[str, int], int | None] = {}
         self._sds: dict[str, msgspec.Raw | None] = {}
 
@@ -148,8 +156,7 @@ class SyslogCodec(Codec):
             event = self._new_form([*fields, "-"], accepted_ms, counts)
             if event is not None:
                 return event
-        counts["unparsed"] += 1
-        return _Event(accepted_ms, message=text)
+        return self._bare_form(text, accepted_ms, counts)
 
     def _new_form(self, fields: list[str], accepted_ms: int, counts: Counter[str]) -> _Event | None:
         """RFC 5424, section 6; a blank where a nil dash belongs is taken for one."""
@@ -205,11 +212,22 @@ class SyslogCodec(Codec):
         if priority is not None:
             if int(priority) > LAST_PRIORITY:
                 return None
-            names = FACILITIES[int(priority) >> 3], SEVERITIES[int(priority) & 7]
+            names = _names(int(priority))
         ms = self._rfc3339.parse(time) if time[0].isdigit() else self._old_time(time, accepted_ms)
         if ms is None:
             return None
         return _Event(ms, None, host, tag, pid or None, None, names[0], names[1], message)
+
+    def _bare_form(self, text: str, accepted_ms: int, counts: Counter[str]) -> _Event:
+        """Whatever has no time that can be read: its priority is one all the same (RFC 3164, 4.3.3)."""
+        match = _BARE.match(text)
+        if match is None or int(match[1]) > LAST_PRIORITY:
+            counts["unparsed"] += 1
+            return _Event(accepted_ms, message=text)
+        priority, tag, pid, message = match.groups()
+        counts["unparsed" if message[:2] == "1 " and tag is None else "time_missing"] += 1  # RFC 5424, but malformed
+        facility, severity = _names(int(priority))
+        return _Event(accepted_ms, None, None, tag, pid or None, None, facility, severity, message)
 
     def _old_time(self, text: str, accepted_ms: int) -> int | None:
         key = text, accepted_ms // DAY_MS
@@ -241,6 +259,11 @@ def build(config: SyslogCodecConfig) -> Codec:
     return SyslogCodec(config.zone)
 
 
+def _names(priority: int) -> tuple[str, str]:
+    """Facility and severity."""
+    return FACILITIES[priority >> 3], SEVERITIES[priority & 7]
+
+
 def _read_sd(text: str) -> dict[str, dict[str, str]]:
     """Structured data as an object of objects; of a name that comes twice the last counts."""
     elements: dict[str, dict[str, str]] = {}
@@ -256,9 +279,11 @@ def _read_sd(text: str) -> dict[str, dict[str, str]]:
 def _texts(
     frames: Sequence[bytes], hosts: Sequence[str] | None, counts: Counter[str]
 ) -> tuple[list[str], list[Any] | None]:
-    """The frames that are not empty, as text, and their hosts; one CR at the end is cut."""
+    """The frames that are not empty, as text, and their hosts; one NUL and one CR at the end are cut."""
     texts, kept = [], []
     for index, frame in enumerate(frames):
+        if frame[-1:] == b"\0":
+            frame = frame[:-1]
         if frame[-1:] == b"\r":
             frame = frame[:-1]
         if not frame:

@@ -77,7 +77,12 @@ def test_repeated_structured_data_is_read_the_same_way_again() -> None:
     assert one(line)["message"] == "x [z] y"
     unfinished = line.removesuffix("] x [z] y")
     answer = decode(f"{line}\n{unfinished}")
-    assert events(answer)[1] == {"@timestamp": NOW, "message": unfinished}
+    assert events(answer)[1] == {
+        "@timestamp": NOW,
+        "facility": "auth",
+        "severity": "crit",
+        "message": unfinished.removeprefix("<34>"),
+    }
 
 
 @pytest.mark.parametrize(
@@ -134,11 +139,6 @@ def test_the_zone_counts_only_where_none_is_written() -> None:
         "garbage",
         "<999>1 2003-10-11T22:14:15Z h a p m - x",
         "<999>Oct 11 22:14:15 h a: x",
-        "<13>",
-        "<13>hello",
-        "<34>1 ",
-        "<34>1 2003-13-11T22:14:15Z h a p m - x",
-        '<34>1 2003-10-11T22:14:15Z h a p m [a b="c x',
         "Oct 41 22:14:15 h a: x",
         "2015-10-18 18:01:47,978 INFO [main] x.Y: text",
         "<-1>1 2003-10-11T22:14:15Z h a p m - x",
@@ -149,6 +149,51 @@ def test_a_malformed_line_is_kept_whole(line: str) -> None:
     answer = decode(line)
     assert events(answer) == [{"@timestamp": NOW, "message": line}]
     assert answer.counts == {"unparsed": 1}
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("<13>", {"message": ""}),
+        ("<13>hello", {"message": "hello"}),
+        ("<13>hello world: x", {"message": "hello world: x"}),
+        ("<13>app: hello", {"appname": "app", "message": "hello"}),
+        ("<13>postfix/smtpd[17]: a: b", {"appname": "postfix/smtpd", "procid": "17", "message": "a: b"}),
+        ("<13>sshd(pam_unix)[7]: a\tb", {"appname": "sshd(pam_unix)", "procid": "7", "message": "a\tb"}),
+        ("<13>app:hello", {"message": "app:hello"}),
+        ("<13>app[1] hello", {"message": "app[1] hello"}),
+        ("<13>: hello", {"message": ": hello"}),
+        ("<13>45: router1: %SYS-5-CONFIG_I: x", {"message": "45: router1: %SYS-5-CONFIG_I: x"}),
+        ('<13>date=2026-10-11 msg="a: b"', {"message": 'date=2026-10-11 msg="a: b"'}),
+        ('<13>{"a": 1}', {"message": '{"a": 1}'}),
+        ("<13>http://h/: x", {"message": "http://h/: x"}),
+        ("<13>Oct 41 22:14:15 h a: x", {"message": "Oct 41 22:14:15 h a: x"}),
+        ("<13>" + "a" * 49 + ": x", {"message": "a" * 49 + ": x"}),
+    ],
+)
+def test_a_priority_without_a_time_is_one_all_the_same(line: str, expected: dict[str, str]) -> None:
+    answer = decode(line)
+    assert events(answer) == [{"@timestamp": NOW, "facility": "user", "severity": "notice", **expected}]
+    assert answer.counts == {"time_missing": 1}
+
+
+@pytest.mark.parametrize(
+    "rest",
+    ["1 ", "1 2003-13-11T22:14:15Z h a p m - x", '1 2003-10-11T22:14:15Z h a p m [a b="c x'],
+)
+def test_a_malformed_rfc5424_keeps_its_priority(rest: str) -> None:
+    answer = decode(f"<34>{rest}")
+    assert events(answer) == [{"@timestamp": NOW, "facility": "auth", "severity": "crit", "message": rest}]
+    assert answer.counts == {"unparsed": 1}
+
+
+@pytest.mark.parametrize("end", ["\0", "\r", "\r\0"])
+def test_a_nul_at_the_end_is_no_part_of_the_message(end: str) -> None:
+    """The logging.handlers.SysLogHandler of Python appends one."""
+    assert events(decode(f"<13>hello\0 you{end}\n<34>Oct 11 22:14:15 h a: x{end}"))[0]["message"] == "hello\0 you"
+    assert one(f"<34>Oct 11 22:14:15 h a: x{end}")["message"] == "x"
+    assert one(f"<34>1 2003-10-11T22:14:15Z h a p m - x{end}")["message"] == "x"
+    assert not decode(end).parts
 
 
 def test_all_priorities_have_names() -> None:
