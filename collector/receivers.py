@@ -37,7 +37,7 @@ class SyslogFeed(SpoolFeed):
         telemetry: Telemetry,
     ) -> None:
         super().__init__(config.name, config, config.codec, folder, checkpoint, host, max_bytes, telemetry)
-        options = dataclasses.replace(config.listen_options(), block_bytes=BLOCK_BYTES)
+        options = dataclasses.replace(config.listen_options(), block_bytes=BLOCK_BYTES, codec=config.codec)
         self._listener = SyslogListener(options, lambda text: telemetry.say(text, plugin=config.name))
 
     async def open(self) -> None:

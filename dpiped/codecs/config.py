@@ -54,7 +54,10 @@ class RawCodecConfig(ConfigModel):
 
 
 class SyslogCodecConfig(ConfigModel):
-    """RFC 3164 and RFC 5424, found out line by line. A priority counts without a time, too."""
+    """RFC 3164 and RFC 5424, found out line by line. A priority counts without a time, too.
+
+    Line breaks inside of a frame are kept.
+    """
 
     type: Literal["syslog"] = "syslog"
     zone: Zone = "UTC"

@@ -3,6 +3,12 @@
     frame = count " <" ... (count octets)  |  ... ("\\n" | "\\r\\n" | "\\0")
 
 A count only counts if a `<` follows it, as it must in syslog; so a plain line that begins with a number is a line.
+
+Frames travel as lines, in blocks and packs, so a line break inside of one is folded, and unfolded by the codec:
+
+    "\\n" -> NUL DLE "n"        NUL -> NUL DLE "0"
+
+No line ending stands in it and no text has such bytes, so lines that were never folded stay as they are.
 Light: the collector's listener uses it too.
 """
 
@@ -10,6 +16,7 @@ from __future__ import annotations
 
 import re
 
+NEWLINE_FOLD, NUL_FOLD = b"\0\x10n", b"\0\x100"
 _COUNTED = re.compile(rb"([1-9][0-9]{0,8}) <")
 _MAYBE_COUNTED = re.compile(rb"[1-9][0-9]{0,8}(?: )?\Z")
 _LINE_END = re.compile(rb"[\n\x00]")
@@ -117,6 +124,21 @@ class FrameSplitter:
         if frame:
             frames.append(frame)
         return end.end()
+
+
+def fold(frame: bytes) -> bytes:
+    """The frame as one line, from which `unfold` makes it again."""
+    return frame.replace(b"\0", NUL_FOLD).replace(b"\n", NEWLINE_FOLD)
+
+
+def unfold(line: bytes) -> bytes:
+    """The frame that was folded; any other line as it is."""
+    return line.replace(NEWLINE_FOLD, b"\n").replace(NUL_FOLD, b"\0")
+
+
+def flatten(frame: bytes) -> bytes:
+    """The frame as one line for codecs that read only lines: written as rsyslog does, for good."""
+    return frame.replace(b"\n", b"#012").replace(b"\0", b"#000")
 
 
 def _trim(frame: bytes) -> bytes:

@@ -21,7 +21,7 @@ import msgspec
 
 from dpiped.codecs.base import Codec, DecodeContext, Decoded, Part
 from dpiped.codecs.config import SyslogCodecConfig
-from dpiped.codecs.framing import FrameSplitter
+from dpiped.codecs.framing import FrameSplitter, unfold
 from dpiped.codecs.syslog_write import to_rfc5424
 from dpiped.codecs.times import DAY_MS, Rfc3339, find_zone, nearest_year, to_ms
 
@@ -47,7 +47,7 @@ _OLD = re.compile(
 )
 
 _BARE = re.compile(
-    r"<(\d{1,3})>(?:([A-Za-z_/][\w./@()-]{0,47})(?:\[([\w.-]*)\])?: )?(.*)\Z",
+    r"<(\d{1,3})>(?:([A-Za-z_/][\w./@()-]{0,47}+)(?:\[([\w.-]*)\])?: )?(.*)\Z",
     re.DOTALL | re.ASCII,
 )
 """RFC 3164, 4.3.2 and 4.3.3. Only a plain word is a tag here, since with no time in front nothing else tells that the
@@ -79,8 +79,9 @@ class SyslogCodec(Codec):
         self._sds: dict[str, msgspec.Raw | None] = {}
 
     def decode(self, data: bytes, context: DecodeContext) -> Decoded:
-        """One message a line."""
-        return self.decode_frames(data.split(b"\n"), context)
+        """One message a line; folded ones are unfolded."""
+        frames = data.split(b"\n")
+        return self.decode_frames(list(map(unfold, frames)) if b"\0" in data else frames, context)
 
     def decode_frames(self, frames: Sequence[bytes], context: DecodeContext) -> Decoded:
         """One message a frame, line breaks inside it kept; `context.hosts` has the shape of `frames`."""

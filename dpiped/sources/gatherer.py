@@ -7,31 +7,33 @@ without load a frame waits a few milliseconds at most. Bounded: who may not lose
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import NamedTuple
 
+from dpiped.codecs.framing import fold
 from dpiped.pack import count_lines
 
 
 class Block(NamedTuple):
     """Frames joined by newlines; `hosts` has the peer of each, shape (n_frames,).
 
-    A newline inside of a frame (octet-counted ones may have some) is written as `#012`, as rsyslog does, and NUL as
-    `#000`: a frame stays one line.
+    A frame stays one line: what is inside of it (octet-counted ones and datagrams may have newlines) is folded, see
+    dpiped.codecs.framing.
     """
 
     data: bytes
     hosts: list[str]
 
 
-def as_line(frame: bytes) -> bytes:
-    """The frame as one line."""
-    return frame.replace(b"\n", b"#012").replace(b"\0", b"#000")
-
-
 class Gatherer:
-    """For one event loop; any number of producers, one consumer."""
+    """For one event loop; any number of producers, one consumer.
 
-    def __init__(self, block_bytes: int, room_bytes: int) -> None:
+    Args:
+        as_line: makes one line of a frame that has newlines or NULs; others are not touched.
+    """
+
+    def __init__(self, block_bytes: int, room_bytes: int, as_line: Callable[[bytes], bytes] = fold) -> None:
+        self._as_line = as_line
         self.block_bytes = block_bytes
         self.room_bytes = room_bytes
         self._lines: list[bytes] = []
@@ -53,7 +55,7 @@ class Gatherer:
         """
         joined = b"\n".join(frames)
         if count_lines(joined) != len(frames) - 1 or b"\0" in joined:
-            frames = list(map(as_line, frames))
+            frames = list(map(self._as_line, frames))
             joined = b"\n".join(frames)
         self._lines.append(joined)
         self._hosts += [host] * len(frames)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
-from dpiped.codecs.framing import FrameSplitter
+from dpiped.codecs.framing import FrameSplitter, flatten, fold
 from dpiped.sources.gatherer import Block, Gatherer
 from dpiped.sources.sockets import bind_udp, bind_unix, raise_receive_buffer, udp_drops, until_closed
 from dpiped.tls import HANDSHAKE_SECS, ServerTls, Tls
@@ -45,6 +45,8 @@ class ListenOptions:
     gather_secs: float = 0.005
     tls: ServerTls | None = None
     """Of transport "tls"."""
+    codec: str = "syslog"
+    """What reads the frames: only `syslog` unfolds line breaks inside of them."""
 
 
 class SyslogListener:
@@ -63,7 +65,8 @@ class SyslogListener:
         self.address = ""
         """The real address, after `open`."""
         self._say = say
-        self._gatherer = Gatherer(options.block_bytes, 4 * options.block_bytes)
+        as_line = fold if options.codec == "syslog" else flatten
+        self._gatherer = Gatherer(options.block_bytes, 4 * options.block_bytes, as_line)
         self._server: asyncio.Server | None = None
         self._tls: Tls | None = None
         self._socket: socket.socket | None = None

@@ -2,12 +2,15 @@
 
 Delivery: plain syslog has no acknowledgement, so what was in a socket or being gathered at a kill is lost; what was
 taken is durable before more is read. TCP senders wait while the journal takes nothing; datagrams are dropped by the
-kernel then, and counted. Syslog knows no tokens: whoever reaches the address can send, unless `tls` has a `client_ca`.
+kernel then, and counted. Line breaks inside of a frame or datagram are part of the message; codecs other than `syslog`
+read lines, so they get `#012` for one, as rsyslog writes it, and `#000` for NUL. Syslog knows no tokens: whoever
+reaches the address can send, unless `tls` has a `client_ca`.
 """
 
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 
 from dpiped.api import (
     Emit,
@@ -34,7 +37,9 @@ class SyslogInput(Input[SyslogConfig]):
     async def open(self) -> None:
         telemetry, name = self.context.telemetry, self.context.name
         self._noted = Noted(telemetry, name)
-        self._listener = SyslogListener(self.config.listen_options(), lambda text: telemetry.say(text, plugin=name))
+        codec = self.context.own_codec
+        options = replace(self.config.listen_options(), codec=codec.name if codec else self.default_codec)
+        self._listener = SyslogListener(options, lambda text: telemetry.say(text, plugin=name))
         try:
             await self._listener.open()
         except TlsError as exc:

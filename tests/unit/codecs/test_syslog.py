@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from dpiped.codecs import DecodeContext, Decoded, build_codec
+from dpiped.codecs.framing import fold
 from dpiped.codecs.syslog import FACILITIES, SEVERITIES, SyslogCodec
 from dpiped.projection import Projection
 
@@ -222,6 +223,16 @@ def test_a_frame_keeps_its_line_breaks() -> None:
         ("1\n2", "p3"),
     ]
     assert events(answer)[0]["sd"] == {"a": {"b": "c\nd"}}
+
+
+def test_folded_lines_become_the_frames_that_they_were() -> None:
+    lines = [fold(b"<13>trace\n  at\0 x\n"), b"<13>#012 \\n \0 n", fold(fold(b"<13>a\nb"))]
+    answer = decode(b"\n".join(lines), hosts=["p1", "p2", "p3"])
+    assert [(event["message"], event["_host"]) for event in events(answer)] == [
+        ("trace\n  at\0 x\n", "p1"),
+        ("#012 \\n \0 n", "p2"),
+        (fold(b"a\nb").decode(), "p3"),
+    ]
 
 
 def test_encode_writes_what_a_header_can_hold() -> None:

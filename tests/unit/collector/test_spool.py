@@ -12,6 +12,7 @@ from collector.collector import Collector
 from collector.config import CollectorConfig, Config, StdinInput, SyslogInput
 from collector.receivers import StdinFeed
 from collector.sender import Pauses
+from dpiped.codecs.framing import fold
 from dpiped.telemetry import Telemetry
 
 
@@ -50,6 +51,18 @@ async def test_syslog_arrives(kit):
     assert sink.lines == ["<13>one", "<13>two"]
     head = sink.frames[0].head
     assert (head.ident, head.codec, head.host) == ("rs.sys", "syslog", socket.gethostname())
+
+
+@pytest.mark.parametrize(("codec", "line"), [("syslog", fold(b"<13>a\nb").decode()), ("raw", "<13>a#012b")])
+async def test_line_breaks_inside_of_a_frame_travel_to_the_daemon(kit, codec, line):
+    async with kit.Sink() as sink:
+        collector = syslog_collector(kit.folder, sink.url, codec=codec)
+        task = asyncio.create_task(collector.run())
+        await log(await opened(kit, collector), b"7 <13>a\nb")
+        await sink.until(lambda: len(sink.lines) == 1)
+        collector.stop()
+        assert await task
+    assert sink.lines == [line]
 
 
 async def test_spool_survives_a_kill(kit):

@@ -10,6 +10,7 @@ import ssl
 import pytest
 import trustme
 
+from dpiped.codecs.framing import fold, unfold
 from dpiped.sources.gatherer import Gatherer
 from dpiped.sources.lines import LineCutter, read_lines
 from dpiped.sources.syslog import ListenOptions, SyslogListener
@@ -44,7 +45,9 @@ async def test_gatherer_mixes_peers_and_keeps_a_frame_one_line():
     gatherer = Gatherer(1000, 4000)
     gatherer.add([b"a", b"b\nc"], "h1")
     gatherer.add([b"d\0e"], "h2")
-    assert await gatherer.take(0.001) == (b"a\nb#012c\nd#000e\n", ["h1", "h1", "h2"])
+    block = await gatherer.take(0.001)
+    assert block.hosts == ["h1", "h1", "h2"]
+    assert [unfold(line) for line in block.data.splitlines()] == [b"a", b"b\nc", b"d\0e"]
     assert gatherer.empty
 
 
@@ -92,6 +95,19 @@ async def test_tcp_with_both_framings(listen):
     writer.write(b"<1>line\n8 <1>count<1>last")
     writer.close()
     assert await take(listener, 3) == ([b"<1>line", b"<1>count", b"<1>last"], ["127.0.0.1"] * 3)
+
+
+@pytest.mark.parametrize(("codec", "line"), [("syslog", fold(b"<1>a\n\0b")), ("raw", b"<1>a#012#000b")])
+async def test_line_breaks_inside_of_frames_are_folded_for_the_codec_that_unfolds_them(listen, codec, line):
+    tcp, udp = await listen(transport="tcp", codec=codec), await listen(transport="udp", codec=codec)
+    _, writer = await asyncio.open_connection("127.0.0.1", port_of(tcp))
+    writer.write(b"7 <1>a\n\0b")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.sendto(b"<1>a\n\0b\n", ("127.0.0.1", port_of(udp)))
+    for listener in (tcp, udp):
+        block = await listener.take()
+        assert block == (line + b"\n", ["127.0.0.1"])
+    writer.close()
 
 
 async def test_udp(listen):
