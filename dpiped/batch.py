@@ -16,6 +16,18 @@ class BatchId(NamedTuple):
     nonce: str = ""
 
 
+PROJECT_MARK = "/"
+"""Stands in no stream that a sender can name."""
+
+
+def stream_of_project(stream: str, project: str) -> str:
+    """What the journal calls a stream that is named by header: another project's of the same name is another stream.
+
+    Streams of frames are random and carry packs of any project, so they keep their names.
+    """
+    return f"{stream}{PROJECT_MARK}{project}"
+
+
 class Batch:
     """Some packs in journal order, as the runner of one output wants them. The same batch comes again after
     TemporaryError.

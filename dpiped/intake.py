@@ -16,7 +16,7 @@ from logging import ERROR
 
 import msgspec
 
-from dpiped.batch import BatchId
+from dpiped.batch import PROJECT_MARK, BatchId
 from dpiped.codecs.base import Codec, Rejected
 from dpiped.codecs.times import TimeSpec
 from dpiped.compression import decompress
@@ -165,7 +165,9 @@ class Intake:
         if ident.partition(".")[0] == OWN_PREFIX and ident != EVENTS_IDENT:
             raise CodecError(f"frame with ident {ident!r}: idents that begin with {OWN_PREFIX} are the daemon's own")
         if not _is_sound(head):
-            raise CodecError("frame with a source, host, stream or nonce that is too long or has control characters")
+            raise CodecError(
+                "frame with a source, host, stream or nonce that is too long or has characters that are not allowed"
+            )
         codec = head.codec or "json"
         origin = Origin(project, ident, head.source, head.host, batch, head.hops, codec, number)
         if len(frame.body) < THREAD_FROM_BYTES or not head.encoding:
@@ -280,7 +282,9 @@ class Intake:
 
 
 def _is_sound(head: Head) -> bool:
-    """Whether the texts of a head from outside may enter heads, marks and paths of ours."""
+    """Whether the texts of a head from outside may enter heads, marks and paths of ours; no stream is a project's."""
+    if PROJECT_MARK in head.stream:
+        return False
     limits = ((head.source, 1024), (head.host, 255), (head.stream, 300), (head.nonce, 100), (head.codec, 64))
     return all(len(text) <= most and CONTROL.search(text) is None for text, most in limits) and -1 <= head.seq < 1 << 62
 

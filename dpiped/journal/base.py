@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import ClassVar, NamedTuple
 
+from dpiped.batch import PROJECT_MARK, stream_of_project
 from dpiped.journal.record import Frame, Marks
 from dpiped.pack import Head, Route
 
@@ -112,3 +113,12 @@ def learn(marks: Marks, head: Head) -> None:
     if head.cause is not None:
         name, offset = head.cause
         marks.emitted[name] = max(marks.emitted.get(name, -1), offset)
+
+
+def older_mark(head: Head) -> dict[str, tuple[int, str, int]]:
+    """The mark of this head's stream under the name that it has if a header named it; empty if it has that name, or no
+    header can have named it.
+    """
+    if not head.stream or not head.project or PROJECT_MARK in head.stream:
+        return {}
+    return {stream_of_project(head.stream, head.project): (head.seq, head.nonce, head.accepted_ms)}

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from dpiped.crashpoint import crash_point
 from dpiped.files import sync_folder, write_all
-from dpiped.journal.base import Backlog, Recovered, Storage, Wanted, learn
+from dpiped.journal.base import Backlog, Recovered, Storage, Wanted, learn, older_mark
 from dpiped.journal.file_view import FileView
 from dpiped.journal.record import OVERHEAD_BYTES, Dropped, Frame, Marks
 from dpiped.journal.recovery import Recovery
@@ -95,6 +95,10 @@ class DiskStorage(Storage):
         return cut_off if cut_off is not None and cut_off.next >= marks.next else marks
 
     def _learn_heads(self, segment: Segment, marks: Marks) -> None:
+        """Earlier versions wrote the streams of headers without their project, which only the heads tell: a batch that
+        one of them stored last is known when it is sent again.
+        """
+        older: dict[str, tuple[int, str, int]] = {}
         with FileView(segment.path) as data:
             for at in segment.positions:
                 try:
@@ -103,6 +107,9 @@ class DiskStorage(Storage):
                     continue  # it is told, and counted, when somebody wants it
                 if frame is not None:
                     learn(marks, frame.head)
+                    older |= older_mark(frame.head)
+        for stream, mark in older.items():
+            marks.streams.setdefault(stream, mark)
 
     def _count_lost(self) -> int:
         lost = sum(segment.missing() for segment in self._segments)

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
+from dpiped.batch import PROJECT_MARK
 from dpiped.errors import BatchConflictError, UnavailableError
 from dpiped.journal.append import Append, Draft, Kind, Lot, gather, is_repeat
 from dpiped.journal.base import Recovered, Storage, Wanted, learn
@@ -203,9 +204,8 @@ class Journal:
         for lot in item.lots:
             repeat = is_repeat(lot.batch, trial) if lot.batch is not None else False
             if repeat is None and lot.batch is not None:
-                return BatchConflictError(
-                    f"batch {lot.batch.stream}/{lot.batch.seq} is not what this stream sent before"
-                ), []
+                stream = lot.batch.stream.partition(PROJECT_MARK)[0]
+                return BatchConflictError(f"batch {stream}/{lot.batch.seq} is not what this stream sent before"), []
             if not repeat:
                 fresh.append(lot)
                 if lot.batch is not None:

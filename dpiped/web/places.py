@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from dpiped.batch import BatchId
+from dpiped.batch import BatchId, stream_of_project
 from dpiped.codecs.base import Codec
 from dpiped.config.base import is_ident, is_name
 from dpiped.errors import CodecError
@@ -107,12 +107,12 @@ def host_of(request: web.BaseRequest) -> str:
     return host
 
 
-def batch_of(request: web.BaseRequest) -> BatchId | None:
-    """The batch that the sender names; None if it names none. Raises Refused."""
+def batch_of(request: web.BaseRequest, project: str) -> BatchId | None:
+    """The batch that the sender of a project names; None if it names none. Raises Refused."""
     text = request.headers.get("X-Dpipe-Batch", "")
     if not text:
         return None
     match = _BATCH.fullmatch(text)
     if match is None:
         raise Refused(400, "X-Dpipe-Batch is not STREAM/SEQ or STREAM/SEQ/NONCE")
-    return BatchId(match[1], int(match[2]), match[3] or "")
+    return BatchId(stream_of_project(match[1], project), int(match[2]), match[3] or "")

@@ -5,7 +5,8 @@
     GET or HEAD on either                                                a probe: 200
 
 Delivery: 2xx means durable in the journal. With `X-Dpipe-Batch: STREAM/SEQ/NONCE` a repeated batch is recognised and
-not stored again; without it a batch that is sent again because its answer got lost is stored twice.
+not stored again (STREAM is the project's own); without it a batch that is sent again because its answer got lost is
+stored twice.
 """
 
 from __future__ import annotations
@@ -153,7 +154,9 @@ class HttpInput(Input[HttpConfig]):
         try:
             if place.is_frames:
                 return _accepted(await self._take_frames(request))
-            return _accepted(await self._take_events(request, place, host_of(request), batch_of(request)))
+            return _accepted(
+                await self._take_events(request, place, host_of(request), batch_of(request, place.project))
+            )
         except UnavailableError as exc:
             raise unavailable(exc) from exc
         except BatchConflictError as exc:

@@ -404,6 +404,7 @@ BAD_FRAMES = {
     "source": frame(source="a\nb"),
     "host": frame(host="h" * 300),
     "stream": frame(stream="s" * 1000, seq=1),
+    "stream-of-a-project": frame(stream="s/rs", seq=1),
     "nonce": frame(stream="s", seq=1, nonce="n" * 1000),
     "encoding": frame(encoding="lz4"),
     "not-zstd": frame(encoding="zstd"),

@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 
 from dpiped.api import Frame, encode_frame
+from dpiped.batch import BatchId
 from dpiped.engine import Engine
 from dpiped.pack import EVENTS_IDENT, Head, decode_body
 from dpiped.testing import address_of, events_in, post, running, until
@@ -73,6 +74,36 @@ async def test_a_token_of_a_project_opens_only_it(tmp_path: Path) -> None:
         assert await post_frames(engine, "all-token", "red", "blue") == 200
         await until(lambda: len(events_in(tmp_path / "red.ndjson")) == 7)
         await until(lambda: len(events_in(tmp_path / "blue.ndjson")) == 1)
+
+
+async def test_streams_of_one_project_say_nothing_of_those_of_another(tmp_path: Path) -> None:
+    batch = {"X-Dpipe-Batch": "nightly/7"}
+    red, blue = {**bearer("red-token-1"), **batch}, {**bearer("blue-token"), **batch}
+    for _ in range(2):
+        async with running(TENANTS % ("", tmp_path), tmp_path) as engine:
+            answers = [(await post(engine, path, GOOD, headers=red))[1] for path in ("red/app", "red/b")]
+            assert answers[-1].get("duplicate") is True
+            late = {**red, "X-Dpipe-Batch": "nightly/6"}
+            assert await post(engine, "red/app", GOOD, headers=late) == (
+                409,
+                {"error": "batch nightly/6 is not what this stream sent before"},
+            )
+    async with running(TENANTS % ("", tmp_path), tmp_path) as engine:
+        first, again = [await post(engine, "blue/app", GOOD, headers=blue) for _ in range(2)]
+    assert [first[0], first[1].get("duplicate"), again[1].get("duplicate")] == [200, None, True]
+
+
+async def test_a_batch_that_was_stored_before_streams_had_projects_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    red, blue = ({**bearer(token), "X-Dpipe-Batch": "nightly/7"} for token in ("red-token-1", "blue-token"))
+    with monkeypatch.context() as patch:
+        patch.setattr("plugins.inputs.http.batch_of", lambda request, project: BatchId("nightly", 7))
+        async with running(TENANTS % ("", tmp_path), tmp_path) as engine:
+            assert (await post(engine, "red/app", GOOD, headers=red))[1]["accepted"] == 1
+    async with running(TENANTS % ("", tmp_path), tmp_path) as engine:
+        assert (await post(engine, "red/app", GOOD, headers=red))[1]["duplicate"] is True
+        assert "duplicate" not in (await post(engine, "blue/app", GOOD, headers=blue))[1]
 
 
 async def test_tokens_are_read_from_the_head_only(tmp_path: Path) -> None:
