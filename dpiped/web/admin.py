@@ -7,6 +7,7 @@
     /api/behavior, /api/funnel                         what users did, see behavior.py
     GET  /metrics /healthz /readyz
 
+HEAD is answered wherever GET is, without the body.
 It listens on loopback unless there is a token or `client_ca` (checked before the start). On another address all but the
 probes need the token. No answer shows a secret, whatever the answer is made of.
 """
@@ -92,9 +93,9 @@ class AdminServer:
         }
         self._routes = [*answer_routes(engine), *alarm_routes(engine), *behavior_routes(engine)]
         for path, (method, handler) in self._uris.items():
-            app.router.add_route(method, path, handler)
+            _add_route(app, method, path, handler)
         for route in self._routes:
-            app.router.add_route(route.method, route.path, route.handler)
+            _add_route(app, route.method, route.path, route.handler)
         runner = web.AppRunner(
             app,
             access_log=None,
@@ -274,6 +275,13 @@ class AdminServer:
     async def _shutdown(self, request: web.Request) -> web.Response:
         self._engine.stop()
         return _json({"stopping": True})
+
+
+def _add_route(app: web.Application, method: str, path: str, handler: Handler) -> None:
+    """What answers GET answers HEAD too: probes ask so."""
+    app.router.add_route(method, path, handler)
+    if method == "GET":
+        app.router.add_route("HEAD", path, handler)
 
 
 def _shows_events(path: str) -> bool:

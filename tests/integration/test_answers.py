@@ -179,7 +179,7 @@ async def test_what_cannot_be_asked_is_one_line(tmp_path: Path) -> None:
         ):
             answer = await request(engine, path, method)
             assert (answer[0], text in answer[2]["error"]) == (status, True), answer
-        assert answer[1]["Allow"] == "GET"
+        assert answer[1]["Allow"] == "GET,HEAD"
 
 
 async def test_answers_show_events_so_they_need_the_token(tmp_path: Path) -> None:

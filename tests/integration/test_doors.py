@@ -166,6 +166,17 @@ async def test_on_loopback_reading_is_free_and_changing_needs_the_token(tmp_path
         assert (await admin(engine, "POST", "/admin/reload", headers=bearer(ADMIN)))[0] == 200
 
 
+async def test_head_tells_what_get_would(tmp_path: Path) -> None:
+    async with running(TENANTS % ("", tmp_path), tmp_path) as engine:
+        for path in (*PATHS, "/healthz", "/readyz", "/api/alarms"):
+            assert await admin(engine, "HEAD", path) == (200, ""), path
+        assert (await admin(engine, "HEAD", "/admin/shutdown"))[0] == 405
+        assert (await admin(engine, "HEAD", "/nothing"))[0] == 404
+    keys = f'admin_token = "{ADMIN}"'
+    async with running(TENANTS % ("", tmp_path), tmp_path, admin="0.0.0.0:0", engine_keys=keys) as engine:
+        assert [(await admin(engine, "HEAD", path))[0] for path in ("/admin/stat", "/healthz")] == [401, 200]
+
+
 async def test_no_answer_shows_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever it came from: errors of libraries quote what they were given."""
     async with running(TENANTS % ("", tmp_path), tmp_path, engine_keys=f'admin_token = "{ADMIN}"') as engine:
