@@ -9,7 +9,8 @@
 
 HEAD is answered wherever GET is, without the body.
 It listens on loopback unless there is a token or `client_ca` (checked before the start). On another address all but the
-probes need the token. No answer shows a secret, whatever the answer is made of.
+probes need the token. Without a token events are shown only to who asks a loopback name (`Host`). No answer shows a
+secret, whatever the answer is made of.
 """
 
 from __future__ import annotations
@@ -147,6 +148,8 @@ class AdminServer:
             private = changes or _shows_events(request.path) or (self._is_open and request.path not in PROBES)
             if private and not self._is_allowed(request):
                 return _json({"error": "a valid admin token is needed"}, 401)
+            if _shows_events(request.path) and not self._tokens and not self._is_asked_by_its_name(request):
+                return _json({"error": "no such host here; another name than localhost needs an admin_token"}, 403)
             if changes and not self._tokens and self._is_of_a_page(request):
                 return _json({"error": "requests of web pages change nothing here"}, 403)
             try:
@@ -173,6 +176,19 @@ class AdminServer:
             return urlsplit(origin).netloc != request.host or not (self._is_open or is_loopback(name))
         except ValueError:  # no browser writes such a header
             return True
+
+    def _is_asked_by_its_name(self, request: web.Request) -> bool:
+        """Whether `Host`, if there is one, is a name of loopback or of `[engine] admin`: a page whose own name was made
+        to mean loopback is of the same origin to the browser, and would read all answers.
+        """
+        asked = request.headers.get("Host")
+        if asked is None or self._is_open:  # no browser; open to all who are let in by certificate
+            return True
+        try:
+            name = urlsplit(f"//{asked}").hostname or ""
+        except ValueError:
+            return False
+        return is_loopback(name) or name == split_listen(self._engine.config.engine.admin)[0].lower()
 
     # ---- read ------------------------------------------------------------------------------------------------------
     async def _ping(self, request: web.Request) -> web.Response:

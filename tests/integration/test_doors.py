@@ -215,6 +215,28 @@ async def test_web_pages_of_others_change_nothing(tmp_path: Path) -> None:
         assert (await admin(engine, "POST", "/admin/reload", headers=mine))[0] == 200
 
 
+SHOWING = ("/admin/deadletters", "/api/aggregates", "/api/alarms", "/api/behavior")
+
+
+async def test_events_are_not_shown_to_a_page_whose_name_was_made_to_mean_loopback(tmp_path: Path) -> None:
+    async with running(TENANTS % ("", tmp_path), tmp_path) as engine:
+        assert engine.admin is not None
+        port = engine.admin.address.rpartition(":")[2]
+        for host in ("localhost", "LOCALHOST", "127.0.0.1", "127.8.9.1", "[::1]", f"localhost:{port}", "[::1]:80"):
+            for path in SHOWING:
+                assert (await admin(engine, "GET", path, headers={"Host": host}))[0] != 403, (host, path)
+        strange = (f"evil.example:{port}", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1", "[", "")
+        for host in strange:
+            for path in SHOWING:
+                for method in ("GET", "HEAD"):
+                    assert (await admin(engine, method, path, headers={"Host": host}))[0] == 403, (host, path)
+        assert (await admin(engine, "GET", "/healthz", headers={"Host": "evil.example"}))[0] == 200
+    async with running(TENANTS % ("", tmp_path), tmp_path, engine_keys=f'admin_token = "{ADMIN}"') as engine:
+        named = {"Host": "logs.example"}
+        assert (await admin(engine, "GET", "/api/alarms", headers=named))[0] == 401
+        assert (await admin(engine, "GET", "/api/alarms", headers={**named, **bearer(ADMIN)}))[0] == 200
+
+
 # ---- who holds on to the admin API ---------------------------------------------------------------------------------
 async def test_the_admin_api_has_limits_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dpiped.web.admin.IDLE_SECS", 0.4)
