@@ -63,7 +63,7 @@ class BodyReader:
             raise Refused(503, "too many requests in flight", **{"Retry-After": "1"})
         if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
             request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if request.content.is_eof():  # it is all there, as with small bodies
+        if request.content.is_eof() and request.content.exception() is None:  # it is all there, as with small bodies
             data = request.content.read_nowait()
             hold.add(len(data))
             return data

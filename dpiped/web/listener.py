@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from dpiped.config.base import split_listen
 from dpiped.tls import HANDSHAKE_SECS, ServerTls, Tls
+from dpiped.web.half_open import HalfOpen
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -93,8 +94,9 @@ class HttpListener:
             self._note("turned_away")
             return _TurnedAway()
         protocol = server()
-        if self._tls is not None:
-            self._arriving[protocol] = time.monotonic()
+        if self._tls is None:
+            return cast("asyncio.Protocol", HalfOpen(protocol))
+        self._arriving[protocol] = time.monotonic()
         return cast("asyncio.Protocol", protocol)
 
     @contextmanager

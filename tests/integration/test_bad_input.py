@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import re
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -61,6 +62,22 @@ async def raw(engine: Engine, request: bytes) -> tuple[int, bytes]:
             return (int(head.split()[1]) if head else 0), await reader.read(2000) if b" 4" in head else b""
     finally:
         writer.close()
+
+
+async def said_all(engine: Engine, *pieces: bytes) -> list[int]:
+    """The statuses that are answered to a client that sends this and ends its side."""
+    host, port = address_of(engine, "http").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        for piece in pieces:
+            writer.write(piece)
+            await asyncio.sleep(0.05 if len(pieces) > 1 else 0)
+        writer.write_eof()
+        async with asyncio.timeout(10):
+            answer = await reader.read()
+    finally:
+        writer.close()
+    return [int(status) for status in re.findall(rb"HTTP/1.[01] (\d+)", answer)]
 
 
 async def answered(engine: Engine, status: int) -> bool:
@@ -623,3 +640,26 @@ def test_a_missing_key_is_one_line_however_long_its_documentation(tmp_path: Path
     with pytest.raises(ConfigError, match='"metrics" is missing') as caught:
         load_daemon_config(file)
     assert [problem for problem in caught.value.problems if "\n" in problem] == []
+
+
+async def test_a_client_that_ends_its_side_gets_its_answers(tmp_path: Path) -> None:
+    whole = request()
+    chunked = b"POST /ingest/rs/app HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    large = request(b"/ingest/rs/app", GOOD * 20_000)
+    async with daemon(tmp_path) as engine:
+        assert await said_all(engine, whole) == [200]
+        assert await said_all(engine, whole, b"") == [200]
+        assert await said_all(engine, large) == [200]
+        assert await said_all(engine, whole * 3) == [200, 200, 200]
+        assert await said_all(engine, b"GET /ingest HTTP/1.1\r\nHost: x\r\n\r\n") == [200]
+        stored = engine.inputs[0].report()["events"]
+        for half in (whole[:-5], whole[: -len(GOOD)], chunked, chunked + b"5\r\n{", large[:-9]):
+            assert await said_all(engine, half) == [400], half[-50:]
+            assert await said_all(engine, half[:-1], half[-1:]) == [400], half[-50:]
+        for half in (b"P", b"POST /inge", b"POST /ingest HTTP/1.1\r", b"POST / HTTP/1.1\r\nHost: x", whole[:60]):
+            assert await said_all(engine, half) == [400], half
+        assert await said_all(engine, whole + whole[:-5]) == [200, 400]
+        assert await said_all(engine, whole + b"POST /in") == [200, 400]
+        assert await said_all(engine) == []
+        assert engine.inputs[0].report()["events"] == stored + 2
+        await until(lambda: engine.inputs[0].report()["connections"] == 0)
