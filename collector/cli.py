@@ -198,7 +198,7 @@ def send_config(arguments: argparse.Namespace) -> Config:
     common = {"project": arguments.project, "ident": arguments.ident, "codec": arguments.codec, "host": arguments.host}
     try:
         source: Input = (
-            TailInput(type="tail", name="send", paths=tuple(map(glob.escape, arguments.files)), follow=False, **common)
+            _tail(arguments.files, common)
             if arguments.files
             else StdinInput(type="stdin", name="send", spool="memory", **common)
         )
@@ -218,6 +218,12 @@ def send_config(arguments: argparse.Namespace) -> Config:
         ]
         raise ConfigError(problems) from exc
     return Config(settings, (source,))
+
+
+def _tail(files: Sequence[str], common: dict[str, Any]) -> TailInput:
+    """The files as they are: a name of a file need not be UTF-8, only one of a config has to."""
+    tail = TailInput(type="tail", name="send", paths=(".",), follow=False, **common)
+    return tail.model_copy(update={"paths": tuple(map(glob.escape, files))})
 
 
 def _logging(arguments: argparse.Namespace, level: str) -> Any:

@@ -16,7 +16,7 @@ from collector.feed import Feed, Put
 from collector.item import Item, pack
 from collector.naming import ident_of
 from dpiped.sources.tail import Follower
-from dpiped.sources.tail_marks import Chunk, Positions
+from dpiped.sources.tail_marks import Chunk, Positions, shown_path
 from dpiped.sources.threads import finish_in_thread
 
 POLL_SECS = 0.2
@@ -110,7 +110,8 @@ class TailFeed(Feed):
 
     def status(self) -> dict[str, object]:
         files = [
-            {"path": mark.path, "offset": mark.offset} for mark in itertools.islice(self._settled.files.values(), 1_000)
+            {"path": shown_path(mark.path), "offset": mark.offset}
+            for mark in itertools.islice(self._settled.files.values(), 1_000)
         ]
         return {"files": len(self._follower), "open_files": self._follower.open_files, "settled": files}
 

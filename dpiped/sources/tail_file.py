@@ -9,7 +9,7 @@ import time
 import zlib
 from collections import Counter
 
-from dpiped.sources.tail_marks import HEAD_BYTES, TAIL_BYTES, Chunk, FileMark, fingerprint
+from dpiped.sources.tail_marks import HEAD_BYTES, TAIL_BYTES, Chunk, FileMark, fingerprint, path_to_text, shown_path
 from dpiped.sources.tail_reader import GzipReader, PlainReader, open_reader
 from dpiped.sources.tail_scan import FileKey
 from dpiped.sources.tail_shape import Shaper
@@ -86,7 +86,7 @@ class TailFile:
 
     def resume(self, mark: FileMark, before: bytes) -> None:
         """Goes on where the mark says; `before` are the bytes that `verify` read."""
-        self.source = mark.source or mark.path
+        self.source = mark.source
         self.renamed = self.path != self.source
         self.offset, self.before, self.skip = mark.offset, before, mark.skip
         self.head_len, self.head = mark.head_len, mark.head
@@ -129,11 +129,10 @@ class TailFile:
 
     @property
     def mark(self) -> FileMark:
-        source = self.source if self.source != self.path else ""
         return FileMark(
             self.id,
-            self.path,
-            source,
+            path_to_text(self.path),
+            path_to_text(self.source) if self.source != self.path else "",
             self.key[1],
             self.head_len,
             self.head,
@@ -145,7 +144,7 @@ class TailFile:
 
     def chunk(self, *, gone: bool = False) -> Chunk:
         """A chunk without data, to tell the mark."""
-        return Chunk(self.mark, self.source, self.offset, self.offset, 0, b"", gone=gone)
+        return Chunk(self.mark, shown_path(self.source), self.offset, self.offset, 0, b"", gone=gone)
 
     @property
     def behind(self) -> bool:
@@ -258,7 +257,7 @@ class TailFile:
             self._know(data if base == 0 else None)
         shaped = self.shaper.shape(raw)
         crc = zlib.crc32(raw) if self._checksums else 0
-        return Chunk(self.mark, self.source, base + start, base + cut, crc, shaped.data, shaped.codec)
+        return Chunk(self.mark, shown_path(self.source), base + start, base + cut, crc, shaped.data, shaped.codec)
 
     def _know(self, data: bytes | None = None) -> None:
         """Hashes the head anew while it is short of 1,024 bytes."""

@@ -11,7 +11,7 @@ import msgspec
 
 from dpiped.sources.tail_file import TailFile
 from dpiped.sources.tail_identify import Resolved, is_compressed, is_copy_of, may_hold, resolve, rest_of
-from dpiped.sources.tail_marks import Chunk, FileMark, Positions, is_rotated_name, rotation_stem, same_log
+from dpiped.sources.tail_marks import Chunk, FileMark, Positions, is_rotated_name, rotation_stem, same_log, shown_path
 from dpiped.sources.tail_scan import FileKey, Folders, Found, is_excluded, scan, siblings
 from dpiped.sources.tail_shape import Shaper
 
@@ -131,13 +131,13 @@ class FileSet:
         # of an unread file its inode is all that is known, which another may have by now: its time is told anew
         self.chunks += [file.chunk() for file in resumed.values() if not file.offset]
         self.chunks += [
-            Chunk(mark, mark.source or mark.path, mark.offset, mark.offset, 0, b"", gone=True) for mark in missing
+            Chunk(mark, shown_path(mark.source), mark.offset, mark.offset, 0, b"", gone=True) for mark in missing
         ]
 
     def _add_rotated_since(self, marks: list[FileMark], resumed: dict[int, TailFile], now: float) -> None:
         """What took the place of the newest file of each log and left it too, while nothing ran."""
         near = Folders()
-        newest = {mark.source or mark.path: mark for mark in sorted(marks, key=lambda mark: (mark.written_ns, mark.id))}
+        newest = {mark.source: mark for mark in sorted(marks, key=lambda mark: (mark.written_ns, mark.id))}
         for mark in newest.values():
             last = resumed.get(mark.id)
             if last is None or not mark.offset:  # an unread one may be another file with the same inode
@@ -166,15 +166,14 @@ class FileSet:
         """
         if not left.written_ns:
             return before
-        source = left.source or left.path
-        for key, seen in sorted(near.siblings(source).items(), key=lambda item: item[1].mtime_ns):
-            if seen.mtime_ns <= left.written_ns or not is_rotated_name(seen.path, source):
+        for key, seen in sorted(near.siblings(left.source).items(), key=lambda item: item[1].mtime_ns):
+            if seen.mtime_ns <= left.written_ns or not is_rotated_name(seen.path, left.source):
                 continue
             if key in self.files or key in self._found or not seen.size or is_excluded(seen.path, self.options.exclude):
                 continue
             if self._is_known(seen):
                 continue
-            file = self._add(key, seen, now, source=source)
+            file = self._add(key, seen, now, source=left.source)
             file.rotated_at, file.after = now, before
             self.chunks.append(file.chunk())
             self.opened(file, now)
@@ -202,7 +201,7 @@ class FileSet:
 
     def _rest(self, key: FileKey, seen: Found) -> Resolved | None:
         for mark in reversed(self._ended):
-            if same_log(seen.path, mark.source or mark.path):
+            if same_log(seen.path, mark.source):
                 rest = rest_of(mark, seen, sure=self._copies.get(key) == mark.id)
                 if rest is not None:
                     return rest

@@ -80,12 +80,12 @@ def _is_written_on(mark: FileMark, key: FileKey, seen: Found) -> bool:
     as well.
     """
     is_same = key[1] == mark.inode and seen.mtime_ns >= mark.written_ns > 0
-    return is_same and is_rotated_name(seen.path, mark.source or mark.path) and not seen.path.endswith(".gz")
+    return is_same and is_rotated_name(seen.path, mark.source) and not seen.path.endswith(".gz")
 
 
 def is_compressed(mark: FileMark, seen: Found) -> bool:
     """Whether this is what the file of a mark that knows no byte of it was compressed to, after it had been rotated."""
-    is_gzip = mark.source != "" and seen.path.endswith(".gz") and is_rotated_name(seen.path, mark.source)
+    is_gzip = mark.source != mark.path and seen.path.endswith(".gz") and is_rotated_name(seen.path, mark.source)
     return is_gzip and abs(seen.mtime_ns - mark.written_ns) < COPIED_GRAIN_NS
 
 
@@ -147,7 +147,7 @@ def may_hold(mark: FileMark, seen: Found) -> bool:
     """
     if mark.head_len == HEAD_BYTES:
         return rest_of(mark, seen, sure=False) is not None
-    same = mark.head_len > 0 and same_log(seen.path, mark.source or mark.path)
+    same = mark.head_len > 0 and same_log(seen.path, mark.source)
     return same and _head(seen.path, mark.head_len) == mark.head
 
 
@@ -159,7 +159,7 @@ def rest_of(mark: FileMark, seen: Found, *, sure: bool) -> Resolved | None:
     to tell by.
     """
     path = seen.path
-    if not mark.head_len or not same_log(path, mark.source or mark.path):
+    if not mark.head_len or not same_log(path, mark.source):
         return None
     before = verify(mark, path)
     if before is not None:

@@ -6,11 +6,13 @@ the device and the path mean nothing. `tail` is a checksum of the up to 256 byte
 fit, the file was truncated. Offsets of gzip files count decompressed bytes.
 
 The text of Positions, version 1, is JSON: {"version": 1, "files": [[id, path, source, inode, head_len, head, offset,
-tail, skip, written_ns], ..]}. From 4 KiB on it is "z" and the base64 of that, compressed by zlib.
+tail, skip, written_ns], ..]}, paths as `path_to_text` writes them. From 4 KiB on it is "z" and
+the base64 of that, compressed by zlib.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import zlib
 from base64 import b64decode, b64encode
@@ -23,12 +25,16 @@ from typing import NamedTuple
 import msgspec
 
 from dpiped.errors import DpipeError
+from dpiped.text import printable
 
 HEAD_BYTES = 1024
 TAIL_BYTES = 256
 DATE_DIGITS = 6
 """A name that rotation put so many into has a date in it."""
 _COMPRESS_FROM = 4096
+SHOWN_MOST = 1024
+_LONE = re.compile(r"[\ud800-\udfff]")
+"""What Python makes of a byte of a name that is no UTF-8."""
 
 _SUFFIXES = re.compile(r"(?:\.(?:gz|old|bak|save|prev|orig))+$")
 _NUMBERS = re.compile(r"[-._]\d[\d\-_.T:]*(?=[-._]|$)")
@@ -39,10 +45,10 @@ class FileMark(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
     id: int
     """Number of the file in this input, never used twice; a batch names its files by it."""
-    path: str
-    """Where it was last seen."""
-    source: str
-    """Where it was first seen, if that differs: what its events call their source."""
+    path_text: str
+    """`path`, as `path_to_text` writes it."""
+    source_text: str
+    """`source` in the same way, empty if it is the path."""
     inode: int
     head_len: int
     head: str
@@ -54,6 +60,34 @@ class FileMark(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Its mtime when it was last seen by the name it is followed by; what took its place was written later. 0: not
     known.
     """
+
+    @property
+    def path(self) -> str:
+        """Where it was last seen."""
+        return path_from_text(self.path_text)
+
+    @property
+    def source(self) -> str:
+        """Where it was first seen: the name by which it is followed."""
+        return path_from_text(self.source_text or self.path_text)
+
+
+def path_to_text(path: str) -> str:
+    """A path as JSON can hold it. One that is no UTF-8 becomes a NUL, which no path has, and its bytes in Latin-1."""
+    return "\0" + os.fsencode(path).decode("latin-1") if _LONE.search(path) else path
+
+
+def path_from_text(text: str) -> str:
+    """The path of which `path_to_text` made the text."""
+    return os.fsdecode(text[1:].encode("latin-1", "replace")) if text.startswith("\0") else text
+
+
+@lru_cache(maxsize=1 << 12)
+def shown_path(path: str) -> str:
+    """A path for people and heads, which take no control characters and no more than 1,024: bytes that are no UTF-8
+    come as `\\xff`.
+    """
+    return printable(os.fsencode(path).decode(errors="backslashreplace"))[-SHOWN_MOST:]
 
 
 def fingerprint(head: bytes) -> str:
@@ -89,7 +123,7 @@ class Chunk(NamedTuple):
     mark: FileMark
     """The file after this chunk."""
     path: str
-    """What the events call their source."""
+    """What the events call their source: the file's `source`, as `shown_path` writes it."""
     start: int
     end: int
     """Range of bytes in the file that `data` was made from."""

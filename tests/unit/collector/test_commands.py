@@ -93,8 +93,10 @@ def test_send_arguments_are_checked(capsys, tmp_path):
     assert "cannot be read" in capsys.readouterr().err
 
 
-async def test_send_command_ships_files(kit):
-    kit.log.write_text("1\n2\n3")
+@pytest.mark.parametrize(("name", "ident"), [(b"app.log", "rs.app"), (b"a[1]\xff.log", "rs.a_1_xff")])
+async def test_send_command_ships_files(kit, name, ident):
+    log = kit.folder / os.fsdecode(name)
+    log.write_text("1\n2\n3")
     async with kit.Sink() as sink:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -105,12 +107,12 @@ async def test_send_command_ships_files(kit):
             sink.url,
             "--ident",
             "rs.{stem}",
-            str(kit.log),
+            str(log),
             stderr=subprocess.PIPE,
         )
         _, errors = await process.communicate()
     assert (process.returncode, errors, sink.lines) == (0, b"", ["1", "2", "3"])
-    assert sink.frames[0].head.ident == "rs.app"
+    assert sink.frames[0].head.ident == ident
 
 
 @pytest.mark.parametrize("words", ["send - <$FILE", "send <(cat $FILE)", "send /dev/stdin <$FILE"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 from pathlib import Path
 
@@ -64,6 +65,24 @@ async def test_frame_tells_where_it_came_from(kit):
     assert (head.project, head.ident, head.source) == ("rs", "rs.app", str(kit.log))
     assert (head.host, head.codec) == ("web1", "raw")
     assert sink.tokens[0] == "Bearer secret"
+
+
+async def test_names_that_are_no_utf8_or_have_control_characters_are_files_like_others(kit):
+    names = [b"a\xff.log", b"new\nline.log", "\u00fc.log".encode()]
+    logs = [kit.log.with_name(os.fsdecode(name)) for name in names]
+    for log in logs:
+        log.write_text("1\n")
+    async with kit.Sink() as sink:
+        assert await run_until(kit.build(kit.folder, sink.url), sink.until(lambda: len(sink.lines) == 3))
+        for log in logs:
+            with log.open("a") as file:
+                file.write("2\n")
+        collector = kit.build(kit.folder, sink.url)
+        assert await run_until(collector, sink.until(lambda: len(sink.lines) == 6))
+    assert sorted(sink.lines) == ["1", "1", "1", "2", "2", "2"]
+    shown = {f"{kit.log.parent}/{name}" for name in ("a\\xff.log", "new\\x0aline.log", "\u00fc.log")}
+    assert {frame.head.source for frame in sink.frames} == shown
+    assert {file["path"] for file in collector.feeds[0].status()["settled"]} == shown
 
 
 async def test_goes_on_where_it_stopped(kit):

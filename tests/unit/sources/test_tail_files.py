@@ -433,6 +433,20 @@ def test_positions_are_one_text_small_and_large(tmp_path, amount):
     assert again.next_id == tail.positions.next_id
 
 
+def test_a_name_that_is_no_utf8_is_stored_as_it_is_and_shown_as_text(tmp_path):
+    log = tmp_path / os.fsdecode(b"a\xff\xfe.log")
+    add(log, "1\n")
+    tail = Tail(tmp_path)
+    tail.now += 1
+    chunks = tail.follower.step()
+    for chunk in chunks:
+        tail.positions.apply(chunk)
+    assert {chunk.path for chunk in chunks} == {f"{tmp_path}/a\\xff\\xfe.log"}
+    assert [mark.path for mark in Positions.parse(tail.positions.text()).files.values()] == [str(log)]
+    rotate(log, lines="2\n")
+    assert tail.again(tmp_path).read() == ["2"]
+
+
 @pytest.mark.parametrize(
     ("name", "stem"),
     [
