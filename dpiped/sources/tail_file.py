@@ -53,6 +53,8 @@ class TailFile:
         self.key = key
         self.path = path
         self.source = path
+        self.home = path
+        """The real path of the source."""
         self.shaper = shaper
         self.counts = counts
         self.offset = 0
@@ -86,7 +88,7 @@ class TailFile:
 
     def resume(self, mark: FileMark, before: bytes) -> None:
         """Goes on where the mark says; `before` are the bytes that `verify` read."""
-        self.source = mark.source
+        self.source, self.home = mark.source, mark.home
         self.renamed = self.path != self.source
         self.offset, self.before, self.skip = mark.offset, before, mark.skip
         self.head_len, self.head = mark.head_len, mark.head
@@ -140,6 +142,8 @@ class TailFile:
             zlib.crc32(self.before),
             self.skip,
             self.written_ns,
+            path_to_text(self.home) if self.home != self.source else "",
+            *(self._seen or (0, 0)),
         )
 
     def chunk(self, *, gone: bool = False) -> Chunk:
@@ -194,10 +198,8 @@ class TailFile:
         signature = self.reader.signature()
         if signature != self._seen:
             self.changed_at = now
-        if self._unsure:
-            self._seen = None
         ready = final or (ripe is not None and self.changed_at <= ripe)
-        if signature == self._seen and not ready:
+        if signature == self._seen and not ready and not self._unsure:
             return None
         for size in (most, self.shaper.max_line_bytes + 1 + TAIL_BYTES + most):
             data = self.reader.pread(len(self.before) + size, self.offset - len(self.before))
@@ -211,6 +213,7 @@ class TailFile:
         if at_end and (chunk is None or not chunk.mark.skip):
             self._seen = signature
             self._unsure = time.time_ns() - signature[1] < MTIME_GRAIN_NS and not self.is_gzip
+            chunk = chunk and chunk._replace(mark=self.mark)
         return chunk
 
     def _same_head(self, reader: PlainReader) -> bool:

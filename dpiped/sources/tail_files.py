@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +12,15 @@ import msgspec
 
 from dpiped.sources.tail_file import TailFile
 from dpiped.sources.tail_identify import Resolved, is_compressed, is_copy_of, may_hold, resolve, rest_of
-from dpiped.sources.tail_marks import Chunk, FileMark, Positions, is_rotated_name, rotation_stem, same_log, shown_path
+from dpiped.sources.tail_marks import (
+    Chunk,
+    FileMark,
+    Positions,
+    is_copy_name,
+    is_rotated_name,
+    rotation_stem,
+    shown_path,
+)
 from dpiped.sources.tail_scan import FileKey, Folders, Found, is_excluded, scan, siblings
 from dpiped.sources.tail_shape import Shaper
 
@@ -55,13 +64,15 @@ class FileSet:
         """The same files, in the order in which they are read next."""
         self._by_path: dict[str, TailFile] = {}
         """Path, and path by which it is followed -> the newest such file, as of the last scan with changes."""
-        self._by_stem: dict[str, list[TailFile]] = {}
-        """What rotation may have made of one log, as of the last scan with changes."""
+        self._by_log: dict[tuple[str, str], list[TailFile]] = {}
+        """Folder and name without what rotation adds -> the files of that log, as of the last scan with changes."""
         self.chunks: list[Chunk] = []
         self.open_count = 0
         self._ended: deque[FileMark] = deque(maxlen=ENDED_KEPT)
-        self._copies: dict[FileKey, int] = {}
-        """Copies of files that are followed, seen to be equal -> id of the file. They are not read."""
+        self._copies: dict[FileKey, tuple[int, Found]] = {}
+        """Copies of files that are followed, seen to be equal -> id of the file, and the copy as it was compared. They
+        are not read.
+        """
         self._gzip_seen: dict[FileKey, Found] = {}
         self._found: dict[FileKey, Found] = {}
         """What the last scan saw."""
@@ -99,7 +110,7 @@ class FileSet:
                 self._look_near(file, near)
         new = [(key, seen) for key, seen in found.items() if key not in self.files]
         if left or new:
-            self._by_path, self._by_stem = {}, {}
+            self._by_path, self._by_log = {}, {}
             for file in self.files.values():
                 self._index(file)
         for file in left:
@@ -107,7 +118,7 @@ class FileSet:
         for key, seen in new:
             if key not in self.files:  # as the copy of one that was truncated
                 self._appeared(key, seen, now)
-        self._copies = {key: number for key, number in self._copies.items() if key in found}
+        self._copies = {key: copy for key, copy in self._copies.items() if key in found}
         self._gzip_seen = {key: seen for key, seen in found.items() if seen.path.endswith(".gz")}
 
     def _scan(self) -> dict[FileKey, Found]:
@@ -167,13 +178,13 @@ class FileSet:
         if not left.written_ns:
             return before
         for key, seen in sorted(near.siblings(left.source).items(), key=lambda item: item[1].mtime_ns):
-            if seen.mtime_ns <= left.written_ns or not is_rotated_name(seen.path, left.source):
+            if seen.mtime_ns <= left.written_ns or not is_rotated_name(seen.path, left.home):
                 continue
             if key in self.files or key in self._found or not seen.size or is_excluded(seen.path, self.options.exclude):
                 continue
             if self._is_known(seen):
                 continue
-            file = self._add(key, seen, now, source=left.source)
+            file = self._add(key, seen, now, left=left)
             file.rotated_at, file.after = now, before
             self.chunks.append(file.chunk())
             self.opened(file, now)
@@ -183,29 +194,35 @@ class FileSet:
     def _is_known(self, seen: Found) -> bool:
         """Whether it may hold what a file held that is or was followed."""
         alike = self._alike(seen.path)
-        marks = (*self._ended, *(file.mark for file in alike))
-        return any(may_hold(mark, seen) for mark in marks) or any(is_copy_of(seen.path, file) for file in alike)
+        marks = [(mark, False) for mark in self._ended] + [(file.mark, not file.intact()) for file in alike]
+        holds = (rest_of(mark, seen, sure=False) for mark, later in marks if may_hold(mark, seen, later=later))
+        return any(holds) or any(is_copy_of(seen, file) for file in alike)
 
     def _appeared(self, key: FileKey, seen: Found, now: float) -> None:
         """A file that is not followed yet: a new one, or a copy of one that is or was."""
         if seen.path.endswith(".gz") and self._gzip_seen.get(key) != seen:
             return  # perhaps still being written: a gzip file is read when it has not changed between two scans
         for file in self._alike(seen.path):
+            if not is_copy_name(os.path.realpath(seen.path), file.home):
+                continue
             if not file.intact():
                 self.truncated(file, now)
-            elif is_copy_of(seen.path, file):
-                self._copies[key] = file.id
+            elif self._copies.get(key) == (file.id, seen) or is_copy_of(seen, file):
+                self._copies[key] = file.id, seen
                 return
         if key not in self.files:
             self.chunks.append(self._add(key, seen, now, self._rest(key, seen)).chunk())
 
     def _rest(self, key: FileKey, seen: Found) -> Resolved | None:
         for mark in reversed(self._ended):
-            if same_log(seen.path, mark.source):
-                rest = rest_of(mark, seen, sure=self._copies.get(key) == mark.id)
-                if rest is not None:
-                    return rest
+            sure = self._is_copy(key, mark)
+            rest = rest_of(mark, seen, sure=sure) if sure or may_hold(mark, seen, later=False) else None
+            if rest is not None:
+                return rest
         return None
+
+    def _is_copy(self, key: FileKey, mark: FileMark) -> bool:
+        return self._copies.get(key, (0,))[0] == mark.id
 
     def _add(
         self,
@@ -214,20 +231,24 @@ class FileSet:
         now: float,
         item: Resolved | None = None,
         number: int | None = None,
-        source: str = "",
+        left: FileMark | None = None,
     ) -> TailFile:
+        """Follows a file: by its path, or as that of `item`, or by the name of one that `left` it before."""
         path = seen.path
         if number is None:
             number = self._next_id
         self._next_id = max(self._next_id, number + 1)
         file = TailFile(number, key, path, self.shaper, self.counts, self.options.checksums)
         file.changed_at, file.written_ns = now, seen.mtime_ns
-        file.source = source or path
+        if left is not None:
+            file.source, file.home = left.source, left.home
         if item is not None:
             file.resume(item.mark, item.before)
         else:
             old = self._by_path.get(path)
             file.after = old if old is not None and self.files.get(old.key) is old else None
+        if path == file.source:
+            file.home = os.path.realpath(path)
         stem = str(Path(path).with_name(rotation_stem(path)))
         file.renamed = file.renamed or (stem != path and stem in self._found_paths)
         self.files[key] = file
@@ -237,11 +258,12 @@ class FileSet:
 
     def _index(self, file: TailFile) -> None:
         self._by_path[file.source] = self._by_path[file.path] = file
-        self._by_stem.setdefault(rotation_stem(file.source), []).append(file)
+        self._by_log.setdefault(_log_of(file.home), []).append(file)
 
     def _alike(self, path: str) -> list[TailFile]:
         """The followed files of the same log."""
-        return [file for file in self._by_stem.get(rotation_stem(path), ()) if self.files.get(file.key) is file]
+        near = self._by_log.get(_log_of(os.path.realpath(path)), ())
+        return [file for file in near if self.files.get(file.key) is file]
 
     def truncated(self, file: TailFile, now: float) -> None:
         """What the file held is gone; a copy beside it may hold the rest. The file itself is read from its
@@ -264,13 +286,14 @@ class FileSet:
 
     def _take_rest(self, file: TailFile, mark: FileMark, now: float) -> bool:
         """Told before the file's own new mark, so that no restart finds the copy by the old one and reads it again."""
-        for key, seen in siblings(file.path).items():
+        for key, seen in sorted(siblings(file.path).items(), key=lambda item: item[1].mtime_ns):
             if key in self.files:
                 continue
+            sure, rest = self._is_copy(key, mark), None
             if not mark.offset and is_compressed(mark, seen):
-                rest: Resolved | None = Resolved(mark, seen, b"")
-            else:
-                rest = rest_of(mark, seen, sure=self._copies.get(key) == mark.id)
+                rest = Resolved(mark, seen, b"")
+            elif sure or may_hold(mark, seen, later=True):
+                rest = rest_of(mark, seen, sure=sure)
             if rest is not None:
                 file.after = self._add(key, seen, now, rest)
                 self.chunks.append(file.after.chunk())
@@ -338,3 +361,8 @@ class FileSet:
         yield from [file.path for file in self.files.values() if file.id == mark.id]
         yield mark.path
         yield from (seen.path for seen in siblings(mark.path).values())
+
+
+def _log_of(path: str) -> tuple[str, str]:
+    """What rotation may make of one log has this in common."""
+    return path.rpartition("/")[0], rotation_stem(path)

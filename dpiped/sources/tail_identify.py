@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
 from dpiped.sources.tail_file import TailFile, verify
-from dpiped.sources.tail_marks import HEAD_BYTES, TAIL_BYTES, FileMark, fingerprint, is_rotated_name, same_log
-from dpiped.sources.tail_reader import open_reader
+from dpiped.sources.tail_marks import (
+    HEAD_BYTES,
+    TAIL_BYTES,
+    FileMark,
+    fingerprint,
+    is_copy_name,
+    is_rotated_name,
+    rotation_stem,
+    same_log,
+)
+from dpiped.sources.tail_reader import PlainReader, open_reader
 from dpiped.sources.tail_scan import FileKey, Folders, Found
 
 COPIED_GRAIN_NS = 1_000_000
 """Programs that compress a file keep its mtime, but not all of its digits."""
+COMPARED_BYTES = 4 << 20
+"""Of what is larger, only begin and end are compared."""
+_PIECE_BYTES = 256 << 10
 
 
 class Resolved(NamedTuple):
@@ -47,13 +62,13 @@ def resolve(marks: Iterable[FileMark], found: dict[FileKey, Found]) -> tuple[dic
         if not heads:
             for key, file in found.items():
                 heads.setdefault(_head(file.path) if key not in resolved else "", []).append((key, file))
-        if mark.head_len == HEAD_BYTES:
+        if not mark.is_short:
             yield from heads.get(mark.head, ())
         elif mark.head_len:
-            yield from (item for item in found.items() if same_log(item[1].path, mark.path))
+            yield from _oldest_first(item for item in found.items() if same_log(item[1].path, mark.home))
 
     def moved(mark: FileMark) -> Iterable[tuple[FileKey, Found]]:
-        near = folders.siblings(mark.path).items()
+        near = _oldest_first(folders.siblings(mark.path).items())
         if mark.head_len:
             return near
         return [item for item in near if _is_written_on(mark, *item) or is_compressed(mark, item[1])]
@@ -65,7 +80,9 @@ def resolve(marks: Iterable[FileMark], found: dict[FileKey, Found]) -> tuple[dic
         left = []
         for mark in missing:
             for key, file in candidates(mark):
-                before = verify(mark, file.path) if key not in resolved else None
+                if key in resolved or not _may_be(mark, key, file):
+                    continue
+                before = verify(mark, file.path)
                 if before is not None:
                     resolved[key] = Resolved(mark, file, before)
                     break
@@ -75,17 +92,39 @@ def resolve(marks: Iterable[FileMark], found: dict[FileKey, Found]) -> tuple[dic
     return resolved, missing
 
 
+def _oldest_first(items: Iterable[tuple[FileKey, Found]]) -> list[tuple[FileKey, Found]]:
+    """A copy is older than what was copied after it."""
+    return sorted(items, key=lambda item: item[1].mtime_ns)
+
+
+def _may_be(mark: FileMark, key: FileKey, seen: Found) -> bool:
+    """Whether name and time allow that this is the file of a mark; the less it knows, the better they fit."""
+    if not mark.head_len or _is_same_time(mark, seen):
+        return True
+    real = os.path.realpath(seen.path)
+    if not mark.is_short:
+        name = real.rpartition("/")[2]
+        is_it = key[1] == mark.inode or seen.path == mark.path
+        return is_it or is_copy_name(str(Path(mark.home).with_name(name)), mark.home)
+    if key[1] == mark.inode:
+        is_plain = rotation_stem(mark.home) == mark.home.rpartition("/")[2]
+        if seen.path == mark.path:  # what is written on gets longer
+            return seen.size != mark.read_size
+        return is_copy_name(real, mark.home) or (is_plain and same_log(real, mark.home))
+    return is_copy_name(real, mark.home) and _is_since(mark, seen)
+
+
 def _is_written_on(mark: FileMark, key: FileKey, seen: Found) -> bool:
     """Whether this is surely the file of a mark that knows no byte of it. Inodes are used again, so the time has to fit
     as well.
     """
     is_same = key[1] == mark.inode and seen.mtime_ns >= mark.written_ns > 0
-    return is_same and is_rotated_name(seen.path, mark.source) and not seen.path.endswith(".gz")
+    return is_same and is_rotated_name(seen.path, mark.home) and not seen.path.endswith(".gz")
 
 
 def is_compressed(mark: FileMark, seen: Found) -> bool:
     """Whether this is what the file of a mark that knows no byte of it was compressed to, after it had been rotated."""
-    is_gzip = mark.source != mark.path and seen.path.endswith(".gz") and is_rotated_name(seen.path, mark.source)
+    is_gzip = mark.source != mark.path and seen.path.endswith(".gz") and is_rotated_name(seen.path, mark.home)
     return is_gzip and abs(seen.mtime_ns - mark.written_ns) < COPIED_GRAIN_NS
 
 
@@ -111,44 +150,62 @@ def _head(path: str, length: int = HEAD_BYTES) -> str:
     return fingerprint(head) if len(head) == length else ""
 
 
-def is_copy_of(path: str, file: TailFile) -> bool:
-    """Whether `path` holds a copy, perhaps still being made, of a file that is followed and was not truncated.
+def is_copy_of(seen: Found, file: TailFile) -> bool:
+    """Whether a file is a copy, perhaps still being made, of one that is followed and was not truncated.
 
-    True only if its first bytes and its last ones stand at the same places in the file, so that a log of its own that
-    begins alike is not taken for a copy.
+    Only what still has its name is copied as it is; what was renamed is compressed at most. Of two that are equal the
+    older one is no copy. A log of its own may have the same content, so the names have to fit as well.
     """
-    if not same_log(path, file.source) or path == file.source:
+    is_gzip = seen.path.endswith(".gz")
+    if file.path.endswith(".gz") or not (is_gzip or file.path == file.source):
+        return False
+    if not is_copy_name(os.path.realpath(seen.path), file.home):
         return False
     try:
-        copy = open_reader(path)
-    except OSError:
-        return False
-    try:
-        head = copy.pread(HEAD_BYTES, 0)
-        original = file.reader or open_reader(file.path)
-        try:
-            if not head or original.pread(len(head), 0) != head:
+        with ExitStack() as stack:
+            copy = stack.enter_context(closing(open_reader(seen.path)))
+            original = file.reader or stack.enter_context(closing(open_reader(file.path)))
+            if original.key != file.key or not _is_begin(copy, original):
                 return False
-            end = copy.size()  # reads all of a gzip file
-            first = max(0, end - TAIL_BYTES)
-            return original.pread(end - first, first) == copy.pread(end - first, first)
-        finally:
-            if original is not file.reader:
-                original.close()
+            size, mtime_ns = original.signature()
+            return copy.size() < size or seen.mtime_ns > mtime_ns - COPIED_GRAIN_NS
     except OSError:
         return False
-    finally:
-        copy.close()
 
 
-def may_hold(mark: FileMark, seen: Found) -> bool:
-    """Whether a file may hold what the file of `mark` held; where that has a short head, the head is all there is to
-    tell by.
+def _is_begin(copy: PlainReader, original: PlainReader) -> bool:
+    """Whether the original begins with what stands in the copy; of a large one only begin and end are compared."""
+    at = 0
+    while at < COMPARED_BYTES:
+        piece = copy.pread(_PIECE_BYTES, at)
+        if not piece:
+            return at > 0
+        if original.pread(len(piece), at) != piece:
+            return False
+        at += len(piece)
+    end = copy.size()
+    return original.pread(TAIL_BYTES, end - TAIL_BYTES) == copy.pread(TAIL_BYTES, end - TAIL_BYTES)
+
+
+def may_hold(mark: FileMark, seen: Found, *, later: bool) -> bool:
+    """Whether name and time allow that a file holds what the file of `mark`, which has ended, held.
+
+    Args:
+        later: it may have been copied after something more was written.
     """
-    if mark.head_len == HEAD_BYTES:
-        return rest_of(mark, seen, sure=False) is not None
-    same = mark.head_len > 0 and same_log(seen.path, mark.source)
-    return same and _head(seen.path, mark.head_len) == mark.head
+    real = os.path.realpath(seen.path)
+    if real != mark.place and not is_copy_name(real, mark.home):
+        return False
+    return not mark.is_short or (_is_since(mark, seen) if later else _is_same_time(mark, seen))
+
+
+def _is_same_time(mark: FileMark, seen: Found) -> bool:
+    """A short content proves little: with the same mtime as well it is surely the same file, or a copy of it."""
+    return abs(seen.mtime_ns - mark.read_ns) < COPIED_GRAIN_NS
+
+
+def _is_since(mark: FileMark, seen: Found) -> bool:
+    return seen.mtime_ns > mark.read_ns - COPIED_GRAIN_NS
 
 
 def rest_of(mark: FileMark, seen: Found, *, sure: bool) -> Resolved | None:
@@ -159,12 +216,12 @@ def rest_of(mark: FileMark, seen: Found, *, sure: bool) -> Resolved | None:
     to tell by.
     """
     path = seen.path
-    if not mark.head_len or not same_log(path, mark.source):
+    if not mark.head_len:
         return None
     before = verify(mark, path)
     if before is not None:
         return Resolved(mark, seen, before)
-    if not sure and (mark.head_len < HEAD_BYTES or _head(path) != mark.head):
+    if not sure and (mark.is_short or _head(path) != mark.head):
         return None
     try:
         reader = open_reader(path)

@@ -6,8 +6,8 @@ the device and the path mean nothing. `tail` is a checksum of the up to 256 byte
 fit, the file was truncated. Offsets of gzip files count decompressed bytes.
 
 The text of Positions, version 1, is JSON: {"version": 1, "files": [[id, path, source, inode, head_len, head, offset,
-tail, skip, written_ns], ..]}, paths as `path_to_text` writes them. From 4 KiB on it is "z" and
-the base64 of that, compressed by zlib.
+tail, skip, written_ns, home, read_size, read_ns], ..]}, paths as `path_to_text` writes them. From 4 KiB on it is "z"
+and the base64 of that, compressed by zlib.
 """
 
 from __future__ import annotations
@@ -60,6 +60,11 @@ class FileMark(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Its mtime when it was last seen by the name it is followed by; what took its place was written later. 0: not
     known.
     """
+    home_text: str = ""
+    """`home` in the same way, empty if it is the source."""
+    read_size: int = 0
+    read_ns: int = 0
+    """Its size and mtime when it was read to its end; 0: it never was."""
 
     @property
     def path(self) -> str:
@@ -70,6 +75,21 @@ class FileMark(msgspec.Struct, array_like=True, frozen=True, gc=False):
     def source(self) -> str:
         """Where it was first seen: the name by which it is followed."""
         return path_from_text(self.source_text or self.path_text)
+
+    @property
+    def home(self) -> str:
+        """The real path of `source`, if that is a link: there rotation does its work."""
+        return path_from_text(self.home_text) if self.home_text else self.source
+
+    @property
+    def place(self) -> str:
+        """Where it really was last seen."""
+        return self.path if self.source_text else self.home
+
+    @property
+    def is_short(self) -> bool:
+        """So little was read of it that another log may well begin alike."""
+        return self.head_len < HEAD_BYTES
 
 
 def path_to_text(path: str) -> str:
@@ -113,8 +133,22 @@ def is_rotated_name(path: str, log: str) -> bool:
     name, base = Path(path).name, Path(log).name
     if not same_log(path, log) or name == base:
         return False
-    digits = sum(map(str.isdigit, name)) - sum(map(str.isdigit, rotation_stem(name)))
-    return name.startswith(base) or digits >= DATE_DIGITS
+    return name.startswith(base) or _is_dated(name)
+
+
+@lru_cache(maxsize=1 << 12)
+def is_copy_name(path: str, home: str) -> bool:
+    """Whether rotation gives such a name to a copy of a log: in the same folder, and a date that is in its name stays.
+    Both are real paths.
+    """
+    (folder, _, name), (home_folder, _, base) = path.rpartition("/"), home.rpartition("/")
+    if folder != home_folder or name == base or not same_log(name, base):
+        return False
+    return name.startswith(base) or (not _is_dated(base) and is_rotated_name(name, rotation_stem(base)))
+
+
+def _is_dated(name: str) -> bool:
+    return sum(map(str.isdigit, name)) - sum(map(str.isdigit, rotation_stem(name))) >= DATE_DIGITS
 
 
 class Chunk(NamedTuple):

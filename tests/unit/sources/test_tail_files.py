@@ -182,6 +182,73 @@ def test_two_files_with_the_same_content_are_both_read(tmp_path):
     assert Tail(tmp_path).read() == ["same", "same"]
 
 
+@pytest.mark.parametrize("wait", [0, 6])
+@pytest.mark.parametrize("down", [False, True])
+def test_a_file_made_anew_with_the_same_short_content_is_read(tmp_path, log, wait, down):
+    put(log, "backup ok\n")
+    tail = Tail(tmp_path)
+    assert tail.read() == ["backup ok"]
+    other = log.with_suffix(".other")  # so that the inode is not used again
+    put(other, "backup ok\n")
+    log.unlink()
+    assert [line for _ in range(wait) for line in tail.read()] == []
+    other.rename(log)
+    tail = tail.again(tmp_path) if down else tail
+    assert tail.read() == ["backup ok"]
+    put(log, "more\n")
+    assert tail.again(tmp_path).read() == ["more"]
+
+
+def test_a_file_made_anew_with_the_same_content_and_inode_while_nothing_ran_is_read(tmp_path, log):
+    put(log, "backup ok\n")
+    tail = Tail(tmp_path)
+    assert tail.read() == ["backup ok"]
+    assert tail.again(tmp_path).read() == []
+    os.truncate(log, 0)
+    put(log, "backup ok\n")
+    assert tail.again(tmp_path).read() == ["backup ok"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("job-2026-11-29.log", "job-2026-11-30.log"),
+        ("a/app.log", "b/app.log"),
+        ("app.log-20261129", "app.log-20261130"),
+        ("job-1.log", "job-2.log"),
+    ],
+)
+@pytest.mark.parametrize("gone", [False, True])
+@pytest.mark.parametrize("down", [False, True])
+@pytest.mark.parametrize("text", ["begin\ndone\n", f"{'h' * 1023}\n{'e' * 300}\n"], ids=["short", "long"])
+def test_logs_of_their_own_with_the_same_content_are_read(tmp_path, first, second, gone, down, text):
+    for name in ("a", "b", "logs"):
+        (tmp_path / name).mkdir()
+    put(tmp_path / first, text)
+    tail = Tail(tmp_path, "**/*.log*")
+    assert tail.read() == text.splitlines()
+    put(tmp_path / second, text)
+    if gone:
+        (tmp_path / first).unlink()
+    if down:
+        tail = tail.again(tmp_path, pattern="**/*.log*")
+    lines = [line for _ in range(8) for line in tail.read()]
+    assert lines == text.splitlines()
+
+
+def test_a_copy_is_equal_in_all_its_bytes(tmp_path, log):
+    def text(middle):
+        return "h" * 1023 + "\n" + middle * 500 + "\n" + "e" * 300 + "\n"
+
+    put(log, text("a"))
+    tail = Tail(tmp_path, "app.log*")
+    assert len(tail.read()) == 3
+    put(log.with_name("app.log.1"), text("b"))
+    assert len(tail.read()) == 3
+    put(log.with_name("app.log.2"), text("a"))
+    assert tail.read() == []
+
+
 def test_truncated_and_longer_again(tmp_path, log):
     add(log, "first\n")
     tail = Tail(tmp_path)
