@@ -61,6 +61,8 @@ class TailFile:
         self.before = b""
         """The up to 256 bytes before the offset."""
         self.head_len, self.head, self.skip = 0, fingerprint(b""), False
+        self.history = 0
+        """Bytes that were there at the very first start and are not wanted, until it is opened."""
         self.reader: PlainReader | None = None
         self.rotated_at: float | None = None
         """When it was seen to have left the globs (renamed, deleted); it is read to its end and finished."""
@@ -91,30 +93,34 @@ class TailFile:
         self.source, self.home = mark.source, mark.home
         self.renamed = self.path != self.source
         self.offset, self.before, self.skip = mark.offset, before, mark.skip
-        self.head_len, self.head = mark.head_len, mark.head
+        self.head_len, self.head, self.history = mark.head_len, mark.head, mark.history
 
     def restart(self) -> None:
         """The file was truncated: from its beginning."""
         self.offset, self.before, self.skip, self._seen = 0, b"", False, None
-        self.head_len, self.head = 0, fingerprint(b"")
+        self.head_len, self.head, self.history = 0, fingerprint(b""), 0
         if self.reader is not None:  # later than a copy that was made before
             self.written_ns = self.reader.signature()[1]
 
-    def to_end(self) -> None:
-        """Skips what is there, to behind the last newline, so that a line being written comes whole."""
-        assert self.reader is not None
-        end = self.reader.size()
+    def _skip_history(self, reader: PlainReader) -> None:
+        """To behind the last newline of what was there at the start, so that a line being written comes whole."""
+        signature = reader.signature()
+        end = reader.size() if isinstance(reader, GzipReader) else self.history
+        if reader.size() < end:  # truncated since
+            end = 0
         while end > 0:
             begin = max(0, end - (64 << 10))
-            newline = self.reader.pread(end - begin, begin).rfind(b"\n")
+            newline = reader.pread(end - begin, begin).rfind(b"\n")
             end = begin + newline + 1
             if newline >= 0:
                 break
             end = begin
-        self.offset = end
         first = max(0, end - TAIL_BYTES)
-        self.before = self.reader.pread(end - first, first)
-        self._know()
+        self.before = reader.pread(end - first, first)
+        if signature[0] == self.history:
+            self._seen = signature  # else it would have to stay open until it is read
+        self.offset, self.history = end, 0
+        self._know(reader.pread(HEAD_BYTES, 0))
 
     def open(self) -> None:
         """Raises OSError; FileNotFoundError also when another file has its path now."""
@@ -122,6 +128,12 @@ class TailFile:
         if reader.key != self.key:
             reader.close()
             raise FileNotFoundError(self.path)
+        try:
+            if self.history:
+                self._skip_history(reader)
+        except OSError:
+            reader.close()
+            raise
         self.reader = reader
 
     def close(self) -> None:
@@ -144,6 +156,7 @@ class TailFile:
             self.written_ns,
             path_to_text(self.home) if self.home != self.source else "",
             *(self._seen or (0, 0)),
+            self.history,
         )
 
     def chunk(self, *, gone: bool = False) -> Chunk:
@@ -257,15 +270,13 @@ class TailFile:
         self.before = data[max(0, cut - TAIL_BYTES) : cut]
         self.offset, self.skip = base + cut, skip
         if self.head_len < HEAD_BYTES:
-            self._know(data if base == 0 else None)
+            assert self.reader is not None
+            self._know(data if base == 0 and len(data) >= HEAD_BYTES else self.reader.pread(HEAD_BYTES, 0))
         shaped = self.shaper.shape(raw)
         crc = zlib.crc32(raw) if self._checksums else 0
         return Chunk(self.mark, shown_path(self.source), base + start, base + cut, crc, shaped.data, shaped.codec)
 
-    def _know(self, data: bytes | None = None) -> None:
+    def _know(self, data: bytes) -> None:
         """Hashes the head anew while it is short of 1,024 bytes."""
-        if data is None or len(data) < HEAD_BYTES:
-            assert self.reader is not None
-            data = self.reader.pread(HEAD_BYTES, 0)
         head = data[:HEAD_BYTES]
         self.head_len, self.head = len(head), fingerprint(head)

@@ -88,8 +88,9 @@ class FileSet:
         for key, seen in found.items():
             if key not in self.files:
                 file = self._add(key, seen, now)
-                if positions is None and self.options.from_end and self.opened(file, now):
-                    file.to_end()
+                if positions is None and self.options.from_end:
+                    file.history = seen.size
+                    self.opened(file, now)
                 self.chunks.append(file.chunk())
 
     def scan(self, now: float) -> None:

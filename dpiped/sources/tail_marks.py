@@ -6,8 +6,8 @@ the device and the path mean nothing. `tail` is a checksum of the up to 256 byte
 fit, the file was truncated. Offsets of gzip files count decompressed bytes.
 
 The text of Positions, version 1, is JSON: {"version": 1, "files": [[id, path, source, inode, head_len, head, offset,
-tail, skip, written_ns, home, read_size, read_ns], ..]}, paths as `path_to_text` writes them. From 4 KiB on it is "z"
-and the base64 of that, compressed by zlib.
+tail, skip, written_ns, home, read_size, read_ns, history], ..]}, paths as `path_to_text` writes them. From 4 KiB on it
+is "z" and the base64 of that, compressed by zlib.
 """
 
 from __future__ import annotations
@@ -65,6 +65,8 @@ class FileMark(msgspec.Struct, array_like=True, frozen=True, gc=False):
     read_size: int = 0
     read_ns: int = 0
     """Its size and mtime when it was read to its end; 0: it never was."""
+    history: int = 0
+    """Nothing was read of it yet, and so many bytes at its beginning are not wanted."""
 
     @property
     def path(self) -> str:

@@ -14,6 +14,7 @@ import pytest
 from dpiped.sources.tail import Follower, follow
 from dpiped.sources.tail_files import FollowOptions
 from dpiped.sources.tail_marks import Positions, rotation_stem
+from dpiped.sources.tail_reader import open_reader
 
 
 class Tail:
@@ -98,6 +99,35 @@ def test_read_from_end_counts_for_files_there_at_the_first_start(tmp_path, log):
     assert sorted(tail.read()) == ["half a line", "new"]
     add(tmp_path / "later.log", "later\n")
     assert tail.again(tmp_path, from_end=True).read() == ["later"]
+
+
+def test_read_from_end_counts_for_more_files_than_descriptors(tmp_path):
+    logs = [tmp_path / f"{number}.log" for number in range(20)]
+    for log in logs:
+        add(log, "old\nhalf")
+    tail = Tail(tmp_path, from_end=True, max_open_files=3)
+    assert [line for _ in range(4) for line in tail.read()] == []
+    for log in logs:
+        add(log, " a line\n")
+    assert [line for _ in range(4) for line in tail.read()] == ["half a line"] * 20
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_read_from_end_counts_for_a_file_that_cannot_be_opened_at_that_time(tmp_path, log, monkeypatch, restart):
+    add(log, "old\n")
+    closed = True
+
+    def opened(path):
+        if closed:
+            raise PermissionError(path)
+        return open_reader(path)
+
+    monkeypatch.setattr("dpiped.sources.tail_file.open_reader", opened)
+    tail = Tail(tmp_path, from_end=True)
+    assert tail.read() == []
+    add(log, "new\n")
+    closed = False
+    assert (tail.again(tmp_path, from_end=True) if restart else tail).read() == ["new"]
 
 
 def test_renamed_out_of_the_globs_it_is_read_to_its_end_first(tmp_path, log):
