@@ -107,6 +107,7 @@ from dpiped.pooled import (
     DEFAULT_SEVERITY,
     SEVERITIES,
     Digest,
+    Owed,
     PooledConfig,
     PooledOutput,
     as_html,
@@ -128,7 +129,7 @@ from dpiped.sources.options import SyslogOptions
 from dpiped.sources.syslog import SyslogListener
 from dpiped.sources.tail_marks import Chunk
 from dpiped.sources.threads import finish_in_thread
-from dpiped.telemetry.events import EventsDropped
+from dpiped.telemetry.events import DeliveryRetried, EventsDropped
 from dpiped.templates import PathTemplate, check_path_template
 from dpiped.text import printable
 from dpiped.tls import SERVER_EXAMPLE, ClientTls, ServerTls, Tls, TlsError, client_tls
@@ -189,6 +190,7 @@ __all__ = [
     "DamagedFileError",
     "DataApi",
     "Deliverer",
+    "DeliveryRetried",
     "Digest",
     "DpipeError",
     "ElasticsearchConfig",
@@ -230,6 +232,7 @@ __all__ = [
     "Noted",
     "Outgoing",
     "Output",
+    "Owed",
     "Pace",
     "PackDraft",
     "PackView",

@@ -19,7 +19,8 @@ USER, PASSWORD = "robot", "let-me-in-please"
 
 class Mailbox:
     """Handler of the server. `answer` is what it says to a mail; only 250 keeps it. What holds the text `spam` it never
-    takes, nor anything of or for an address in `refuses`; at the mail with the number `stalls_at` it falls silent."""
+    takes, nor anything of or for an address in `refuses`, and now nothing for one in `busy`. At the mail with the
+    number `stalls_at` it falls silent."""
 
     def __init__(self) -> None:
         self.envelopes: list[Envelope] = []
@@ -27,6 +28,7 @@ class Mailbox:
         self.tries = 0
         self.answer = "250 OK"
         self.refuses: set[str] = set()
+        self.busy: set[str] = set()
         self.spam = ""
         self.stalls_at = 0
         self.port = 0
@@ -48,6 +50,8 @@ class Mailbox:
     async def handle_RCPT(self, server: SMTP, session: Any, envelope: Envelope, address: str, options: Any) -> str:
         if address in self.refuses:
             return "550 no such user here"
+        if address in self.busy:
+            return "450 come back later"
         envelope.rcpt_tos.append(address)
         return "250 OK"
 

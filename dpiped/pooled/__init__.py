@@ -3,6 +3,7 @@
 from dpiped.pooled.compose import as_html, as_text, headline
 from dpiped.pooled.entry import Entry
 from dpiped.pooled.output import PooledConfig, PooledOutput
+from dpiped.pooled.owed import Owed
 from dpiped.pooled.pool import Digest
 from dpiped.pooled.severity import DEFAULT_SEVERITY, SEVERITIES, severity_of
 
@@ -11,6 +12,7 @@ __all__ = [
     "SEVERITIES",
     "Digest",
     "Entry",
+    "Owed",
     "PooledConfig",
     "PooledOutput",
     "as_html",

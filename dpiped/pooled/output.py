@@ -198,7 +198,8 @@ class PooledOutput(Output[C]):
 
     async def close(self) -> None:
         """Says what waits, since a message that did not come is missed by nobody."""
-        waiting, telemetry, name = len(self.pool), self.context.telemetry, self.context.name
+        telemetry, name = self.context.telemetry, self.context.name
+        waiting = len(self.pool) + sum(owed.events for owed in self.pool.owed)
         if not waiting:
             return
         if self.context.durable:

@@ -3,9 +3,9 @@
 A message is due when severities or counts reach their mark, or something has waited for `pool_secs`; then the gap since
 the last one and the quiet hours are kept. An `again` event counts for nothing and replaces the last one of its alarm.
 
-Saved, as msgpack: [version 1, generation, taken, last_sent_ms, dropped, [Entry ..], begun]. `taken` is the last offset
-whose events are in the pool or in a message already: a pack that comes again after a crash adds nothing. `begun`: a
-part of the message was delivered.
+Saved, as msgpack: [version 1, generation, taken, last_sent_ms, dropped, [Entry ..], begun, [Owed ..]]. `taken` is the
+last offset whose events are in the pool or in a message already: a pack that comes again after a crash adds nothing.
+`begun`: a part of the message was delivered.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import msgspec
 
 from dpiped.pooled.entry import Entry, wordless
 from dpiped.pooled.hours import Hours
+from dpiped.pooled.owed import MAX_BYTES, Owed
 
 AGAIN, RESOLVED = "again", "resolved"
 
@@ -76,6 +77,7 @@ class _Saved(msgspec.Struct, array_like=True):
     dropped: int
     entries: list[Entry]
     begun: bool = False
+    owed: list[Owed] = []
 
 
 class Pool:
@@ -92,6 +94,8 @@ class Pool:
         self._dropped = 0
         self._begun = False
         """What is left of a message whose parts go one by one waits for no mark."""
+        self._owed: list[Owed] = []
+        """The oldest first."""
         self.last_sent_ms = 0
         self.generation = 1
         self.taken = -1
@@ -172,13 +176,38 @@ class Pool:
         self._begun = bool(self._entries)
         self.last_sent_ms = now_ms
 
+    # ---- what some people have not got -----------------------------------------------------------------------------
+    @property
+    def owed(self) -> Sequence[Owed]:
+        return tuple(self._owed)
+
+    def owe(self, owed: Owed) -> list[Owed]:
+        """Keeps it until it is settled. Returns older ones that have no room any more."""
+        self._stored = None
+        self._owed = sorted([*self._owed, owed], key=lambda one: one.since_ms)
+        over = []
+        while len(self._owed) > 1 and sum(len(one.message) for one in self._owed) > MAX_BYTES:
+            over.append(self._owed.pop(0))
+        return over
+
+    def settle(self, owed: Owed) -> None:
+        """It is delivered, given up, or owed anew."""
+        self._stored = None
+        self._owed.remove(owed)
+
+    def owed_secs(self, now_ms: int) -> float | None:
+        """Seconds until some of it is tried again, in no quiet hour; None while nothing is owed."""
+        if not self._owed:
+            return None
+        return max(min(one.due_secs(now_ms) for one in self._owed), self._rules.hours.hold(now_ms))
+
     # ---- state -----------------------------------------------------------------------------------------------------
     def dumps(self) -> bytes:
         """Made anew only after a change."""
         if self._stored is None:
             entries = [*self._entries.values()]
-            state = _Saved(1, self.generation, self.taken, self.last_sent_ms, self._dropped, entries, self._begun)
-            self._stored = msgspec.msgpack.encode(state)
+            marks = (self.generation, self.taken, self.last_sent_ms, self._dropped)
+            self._stored = msgspec.msgpack.encode(_Saved(1, *marks, entries, self._begun, self._owed))
         return self._stored
 
     def loads(self, data: bytes) -> None:
@@ -186,6 +215,7 @@ class Pool:
         saved = msgspec.msgpack.decode(data, type=_Saved)
         self.generation, self.taken = saved.generation, saved.taken
         self.last_sent_ms, self._dropped, self._begun = saved.last_sent_ms, saved.dropped, saved.begun
+        self._owed = saved.owed
         self._entries.clear()
         self._severity, self._counted = 0.0, 0
         for entry in saved.entries:

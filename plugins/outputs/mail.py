@@ -2,7 +2,8 @@
 
 Delivery: at least once. Events wait in a pool that is saved with the cursor, so a mail server that is down, a stop or a
 kill loses none; a crash right behind the server's answer sends the same mail again, with the same Message-ID. An event
-that the server refuses for good is told without its text, and counted.
+that the server refuses for good is told without its text, and counted. Addresses that it refuses for now (4xx) get the
+same mail later, alone; after a day it is given up, and counted.
 """
 
 from __future__ import annotations
@@ -17,17 +18,20 @@ from email.headerregistry import HeaderRegistry
 from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
 from email.utils import formatdate, parseaddr
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import aiosmtplib
 from pydantic import AfterValidator, Field, SecretStr
 
 from dpiped.api import (
     ClientTls,
+    DeliveryRetried,
     Digest,
+    EventsDropped,
     FatalPluginError,
     Listen,
     MessageRefusedError,
+    Owed,
     PooledConfig,
     PooledOutput,
     TemporaryError,
@@ -39,6 +43,11 @@ from dpiped.api import (
     register,
     split_listen,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from aiosmtplib import SMTPResponse
 
 LOGIN_AGAIN_SECS = 60.0
 """A server that refuses a login may lock the account after some more of them."""
@@ -105,14 +114,88 @@ class MailOutput(PooledOutput[MailConfig]):
             except TlsError as exc:
                 raise FatalPluginError(str(exc)) from exc
         await super().open(saved)
+        self._forget_strangers()
+
+    def due_secs(self) -> float | None:
+        both = (super().due_secs(), self.pool.owed_secs(self.now_ms()))
+        return min((secs for secs in both if secs is not None), default=None)
+
+    async def act(self) -> None:
+        if super().due_secs() == 0.0:
+            await super().act()
+        else:  # what is owed comes behind, so that nobody else waits for it
+            await self._send_owed()
 
     async def deliver(self, digest: Digest) -> None:
         mail = await asyncio.to_thread(self._compose, digest)
-        addresses = [parseaddr(address)[1] for address in self.config.to]
-        if self.config.server is None:
-            await self._by_program(mail, addresses)
+        addresses, now = self._addresses(), self.now_ms()
+        refused = await self._send(mail, addresses)
+        if len(refused) == len(addresses):  # nobody has it: the events stay in the pool
+            raise TemporaryError(f"send mail to {self.config.server}: {_first(refused)}")
+        if later := self._for_now(refused):
+            events = sum(entry.times for entry in digest.entries)
+            self._owe(Owed(mail, tuple(later), events, since_ms=now, tried_ms=now), _first(later))
+
+    def _addresses(self) -> list[str]:
+        return list(dict.fromkeys(parseaddr(address)[1] for address in self.config.to))
+
+    def _for_now(self, refused: Mapping[str, SMTPResponse]) -> dict[str, SMTPResponse]:
+        """Those that may get the mail later (4xx); of the others the log tells."""
+        telemetry, name = self.context.telemetry, self.context.name
+        for address, answer in refused.items():
+            if answer.code >= 500:
+                detail = f"{address}: {_said(answer)}"
+                telemetry.say("the mail server refuses an address", plugin=name, detail=detail, level=logging.WARNING)
+        return {address: answer for address, answer in refused.items() if answer.code < 500}
+
+    async def _send_owed(self) -> None:
+        """One mail again, as the others got it. Where the server takes none now, the runner waits before it asks for
+        the next one: a server that refuses a login is not asked once for each."""
+        now = self.now_ms()
+        owed = next((one for one in self.pool.owed if not one.due_secs(now)), None)
+        if owed is None:  # the clock was set
+            return
+        try:
+            refused = await self._send(owed.message, owed.addresses)
+        except MessageRefusedError as exc:
+            self.pool.settle(owed)
+            self._give_up(owed, str(exc))
+        except TemporaryError as exc:
+            self.pool.settle(owed)
+            if self._owe(owed.tried(now), str(exc)):
+                raise
         else:
-            await self._by_server(self.config.server, mail, addresses)
+            self.pool.settle(owed)
+            if later := self._for_now(refused):
+                self._owe(owed.tried(now).only(later), _first(later))
+
+    def _owe(self, owed: Owed, reason: str) -> bool:
+        """Keeps it for the next try; False when it has been tried for a day and is given up."""
+        now, error = self.now_ms(), f"{', '.join(owed.addresses)}: {reason}"[:300]
+        if owed.is_over(now):
+            self._give_up(owed, reason)
+            return False
+        again = round(owed.due_secs(now), 2)
+        self.context.telemetry.emit(DeliveryRetried(plugin=self.context.name, error=error, again_secs=again))
+        for old in self.pool.owe(owed):
+            self._give_up(old, "more is owed than there is room for")
+        return True
+
+    def _give_up(self, owed: Owed, reason: str) -> None:
+        telemetry, name = self.context.telemetry, self.context.name
+        detail = f"{', '.join(owed.addresses)}: {reason}"[:300]
+        telemetry.say("a mail is given up for some addresses", plugin=name, detail=detail, level=logging.WARNING)
+        telemetry.emit(EventsDropped(plugin=name, amount=owed.events, reason="refused_address"))
+
+    def _forget_strangers(self) -> None:
+        """Who was taken out of the config gets nothing more."""
+        addresses = self._addresses()
+        for owed in self.pool.owed:
+            if gone := [address for address in owed.addresses if address not in addresses]:
+                self.pool.settle(owed)
+                self._give_up(owed.only(gone), "not in the config any more")
+                if left := [address for address in owed.addresses if address in addresses]:
+                    self.pool.owe(owed.only(left))
 
     def _compose(self, digest: Digest) -> bytes:
         config, mail = self.config, EmailMessage(policy=SMTP_POLICY)
@@ -128,7 +211,14 @@ class MailOutput(PooledOutput[MailConfig]):
         mail.add_alternative(as_html(config.intro, digest, config.timezone), subtype="html")
         return mail.as_bytes()
 
-    async def _by_server(self, server: str, mail: bytes, addresses: list[str]) -> None:
+    async def _send(self, mail: bytes, addresses: Sequence[str]) -> dict[str, SMTPResponse]:
+        """Whom the server refused, with its answers; all: nobody has got the mail."""
+        if self.config.server is not None:
+            return await self._by_server(self.config.server, mail, addresses)
+        await self._by_program(mail, addresses)
+        return {}
+
+    async def _by_server(self, server: str, mail: bytes, addresses: Sequence[str]) -> dict[str, SMTPResponse]:
         host, port = split_listen(server)
         config = self.config
         client = aiosmtplib.SMTP(
@@ -145,7 +235,9 @@ class MailOutput(PooledOutput[MailConfig]):
         try:
             async with asyncio.timeout(config.timeout_secs):
                 await client.connect()
-                refused, _ = await client.sendmail(parseaddr(config.sender)[1], addresses, mail)
+                refused, _ = await client.sendmail(parseaddr(config.sender)[1], list(addresses), mail)
+        except aiosmtplib.SMTPRecipientsRefused as exc:
+            return {one.recipient: aiosmtplib.SMTPResponse(one.code, one.message) for one in exc.recipients}
         except aiosmtplib.SMTPAuthenticationError as exc:
             text = f"{server} refuses the login ({_reason(exc)}): check user and password"
             raise TemporaryError(text, LOGIN_AGAIN_SECS) from None
@@ -156,15 +248,11 @@ class MailOutput(PooledOutput[MailConfig]):
             raise (MessageRefusedError(text) if _is_of_mail(exc) else TemporaryError(text)) from None
         else:
             await _say_goodbye(client)
+            return refused
         finally:
             client.close()
-        for address, answer in refused.items():
-            text = f"{address}: {answer.code} {answer.message}"
-            self.context.telemetry.say(
-                "the mail server refuses an address", plugin=self.context.name, detail=text[:200], level=logging.WARNING
-            )
 
-    async def _by_program(self, mail: bytes, addresses: list[str]) -> None:
+    async def _by_program(self, mail: bytes, addresses: Sequence[str]) -> None:
         config, pipe = self.config, asyncio.subprocess.PIPE
         command = (config.sendmail, "-i", "-f", parseaddr(config.sender)[1], "--", *addresses)
         try:
@@ -190,7 +278,8 @@ class MailOutput(PooledOutput[MailConfig]):
         return tls is None or tls.renew()
 
     def status(self) -> dict[str, Any]:
-        return {**super().status(), "server": self.config.server or self.config.sendmail}
+        server = self.config.server or self.config.sendmail
+        return {**super().status(), "owed": len(self.pool.owed), "server": server}
 
 
 async def _say_goodbye(client: aiosmtplib.SMTP) -> None:
@@ -212,9 +301,15 @@ def _is_of_mail(exc: Exception) -> bool:
 
 
 def _reason(exc: Exception) -> str:
-    """A line; a refusal of all addresses says why the first was refused."""
-    if isinstance(exc, aiosmtplib.SMTPRecipientsRefused) and exc.recipients:
-        exc = exc.recipients[0]
+    """A line."""
     if isinstance(exc, aiosmtplib.SMTPResponseException):
-        return f"{exc.code} {exc.message}"[:200].replace("\n", " ")
+        return _said(exc)
     return f"{type(exc).__name__} {exc}"[:200].replace("\n", " ").strip()
+
+
+def _first(refused: Mapping[str, SMTPResponse]) -> str:
+    return _said(next(iter(refused.values())))
+
+
+def _said(answer: SMTPResponse | aiosmtplib.SMTPResponseException) -> str:
+    return f"{answer.code} {answer.message}"[:200].replace("\n", " ")

@@ -55,6 +55,19 @@ async def test_a_pool_goes_on_after_a_stop_and_with_other_keys(tmp_path: Path) -
     assert all(f"event {number}." in box.texts[0] for number in (1, 2, 3))
 
 
+async def test_a_stop_says_what_some_have_not_got(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with smtp_server() as box:
+        box.busy = {"night@example.com"}
+        config = mail(box.port).replace('to = ["ops@example.com"]', 'to = ["ops@example.com", "night@example.com"]')
+        async with running('[journal]\ntype = "memory"\n' + config, tmp_path) as engine:
+            await post(engine, "default/app", body(1, 2))
+            await until(lambda: engine.runners[0].report().get("owed") == 1)
+    details = [vars(record).get("details", {}) for record in caplog.records]
+    assert [(one["amount"], one["reason"]) for one in details if "amount" in one] == [
+        (2, "stopped_with_memory_journal")
+    ]
+
+
 async def test_with_a_journal_in_memory_a_stop_counts_what_it_loses(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

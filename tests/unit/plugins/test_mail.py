@@ -385,6 +385,113 @@ async def test_one_address_that_is_refused_does_not_keep_the_mail_from_others(tm
     assert box.envelopes[0].rcpt_tos == ["ops@example.com"]
 
 
+OPS, NIGHT = "ops@example.com", "night@example.com"
+
+
+def got(box: Mailbox, address: str) -> list[str]:
+    """The Message-IDs of what was taken for an address."""
+    mails = zip(box.envelopes, box.mails, strict=True)
+    return [mail["Message-ID"] for envelope, mail in mails if address in envelope.rcpt_tos]
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is owed is tried again at once."""
+    monkeypatch.setattr("dpiped.pooled.owed.FIRST_SECS", 0.02)
+    monkeypatch.setattr("dpiped.pooled.owed.MOST_SECS", 0.05)
+
+
+async def test_an_address_that_is_refused_for_now_gets_the_same_mail_later(
+    tmp_path: Path, quick: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with smtp_server() as box, mailing(tmp_path, box, to=[OPS, f"Night <{NIGHT}>"]) as (world, runner):
+        box.busy = {NIGHT}
+        for number in (1, 2):
+            await world.append(line(title=f"t{number}"))
+            await until(lambda n=number: len(box.mails) == n)  # type: ignore[misc]
+        assert [envelope.rcpt_tos for envelope in box.envelopes] == [[OPS], [OPS]]
+        await until(lambda: (runner.report()["pooled"], runner.report()["owed"]) == (0, 2))
+        assert (runner.status, runner.last_error) == ("running", "")
+        box.busy.clear()
+        await until(lambda: runner.report()["owed"] == 0)
+        assert dropped(world) == {}
+    assert sorted(got(box, NIGHT)) == sorted(got(box, OPS))
+    assert [envelope.rcpt_tos for envelope in box.envelopes] == [[OPS], [OPS], [NIGHT], [NIGHT]]
+    assert box.envelopes[0].content in [envelope.content for envelope in box.envelopes[2:]]
+    assert f"{NIGHT}: 450 come back later" in {vars(one).get("details", {}).get("error") for one in caplog.records}
+
+
+async def test_what_is_owed_outlives_a_stop_a_kill_and_a_dead_server(tmp_path: Path, quick: None) -> None:
+    before, after = tmp_path / "before", tmp_path / "after"
+    before.mkdir()
+    keys = {"to": [OPS, NIGHT]}
+    async with smtp_server() as box:
+        box.busy = {NIGHT}
+        async with mailing(before, box, **keys) as (world, runner):
+            await world.append(line())
+            await until(lambda: NIGHT.encode() in (runner.saved.plugin or b""))
+            shutil.copytree(before, after)
+    for number, folder in enumerate((before, after), 1):
+        async with mailing(folder, box, **keys) as (world, runner):
+            await until(lambda: runner.status == "retrying")
+            async with smtp_server(mailbox=box, port=box.port):
+                box.busy.clear()
+                await until(lambda: runner.report()["owed"] == 0 and runner.status == "running")
+            assert dropped(world) == {}
+        assert got(box, NIGHT) == got(box, OPS) * number
+
+
+async def test_what_is_owed_is_given_up_after_a_day(
+    tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with smtp_server() as box, mailing(tmp_path, box, to=[OPS, NIGHT]) as (world, runner):
+        box.busy = {NIGHT}
+        await world.append(line() + line(title="another"))
+        await until(lambda: runner.report()["owed"] == 1)
+        now = MailOutput.now_ms() + 24 * 3_600_000
+        monkeypatch.setattr(MailOutput, "now_ms", staticmethod(lambda: now))
+        await until(lambda: runner.report()["owed"] == 0)
+        assert dropped(world) == {"refused_address": 2}
+        assert got(box, NIGHT) == []
+    details = [vars(record).get("details", {}).get("detail", "") for record in caplog.records]
+    assert f"{NIGHT}: 450 come back later" in details
+
+
+async def test_what_is_owed_to_an_address_that_is_no_more_is_told(
+    tmp_path: Path, quick: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with smtp_server() as box, mailing(tmp_path, box, to=[OPS, NIGHT]) as (world, runner):
+        box.busy = {NIGHT}
+        await world.append(line())
+        await until(lambda: runner.report()["owed"] == 1)
+        box.refuses, box.busy = {NIGHT}, set()
+        await until(lambda: runner.report()["owed"] == 0)
+        assert runner.status == "running"
+    details = [vars(record).get("details", {}).get("detail", "") for record in caplog.records]
+    assert f"{NIGHT}: 550 no such user here" in details
+
+
+async def test_what_is_owed_and_refused_for_good_holds_up_nothing(tmp_path: Path, quick: None) -> None:
+    async with smtp_server() as box, mailing(tmp_path, box, to=[OPS, NIGHT]) as (world, runner):
+        box.busy = {NIGHT}
+        await world.append(line(title="a GTUBE"))
+        await until(lambda: runner.report()["owed"] == 1)
+        box.spam, box.busy = "GTUBE", set()
+        await until(lambda: runner.report()["owed"] == 0)
+        assert (runner.status, dropped(world)) == ("running", {"refused_address": 1})
+
+
+async def test_who_is_taken_out_of_the_config_gets_nothing_more(tmp_path: Path) -> None:
+    async with smtp_server() as box:
+        box.busy = {NIGHT}
+        async with mailing(tmp_path, box, to=[OPS, NIGHT]) as (world, runner):
+            await world.append(line())
+            await until(lambda: runner.report()["owed"] == 1)
+        async with mailing(tmp_path, box, to=[OPS]) as (world, runner):
+            await until(lambda: runner.report().get("owed") == 0)
+            assert dropped(world) == {"refused_address": 1}
+
+
 async def test_sendmail_gets_the_mail_and_its_errors_are_told(tmp_path: Path) -> None:
     program, kept = tmp_path / "sendmail", tmp_path / "kept"
     program.write_text(

@@ -9,6 +9,7 @@ import pytest
 
 from dpiped.pooled.entry import WORDLESS, Entry
 from dpiped.pooled.hours import Hours
+from dpiped.pooled.owed import MAX_BYTES, Owed
 from dpiped.pooled.pool import Pool, Rules
 
 T = 1_700_000_000_000
@@ -164,6 +165,48 @@ def test_what_is_left_of_a_message_waits_for_no_mark_also_after_a_start() -> Non
     made.sent(made.digest(), T)
     made.add([entry(3)], 1, 1)
     assert made.due_secs(T) == 60.0
+
+
+def owed(since_ms: int = T, **more: Any) -> Owed:
+    return Owed(**{"message": b"m", "addresses": ("a@b.c",), "events": 1, "tried_ms": T, "since_ms": since_ms, **more})
+
+
+def test_what_is_owed_is_kept_until_it_is_settled() -> None:
+    made = pool()
+    assert made.owed_secs(T) is None
+    made.owe(owed())
+    after = pool()
+    after.loads(made.dumps())
+    assert (list(after.owed), after.owed_secs(T)) == ([owed()], 30.0)
+    assert after.due_secs(T) is None
+    after.settle(after.owed[0])
+    assert (after.owed_secs(T), made.dumps() == after.dumps()) == (None, False)
+
+
+def test_the_wait_for_what_is_owed_doubles_up_to_a_bound_and_has_an_end() -> None:
+    one, waits = owed(), []
+    for _ in range(7):
+        waits.append(one.due_secs(T))
+        one = one.tried(T)
+    assert waits == [30, 60, 120, 240, 480, 900, 900]
+    assert one.due_secs(T + 900_000) == 0.0
+    assert one.due_secs(T - 1) == 0.0  # the clock was set back
+    assert [one.is_over(T + hours * 3_600_000) for hours in (23, 24)] == [False, True]
+
+
+def test_in_quiet_hours_nothing_that_is_owed_is_sent() -> None:
+    made = pool(hours=Hours(["22-23"], "UTC"))
+    made.owe(owed())
+    assert 0 < (made.owed_secs(T + 40_000) or 0) <= 60  # T is 22:13:20
+    assert made.owed_secs(T + 3_600_000) == 0.0
+
+
+def test_what_is_owed_is_bounded_in_bytes_and_the_oldest_goes_first() -> None:
+    made = pool()
+    large = bytes(MAX_BYTES // 2)
+    assert made.owe(owed(T + 2, message=large)) == made.owe(owed(T + 1, message=large)) == []
+    assert [one.since_ms for one in made.owe(owed(T + 3))] == [T + 1]
+    assert [one.since_ms for one in made.owe(owed(T + 4, message=large * 3))] == [T + 2, T + 3]
 
 
 def test_a_state_of_an_older_version_is_read() -> None:
