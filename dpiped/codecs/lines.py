@@ -207,7 +207,8 @@ def find_good(lines: Sequence[bytes], projection: Projection) -> tuple[list[int]
 
     Halves whatever is not right as a whole, so one bad line of thousands costs a few decodes. After MOST_EXPLAINED bad
     ones each line is decoded twice at most, and the bad ones are UNEXPLAINED, or SEVERAL if there are good objects in
-    one that is not one line.
+    one that is not one line. An object with a value that cannot be read, such as 1e400, is good: to whoever wants that
+    value it is absent (Projection.decode).
     """
     good: list[int] = []
     bad: list[tuple[int, str]] = []
@@ -222,8 +223,10 @@ def find_good(lines: Sequence[bytes], projection: Projection) -> tuple[list[int]
         elif end - start > 1:
             middle = (start + end) // 2
             todo += [(middle, end), (start, middle)]
+        elif reason := why_bad(lines[start]) or _why_unread(lines[start], projection):
+            bad.append((start, reason))
         else:
-            bad.append((start, why_bad(lines[start]) or _why_unread(lines[start], projection)))
+            good.append(start)
     return good, bad
 
 
@@ -249,17 +252,22 @@ def _what_is_it(line: bytes, projection: Projection) -> str:
     try:
         count = len(projection.decode_strictly(line))
     except DecodeFailure:
-        return UNEXPLAINED
+        if why_bad(line):
+            return UNEXPLAINED
+        count = len(raw_values.decode_lines(line))
     if not is_utf8(line) or depth_of(line) > MAX_DEPTH:
         return UNEXPLAINED
     return "" if count == 1 and b"\n" not in line else SEVERAL
 
 
 def _why_unread(line: bytes, projection: Projection) -> str:
+    """Why good JSON is not one object on one line; empty if it is, and only a value cannot be read."""
     try:
         count = len(projection.decode_strictly(line))
-    except DecodeFailure as exc:
-        return str(exc)
+    except DecodeFailure:
+        count = len(raw_values.decode_lines(line))
+        if count == 1 and b"\n" not in line:
+            return ""
     return SEVERAL if count > 1 else "not a JSON object"
 
 

@@ -55,7 +55,9 @@ def settle(
     """
     body = b"\n".join(lines) + b"\n"
     events = check_body(body, context.projection)
-    if events is None:
+    if events is None:  # some value cannot be read
+        events = context.projection.decode(body)
+    if len(events) != len(lines):
         raise CodecError("events fell apart while their time was set")
     column = context.projection.times(events)
     named = _named_times(body, context)

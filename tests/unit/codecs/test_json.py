@@ -230,8 +230,9 @@ def test_no_bad_line_passes_after_very_many() -> None:
     deep = b'{"a":' + b"[" * 100 + b"]" * 100 + b"}"
     tail = [deep, b'{"a":"\xff"}', b'{"a":1e400}', b'{"a":1} x', b'{"a":1}']
     answer = decode(b"\n".join([b"xyz"] * MOST_EXPLAINED + tail))
-    assert [each.raw for each in answer.rejected[MOST_EXPLAINED:]] == tail[:-1]
-    assert events(answer) == [{"@timestamp": NOW, "a": 1}]
+    assert [each.raw for each in answer.rejected[MOST_EXPLAINED:]] == [tail[0], tail[1], tail[3]]
+    (part,) = answer.parts
+    assert part.body == b'{"@timestamp":%d,"a":1e400}\n{"@timestamp":%d,"a":1}\n' % (NOW, NOW)
 
 
 @pytest.mark.parametrize("number", [b"9" * 400, b"-" + b"9" * 400, b"1e308", b"253402300800000"])
@@ -240,3 +241,35 @@ def test_a_number_beyond_all_times_is_no_time(number: bytes) -> None:
     context = DecodeContext(NOW, Projection.of([]))
     found = build_codec("json").decode(b'{"@timestamp":%b,"a":1}\n\n{"a":2}x\n' % number, context)
     assert [part.body for part in found.parts] == [b'{"@timestamp":%d,"a":1}\n' % NOW]
+
+
+@pytest.mark.parametrize("fields", [[], ["price"], ["price.amount", "other"]])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"@timestamp":1700000000000,"price":1e400}\n',
+        b'{"@timestamp":1700000000000,"price":1e400}\n{"@timestamp":1700000000000,"price":1}\n' * 300,
+        b'[{"@timestamp":1700000000000,"price":{"amount":-1e400}},{"other":1}]',
+    ],
+)
+def test_whether_an_event_is_taken_does_not_depend_on_who_reads_it(data: bytes, fields: list[str]) -> None:
+    context = DecodeContext(NOW, Projection.of(fields))
+    (part,) = build_codec("json").decode(data, context).parts
+    (expected,) = build_codec("json").decode(data, DecodeContext(NOW, Projection.of([]))).parts
+    assert (part.body, part.count) == (expected.body, expected.count)
+    assert (part.min_ts, part.max_ts) == (expected.min_ts, expected.max_ts)
+    assert part.count == data.count(b"{") - data.count(b'{"amount')
+    assert part.events is not None
+    assert len(part.events) == part.count
+
+
+def test_a_time_that_cannot_be_read_becomes_that_of_acceptance() -> None:
+    answer = build_codec("json").decode(b'{"@timestamp":1e400,"n":1}\n', DecodeContext(NOW, Projection.of([])))
+    assert [part.body for part in answer.parts] == [b'{"@timestamp":%d,"n":1}\n' % NOW]
+
+
+@pytest.mark.parametrize("line", [b'{"price":1e400,}', b'{"price":1e400} x', b'{"price":1e400} 5'])
+def test_a_value_that_cannot_be_read_excuses_nothing_else(line: bytes) -> None:
+    answer = build_codec("json").decode(line + b"\n", DecodeContext(NOW, Projection.of(["price"])))
+    assert not answer.parts
+    assert len(answer.rejected) == 1
