@@ -31,6 +31,10 @@ _UTF8_BLOCK = 4096
 """Bytes looked at for non-ASCII at once: most blocks have none, and only the others are decoded."""
 _DEPTH_BLOCK = 1024
 _TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]|,', re.DOTALL)
+_ESCAPES = re.compile(
+    rb"\\(?:u[dD][89aAbB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|[^u])|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})", re.DOTALL
+)
+"""A pair of surrogates or a short escape; group 1: a surrogate alone."""
 DecodeFailure = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 """What a decoder of msgspec raises over bad input."""
 strict_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -196,10 +200,16 @@ def why_bad(line: bytes) -> str:
     except RecursionError:
         return f"nested deeper than {MAX_DEPTH} levels"
     except msgspec.DecodeError as exc:
-        return str(exc)
+        return _lone_surrogate(line) or str(exc)
     if all(bytes(value)[:1] == b"{" for value in values):
         return ""
     return "not a JSON object"
+
+
+def _lone_surrogate(line: bytes) -> str:
+    """Names half a character, of which the decoder only says that something is missing; empty if there is none."""
+    half = next((each[1] for each in _ESCAPES.finditer(line) if each[1]), None)
+    return "" if half is None else f"a lone surrogate {half.decode()} is no character"
 
 
 def find_good(lines: Sequence[bytes], projection: Projection) -> tuple[list[int], list[tuple[int, str]]]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -39,10 +39,11 @@ _SD = re.compile(rf"(-|(?:{_SD_ELEMENT})+)(?: (.*))?\Z", re.DOTALL)
 _SD_PARTS = re.compile(r'\[([^\s=\]"]+)|\s+([^\s=\]"]+)="((?:[^"\\]|\\.)*)"', re.DOTALL)
 _OLD = re.compile(
     r"(?:<(\d{1,3})>)?"
-    r"([A-Z][a-z]{2} [ \d]?\d(?: \d{4})? \d\d:\d\d:\d\d(?:\.\d{1,6})?"
+    r"([A-Z][a-z]{2} [ \d]?\d(?: \d{4})? \d\d:\d\d:\d\d(?:\.\d{1,6})?(?: [A-Z]{3,5}(?=: %))?"  # Cisco's zone
     r"|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?):? "
-    r"(?:([^\s:\[\]]+|[0-9A-Fa-f.:]*:[0-9A-Fa-f.:]*[0-9A-Fa-f]) )?"
-    r"(?:([^\s:\[\]]{1,128})(?:\[([^\]\s]*)\])?: ?)?(.*)\Z",
+    r"(?:([^\s:\[\]]+|[0-9A-Fa-f.:]*:[0-9A-Fa-f.:]*[0-9A-Fa-f](?:%[\w.-]{1,32})?"
+    r"|\[(?=[^\s\]]*::|(?:[^\s:\]]*:){7})[0-9A-Fa-f.:]+(?:%[\w.-]{1,32})?\]) )?"
+    r"(?:(?!(?:CEF|LEEF):\d)([^\s:\[\]]{1,128})(?:\[([^\]\s]*)\])?: ?)?(.*)\Z",
     re.DOTALL | re.ASCII,
 )
 
@@ -217,6 +218,8 @@ class SyslogCodec(Codec):
         ms = self._rfc3339.parse(time) if time[0].isdigit() else self._old_time(time, accepted_ms)
         if ms is None:
             return None
+        if host is not None and host[0] == "[":
+            host = host[1:-1]
         return _Event(ms, None, host, tag, pid or None, None, names[0], names[1], message)
 
     def _bare_form(self, text: str, accepted_ms: int, counts: Counter[str]) -> _Event:
@@ -240,15 +243,18 @@ class SyslogCodec(Codec):
 
     def _parse_old_time(self, text: str, accepted_ms: int) -> int | None:
         words = text.split()
+        zone = self._zone
+        if words[-1].isalpha():
+            zone = UTC if words.pop() in ("UTC", "GMT") else zone
         fraction = ".%f" if "." in words[-1] else ""
         year = words.pop(2) if len(words) == 4 else "2000"  # a leap year, so that 29 February can be read
         try:
             moment = datetime.strptime(f"{year} {' '.join(words)}", f"%Y %b %d %H:%M:%S{fraction}")  # noqa: DTZ007
         except ValueError:
             return None
-        with_zone: datetime | None = moment.replace(tzinfo=self._zone)
+        with_zone: datetime | None = moment.replace(tzinfo=zone)
         if year == "2000" and " 2000 " not in text:
-            with_zone = nearest_year(moment.replace(tzinfo=self._zone), accepted_ms)
+            with_zone = nearest_year(moment.replace(tzinfo=zone), accepted_ms)
         return None if with_zone is None else to_ms(with_zone)
 
 

@@ -109,10 +109,10 @@ def host_of(request: web.BaseRequest) -> str:
 
 def batch_of(request: web.BaseRequest, project: str) -> BatchId | None:
     """The batch that the sender of a project names; None if it names none. Raises Refused."""
-    text = request.headers.get("X-Dpipe-Batch", "")
-    if not text:
+    texts = request.headers.getall("X-Dpipe-Batch", ())
+    if not texts:
         return None
-    match = _BATCH.fullmatch(text)
+    match = _BATCH.fullmatch(texts[0]) if len(texts) == 1 else None
     if match is None:
-        raise Refused(400, "X-Dpipe-Batch is not STREAM/SEQ or STREAM/SEQ/NONCE")
+        raise Refused(400, "X-Dpipe-Batch is not one STREAM/SEQ or STREAM/SEQ/NONCE")
     return BatchId(stream_of_project(match[1], project), int(match[2]), match[3] or "")

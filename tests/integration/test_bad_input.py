@@ -388,12 +388,15 @@ async def test_a_source_may_look_like_any_path(tmp_path: Path) -> None:
         b"x" * 201 + b"/1",
         b"x/1/" + b"n" * 101,
         b"x/1.5",
+        b"",
         "x/\u0661".encode(),
     ],
 )
 async def test_bad_batch_ids(tmp_path: Path, value: bytes) -> None:
     async with daemon(tmp_path) as engine:
         assert (await raw(engine, request(b"/ingest/rs/app", GOOD, b"X-Dpipe-Batch: " + value)))[0] == 400
+        twice = (b"X-Dpipe-Batch: x/1", b"X-Dpipe-Batch: " + value)
+        assert (await raw(engine, request(b"/ingest/rs/app", GOOD, *twice)))[0] == 400
         assert engine.journal.next == 0
 
 

@@ -78,7 +78,7 @@ BAD_LINES = {
     b'{"a":NaN}': "malformed",
     b'{"a":Infinity}': "malformed",
     b'{"a":"caf\xe9"}': "invalid UTF-8",
-    b'{"b":"\\ud800"}': "truncated",
+    b'{"b":"\\ud800"}': "lone surrogate",
     b'{"b":"\\udc00"}': "surrogate",
     b'{"b":1': "truncated",
     b'{"b":1}}': "malformed",
@@ -273,3 +273,9 @@ def test_a_value_that_cannot_be_read_excuses_nothing_else(line: bytes) -> None:
     answer = build_codec("json").decode(line + b"\n", DecodeContext(NOW, Projection.of(["price"])))
     assert not answer.parts
     assert len(answer.rejected) == 1
+
+
+@pytest.mark.parametrize("half", [b"\\ud800", b"\\uDC00", b"\\ud83d\\u0041"])
+def test_a_lone_surrogate_is_refused_by_name(half: bytes) -> None:
+    answer = decode(b'{"a":"\\\\ud800 \\ud83d\\ude00 %b"}\n' % half)
+    assert [each.reason for each in answer.rejected] == [f"a lone surrogate {half[:6].decode()} is no character"]

@@ -101,6 +101,14 @@ def test_repeated_structured_data_is_read_the_same_way_again() -> None:
             {"host": "h", "appname": "sshd(pam_unix)", "procid": "7", "message": "x "},
         ),
         ("<34>Oct 11 22:14:15 fe80::1 a: x", {"host": "fe80::1", "appname": "a", "message": "x"}),
+        ("<34>Oct 11 22:14:15 fe80::1%eth0 a: x", {"host": "fe80::1%eth0", "appname": "a", "message": "x"}),
+        ("<34>Oct 11 22:14:15 [2001:db8::1] a: x", {"host": "2001:db8::1", "appname": "a", "message": "x"}),
+        ("<34>Oct 11 22:14:15 [12:34:56] x", {"message": "[12:34:56] x"}),
+        ("<34>Oct 11 22:14:15 h CEF:0|V|P|1|2|n|3|a=b", {"host": "h", "message": "CEF:0|V|P|1|2|n|3|a=b"}),
+        (
+            "<34>Oct 11 22:14:15.000 UTC: %LINEPROTO-5-UPDOWN: x",
+            {"appname": "%LINEPROTO-5-UPDOWN", "message": "x"},
+        ),
         ("<34>Oct 11 22:14:15 h -- MARK --", {"host": "h", "message": "-- MARK --"}),
         ("<34>2026-10-11T22:14:15.000Z h a: x", {"host": "h", "appname": "a", "message": "x"}),
         ("<34>2026-10-12T00:14:15.000001+02:00 h a: x", {"host": "h", "appname": "a", "message": "x"}),
@@ -129,6 +137,8 @@ def test_a_time_without_year_is_the_latest_that_can_be(now: str, text: str, expe
 
 
 def test_the_zone_counts_only_where_none_is_written() -> None:
+    assert one("Jul  1 12:00:00 UTC: %A-1-B: x", "Europe/Berlin")["@timestamp"] == ms("2026-07-01T12:00:00")
+    assert one("Jul  1 12:00:00 CEST: %A-1-B: x", "Europe/Berlin")["@timestamp"] == ms("2026-07-01T10:00:00")
     assert one("Jul  1 12:00:00 h a: x", "Europe/Berlin")["@timestamp"] == ms("2026-07-01T10:00:00")
     assert one("2026-07-01T12:00:00 h a: x", "Europe/Berlin")["@timestamp"] == ms("2026-07-01T10:00:00")
     assert one("2026-07-01T12:00:00Z h a: x", "Europe/Berlin")["@timestamp"] == ms("2026-07-01T12:00:00")
