@@ -192,7 +192,7 @@ class Follower:
 
     def _give_up(self, file: TailFile, now: float) -> None:
         """It left the globs while it was not open and is nowhere near: what was not read of it is lost."""
-        if file.behind and not self._set.take_copy(file, now):
+        if (file.behind or self._set.has_successor(file)) and not self._set.take_copy(file, now):
             self.counts["vanished"] += 1
         self._set.end(file)
 

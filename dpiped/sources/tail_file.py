@@ -5,6 +5,7 @@ All calls are short and blocking (one read of at most about `max_line_bytes`), m
 
 from __future__ import annotations
 
+import os
 import time
 import zlib
 from collections import Counter
@@ -140,6 +141,11 @@ class TailFile:
         if self.reader is not None:
             self.reader.close()
             self.reader, self.hint = None, self._seen
+
+    @property
+    def place(self) -> str:
+        """The real path at which it was last seen; a link may lead to another file by now."""
+        return self.home if self.path == self.source else os.path.realpath(self.path)
 
     @property
     def mark(self) -> FileMark:

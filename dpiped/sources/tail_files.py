@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from dpiped.sources.tail_file import TailFile
+from dpiped.sources.tail_file import TailFile, verify
 from dpiped.sources.tail_identify import Resolved, is_compressed, is_copy_of, may_hold, resolve, rest_of
 from dpiped.sources.tail_marks import (
     Chunk,
@@ -167,10 +167,14 @@ class FileSet:
 
     def _look_near(self, file: TailFile, near: Folders) -> bool:
         """It left the globs and is not open: rotation may have left it in the same folder, and moved it again."""
-        seen = near.siblings(file.path).get(file.key)
-        if seen is not None:
-            file.path, file.hint = seen.path, (seen.size, seen.mtime_ns)
-        return seen is not None
+        place = file.place
+        seen = near.siblings(place).get(file.key)
+        if seen is None:
+            seen = near.same_inode(place, file.key[1]).get(file.key)
+            if seen is None or not file.offset or verify(file.mark, seen.path) is None:
+                return False
+        file.path, file.hint = seen.path, (seen.size, seen.mtime_ns)
+        return True
 
     def _add_unseen(self, left: FileMark, near: Folders, now: float, before: TailFile | None = None) -> TailFile | None:
         """Files that took the place of one that left the globs, and left it too before anybody looked: two rotations
@@ -178,7 +182,7 @@ class FileSet:
         """
         if not left.written_ns:
             return before
-        for key, seen in sorted(near.siblings(left.source).items(), key=lambda item: item[1].mtime_ns):
+        for key, seen in sorted(near.siblings(left.home).items(), key=lambda item: item[1].mtime_ns):
             if seen.mtime_ns <= left.written_ns or not is_rotated_name(seen.path, left.home):
                 continue
             if key in self.files or key in self._found or not seen.size or is_excluded(seen.path, self.options.exclude):
@@ -278,6 +282,10 @@ class FileSet:
         file.after = self._add_unseen(mark, Folders(), now, file.after)
         self.chunks.append(file.chunk())
 
+    def has_successor(self, file: TailFile) -> bool:
+        """Whether another file has its name now: it was written to until it was rotated."""
+        return file.source in self._found_paths and self._by_path.get(file.source) is not file
+
     def take_copy(self, file: TailFile, now: float) -> bool:
         """Reads on in what a file that is gone was compressed to; False if that is not beside it."""
         mark = file.mark
@@ -287,7 +295,7 @@ class FileSet:
 
     def _take_rest(self, file: TailFile, mark: FileMark, now: float) -> bool:
         """Told before the file's own new mark, so that no restart finds the copy by the old one and reads it again."""
-        for key, seen in sorted(siblings(file.path).items(), key=lambda item: item[1].mtime_ns):
+        for key, seen in sorted(siblings(file.place).items(), key=lambda item: item[1].mtime_ns):
             if key in self.files:
                 continue
             sure, rest = self._is_copy(key, mark), None
@@ -347,11 +355,8 @@ class FileSet:
         near, before = Folders(), self.open_count
         idle = [file for file in self.files.values() if file.reader and (self.waits(file) or not file.behind)]
         for file in sorted(idle, key=lambda file: (file.rotated_at is not None, file.changed_at)):
-            if file.rotated_at is not None:
-                seen = near.siblings(file.path).get(file.key)
-                if seen is None:
-                    continue
-                file.path = seen.path
+            if file.rotated_at is not None and not self._look_near(file, near):
+                continue
             self.shut(file)
             if before - self.open_count > self.options.max_open_files // 8:
                 break
@@ -361,7 +366,7 @@ class FileSet:
         """Where the file of a mark may be."""
         yield from [file.path for file in self.files.values() if file.id == mark.id]
         yield mark.path
-        yield from (seen.path for seen in siblings(mark.path).values())
+        yield from (seen.path for seen in siblings(mark.place).values())
 
 
 def _log_of(path: str) -> tuple[str, str]:

@@ -43,7 +43,7 @@ class Resolved(NamedTuple):
 
 def resolve(marks: Iterable[FileMark], found: dict[FileKey, Found]) -> tuple[dict[FileKey, Resolved], list[FileMark]]:
     """Finds the file of each mark: the same inode, the same path, the same head under any name that the globs match,
-    and last what rotation may have moved out of their reach. Each must pass `verify`.
+    what rotation may have moved out of their reach, and last the inode in the same folder. Each must pass `verify`.
 
     Returns: what was found, and the marks of files that are gone or truncated.
     """
@@ -68,19 +68,22 @@ def resolve(marks: Iterable[FileMark], found: dict[FileKey, Found]) -> tuple[dic
             yield from _oldest_first(item for item in found.items() if same_log(item[1].path, mark.home))
 
     def moved(mark: FileMark) -> Iterable[tuple[FileKey, Found]]:
-        near = _oldest_first(folders.siblings(mark.path).items())
+        near = _oldest_first(folders.siblings(mark.place).items())
         if mark.head_len:
             return near
         return [item for item in near if _is_written_on(mark, *item) or is_compressed(mark, item[1])]
 
+    def renamed(mark: FileMark) -> Iterable[tuple[FileKey, Found]]:
+        return folders.same_inode(mark.place, mark.inode).items() if mark.head_len else ()
+
     by_inode = _group((key[1], key, file) for key, file in found.items())
     by_path = _group((file.path, key, file) for key, file in found.items())
     missing = sorted(marks, key=lambda mark: -mark.head_len)  # who knows most of its file chooses first
-    for candidates in (same_inode, same_path, same_head, moved):
+    for candidates in (same_inode, same_path, same_head, moved, renamed):
         left = []
         for mark in missing:
             for key, file in candidates(mark):
-                if key in resolved or not _may_be(mark, key, file):
+                if key in resolved or not _may_be(mark, key, file, by_globs=key in found):
                     continue
                 before = verify(mark, file.path)
                 if before is not None:
@@ -97,7 +100,7 @@ def _oldest_first(items: Iterable[tuple[FileKey, Found]]) -> list[tuple[FileKey,
     return sorted(items, key=lambda item: item[1].mtime_ns)
 
 
-def _may_be(mark: FileMark, key: FileKey, seen: Found) -> bool:
+def _may_be(mark: FileMark, key: FileKey, seen: Found, *, by_globs: bool) -> bool:
     """Whether name and time allow that this is the file of a mark; the less it knows, the better they fit."""
     if not mark.head_len or _is_same_time(mark, seen):
         return True
@@ -108,9 +111,9 @@ def _may_be(mark: FileMark, key: FileKey, seen: Found) -> bool:
         return is_it or is_copy_name(str(Path(mark.home).with_name(name)), mark.home)
     if key[1] == mark.inode:
         is_plain = rotation_stem(mark.home) == mark.home.rpartition("/")[2]
-        if seen.path == mark.path:  # what is written on gets longer
+        if mark.path == seen.path or mark.place == real:  # what is written on gets longer
             return seen.size != mark.read_size
-        return is_copy_name(real, mark.home) or (is_plain and same_log(real, mark.home))
+        return not by_globs or is_copy_name(real, mark.home) or (is_plain and same_log(real, mark.home))
     return is_copy_name(real, mark.home) and _is_since(mark, seen)
 
 

@@ -85,8 +85,8 @@ class FileMark(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
     @property
     def place(self) -> str:
-        """Where it really was last seen."""
-        return self.path if self.source_text else self.home
+        """The real path at which it was last seen."""
+        return os.path.realpath(self.path) if self.source_text else self.home
 
     @property
     def is_short(self) -> bool:

@@ -59,18 +59,25 @@ class Folders:
     """What stands near files, each folder listed once. For one pass: a listing goes out of date."""
 
     def __init__(self) -> None:
-        self._listed: dict[str, dict[str, list[str]]] = {}
-        """folder -> stem -> names of its files."""
+        self._listed: dict[str, dict[str | int, list[str]]] = {}
+        """folder -> stem or inode -> names of its files."""
 
-    def siblings(self, path: str) -> dict[FileKey, Found]:
-        """Files in the folder of `path` whose names rotation may have made of it: where a file went that left the
+    def siblings(self, place: str) -> dict[FileKey, Found]:
+        """Files in the folder of a real path whose names rotation may have made of it: where a file went that left the
         glob.
         """
-        folder = os.path.dirname(os.path.realpath(path))  # noqa: PTH120
+        return self._named(place, rotation_stem(place))
+
+    def same_inode(self, place: str, inode: int) -> dict[FileKey, Found]:
+        """The file of that inode in the same folder, whatever its name."""
+        return {key: seen for key, seen in self._named(place, inode).items() if key[1] == inode}
+
+    def _named(self, place: str, by: str | int) -> dict[FileKey, Found]:
+        folder = os.path.dirname(place)  # noqa: PTH120
         if folder not in self._listed:
-            self._listed[folder] = _by_stem(folder)
+            self._listed[folder] = _listing(folder)
         found: dict[FileKey, Found] = {}
-        for name in self._listed[folder].get(rotation_stem(path), ()):
+        for name in self._listed[folder].get(by, ()):
             near = f"{folder}/{name}"
             try:
                 status = os.stat(near, follow_symlinks=False)  # noqa: PTH116 - as above
@@ -81,17 +88,19 @@ class Folders:
         return found
 
 
-def siblings(path: str) -> dict[FileKey, Found]:
+def siblings(place: str) -> dict[FileKey, Found]:
     """As they are now."""
-    return Folders().siblings(path)
+    return Folders().siblings(place)
 
 
-def _by_stem(folder: str) -> dict[str, list[str]]:
-    """Names by what they are without what rotation adds; none if the folder is gone or closed to us."""
-    names: dict[str, list[str]] = {}
+def _listing(folder: str) -> dict[str | int, list[str]]:
+    """Names by what they are without what rotation adds, and by inode; none if the folder is gone or closed to us."""
+    names: dict[str | int, list[str]] = {}
     try:
-        for name in os.listdir(folder):  # noqa: PTH208 - as above
-            names.setdefault(rotation_stem(name), []).append(name)
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                names.setdefault(rotation_stem(entry.name), []).append(entry.name)
+                names.setdefault(entry.inode(), []).append(entry.name)
     except OSError:
         pass
     return names

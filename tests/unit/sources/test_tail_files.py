@@ -15,6 +15,7 @@ from dpiped.sources.tail import Follower, follow
 from dpiped.sources.tail_files import FollowOptions
 from dpiped.sources.tail_marks import Positions, rotation_stem
 from dpiped.sources.tail_reader import open_reader
+from dpiped.sources.tail_scan import _listing
 
 
 class Tail:
@@ -480,10 +481,88 @@ def test_many_logs_that_are_rotated_at_once_need_fewer_listings_of_their_folder_
     for log in logs:
         rotate(log, lines="2\n")
     folders = []
-    listdir = os.listdir
-    monkeypatch.setattr("dpiped.sources.tail_scan.os.listdir", lambda folder: folders.append(folder) or listdir(folder))
+    monkeypatch.setattr("dpiped.sources.tail_scan._listing", lambda folder: folders.append(folder) or _listing(folder))
     assert tail.read() == ["2"] * 300
     assert len(folders) < 150
+
+
+def pod(folder, name="p"):
+    """A log that is followed by a link to it, as in Kubernetes."""
+    log = folder / "pods" / name / "0.log"
+    log.parent.mkdir(parents=True)
+    link = folder / f"{name}_ns_c-ab.log"
+    link.symlink_to(log)
+    return log, link
+
+
+def rotate_pod(log, number, text):
+    log.rename(log.with_name(f"0.log.20261130-12000{number}"))
+    put(log, text)
+
+
+@pytest.mark.parametrize("down", [False, True])
+@pytest.mark.parametrize("most_open", [1, 64])
+def test_what_a_link_led_to_is_found_where_rotation_left_it(tmp_path, down, most_open):
+    logs = [pod(tmp_path, name) for name in ("pa", "pb")]
+    for log, _ in logs:
+        put(log, "1\n")
+    tail = Tail(tmp_path, max_open_files=most_open)
+    assert [line for _ in range(2) for line in tail.read()] == ["1", "1"]
+    for log, _ in logs:
+        put(log, "2\n")
+        rotate_pod(log, 1, "3\n")
+        rotate_pod(log, 2, "4\n")
+    if down:
+        tail = tail.again(tmp_path, max_open_files=most_open)
+    assert sorted(line for _ in range(8) for line in tail.read()) == sorted("234" * 2)
+    assert {mark.source for mark in tail.positions.files.values()} == {str(link) for _, link in logs}
+    assert not tail.follower.counts
+
+
+@pytest.mark.parametrize("down", [False, True])
+@pytest.mark.parametrize(("first", "second"), [("app-2026-11-29.log", "app-2026-11-30.log"), ("a", "b")])
+def test_a_link_that_leads_to_another_log_now(tmp_path, down, first, second):
+    link = tmp_path / "current"
+    put(tmp_path / first, "1\n")
+    link.symlink_to(tmp_path / first)
+    tail = Tail(tmp_path, "current")
+    assert tail.read() == ["1"]
+    put(tmp_path / first, "2\n")
+    link.unlink()
+    put(tmp_path / second, "3\n")
+    link.symlink_to(tmp_path / second)
+    tail = tail.again(tmp_path, pattern="current") if down else tail
+    assert tail.read() == ["2", "3"]
+
+
+@pytest.mark.parametrize(("down", "most_open"), [(False, 64), (False, 1), (True, 64)])
+def test_a_name_that_is_no_rotated_one_is_found_by_its_inode(tmp_path, down, most_open):
+    log = tmp_path / "current"
+    for path in (log, tmp_path / "z"):
+        put(path, "1\n")
+    tail = Tail(tmp_path, "[cz]*", max_open_files=most_open)
+    assert [line for _ in range(2) for line in tail.read()] == ["1", "1"]
+    put(log, "2\n")
+    log.rename(tmp_path / "@4000000065f0a0a83b9aca00.s")
+    put(log, "3\n")
+    tail = tail.again(tmp_path, pattern="[cz]*") if down else tail
+    assert [line for _ in range(2) for line in tail.read()] == ["2", "3"]
+
+
+def test_what_was_closed_and_rotated_out_of_sight_is_counted(tmp_path):
+    logs = [tmp_path / "a.log", tmp_path / "b.log"]
+    for log in logs:
+        put(log, "1\n")
+    tail = Tail(tmp_path, max_open_files=1)
+    assert len([line for _ in range(2) for line in tail.read()]) == 2
+    for log in logs:
+        put(log, "2\n")
+        put(log.with_suffix(".new"), "3\n")
+    for log in logs:
+        log.with_suffix(".new").rename(log)
+    lines = [line for _ in range(8) for line in tail.read()]
+    assert sorted(lines) == ["2", "3", "3"]
+    assert tail.follower.counts["vanished"] == 1
 
 
 def test_a_range_is_read_again_from_wherever_it_went(tmp_path, log):
