@@ -25,6 +25,10 @@ class ConfigError(DpipeError):
         self.problems = problems
 
 
+class WrongArgumentError(DpipeError):
+    """What somebody asked for cannot be understood: exit status 2 of a command."""
+
+
 class LockedError(DpipeError):
     """Another process uses this data_dir or this stream: exit status 3."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from dpiped.errors import ConfigError, LockedError
+from dpiped.errors import ConfigError, LockedError, WrongArgumentError
 
 
 class ExitCode(IntEnum):
@@ -25,6 +25,6 @@ class ExitCode(IntEnum):
     @classmethod
     def of(cls, error: BaseException) -> ExitCode:
         """What a process that ends with this error returns."""
-        if isinstance(error, ConfigError):
+        if isinstance(error, ConfigError | WrongArgumentError):
             return cls.CONFIG
         return cls.LOCKED if isinstance(error, LockedError) else cls.FAILED

@@ -18,7 +18,7 @@ import msgspec
 from dpiped.backlog import Behind, behind
 from dpiped.config.schema import DaemonConfig
 from dpiped.config.validate import did_you_mean
-from dpiped.errors import DpipeError
+from dpiped.errors import DpipeError, WrongArgumentError
 from dpiped.journal.bound import Bound
 from dpiped.journal.inspect import Found, Share, look_all
 from dpiped.journal.state import Loss, RunnerKey, Saved
@@ -123,7 +123,7 @@ def _offset(where: str, segments: list[Found], cursors: Mapping[RunnerKey, Saved
     if where == "earliest":
         return first if first >= 0 else end
     if not where.isascii() or not where.isdigit():
-        raise DpipeError(f'"{where}": expected earliest, latest or an offset')
+        raise WrongArgumentError(f'"{where}": expected earliest, latest or an offset')
     offset = int(where)
     if not (first if first >= 0 else end) <= offset <= end:
         raise DpipeError(f"offset {offset} is not in the journal, which holds {max(first, 0)} to {end}")

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from dpiped.config.base import MAX_IDENT_LENGTH, is_name
-from dpiped.errors import DpipeError
+from dpiped.errors import WrongArgumentError
 from dpiped.pack import Head
 
 ANY, MANY = "*", "**"
@@ -22,7 +22,7 @@ OWN_PREFIX = "_dpipe"
 _PART = re.compile(r"[A-Za-z0-9_-]+")
 
 
-class PatternError(DpipeError):
+class PatternError(WrongArgumentError):
     """The text is no pattern of idents."""
 
 

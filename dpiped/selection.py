@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from dpiped.deadletter import DeadLetters, Letter
-from dpiped.errors import DpipeError
+from dpiped.errors import DpipeError, WrongArgumentError
 from dpiped.journal.bound import parse_bound
 from dpiped.matcher import parsed
 
@@ -58,7 +58,7 @@ class Selection(msgspec.Struct, forbid_unknown_fields=True):
             return 0
         bound = parse_bound(self.since, now_ms)
         if bound.ms is None:
-            raise DpipeError(f'since "{self.since}": expected a time such as 2026-03-01T12:00:00Z, or -2h')
+            raise WrongArgumentError(f'since "{self.since}": expected a time such as 2026-03-01T12:00:00Z, or -2h')
         return bound.ms
 
 

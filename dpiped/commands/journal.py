@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from dpiped.backlog import Behind, behind
 from dpiped.commands.target import Target, add_target
-from dpiped.errors import DpipeError
+from dpiped.errors import DpipeError, WrongArgumentError
 from dpiped.exit_code import ExitCode
 from dpiped.journal.bound import Bound, parse_bound, show_ms
 from dpiped.journal.export import Selection, export
@@ -197,7 +197,8 @@ def cursors_command(arguments: Arguments) -> int:
         print(table(rows), end="")
         return 0
     if len(arguments.change) != 3 or arguments.change[0] != "set":
-        raise DpipeError(f"{json.dumps(' '.join(arguments.change))}: expected set RUNNER earliest|latest|OFFSET")
+        said = json.dumps(" ".join(arguments.change))
+        raise WrongArgumentError(f"{said}: expected set RUNNER earliest|latest|OFFSET")
     with owned(target.data_dir):
         moved = set_cursor(target.data_dir, arguments.change[1], arguments.change[2])
     key, new = moved.key, moved.new

@@ -13,7 +13,7 @@ import re
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from dpiped.errors import DpipeError
+from dpiped.errors import WrongArgumentError
 from dpiped.pack import Head
 
 _AGO = re.compile(r"-(\d+(?:\.\d+)?)([smhd])")
@@ -32,7 +32,7 @@ class Bound(NamedTuple):
         return head.offset >= self.offset if self.offset is not None else head.accepted_ms >= (self.ms or 0)
 
 
-class BoundError(DpipeError):
+class BoundError(WrongArgumentError):
     """The text is neither a time nor an offset."""
 
 

@@ -1,8 +1,8 @@
 """HalfOpen: keeps a connection open whose client has said all (shutdown(SHUT_WR)) until it has its answers.
 
 aiohttp closes such a connection at once, so the answer to a request that was taken is lost. TLS knows no half-closed
-connections. It looks into aiohttp's handler, which offers nothing for this: the test of this module tells when that
-changed.
+connections. It looks into aiohttp's handler, which offers nothing for this; with one that has not what it looks for,
+connections are closed as aiohttp does it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from aiohttp.http_exceptions import PayloadEncodingError
 
 LOOK_SECS = 0.02
 """So often it is looked whether all is answered."""
+LOOKED_AT = ("transport", "_parser", "_upgraded", "_messages", "_current_request", "_waiter")
 BREAKS_ANY_HEAD = b"\0\0"
 """No head can go on so."""
 
@@ -30,6 +31,11 @@ class HalfOpen:
         self.data_received: Callable[[bytes], None] = handler.data_received
         self.pause_writing: Callable[[], None] = handler.pause_writing
         self.resume_writing: Callable[[], None] = handler.resume_writing
+
+    @staticmethod
+    def fits(handler: Any) -> bool:
+        """Whether this version of aiohttp has all that is looked at."""
+        return all(hasattr(handler, name) for name in LOOKED_AT)
 
     def eof_received(self) -> bool:
         """True: the connection stays open until what was asked is answered; a request that broke off is, by 400."""

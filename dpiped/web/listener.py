@@ -95,7 +95,7 @@ class HttpListener:
             return _TurnedAway()
         protocol = server()
         if self._tls is None:
-            return cast("asyncio.Protocol", HalfOpen(protocol))
+            return cast("asyncio.Protocol", HalfOpen(protocol) if HalfOpen.fits(protocol) else protocol)
         self._arriving[protocol] = time.monotonic()
         return cast("asyncio.Protocol", protocol)
 
