@@ -22,7 +22,7 @@ _ELSEWHERE = frozenset({"@timestamp", "window_start", "window_end", "_host"})
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 _encode = msgspec.json.Encoder().encode
 _STATES = ("firing", "again", "resolved")
-WORDLESS = "an event whose text was refused: the log of dpiped has the reason"
+WORDLESS = "an event whose text was refused: see the log of dpiped"
 """Title of what stands for it."""
 CONTROL = dict.fromkeys((*range(32), *range(127, 160), *range(0x2028, 0x202F), *range(0x2066, 0x206A)), " ")
 """Control characters, line ends of Unicode and what turns the direction of a text: none of them in a message."""
