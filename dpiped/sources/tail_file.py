@@ -9,6 +9,7 @@ import os
 import time
 import zlib
 from collections import Counter
+from contextlib import closing
 
 from dpiped.sources.tail_marks import HEAD_BYTES, TAIL_BYTES, Chunk, FileMark, fingerprint, path_to_text, shown_path
 from dpiped.sources.tail_reader import GzipReader, PlainReader, open_reader
@@ -19,6 +20,9 @@ MTIME_GRAIN_NS = 20_000_000
 """A change so soon after another may leave the same mtime (kernels stamp by the tick), so size and mtime prove nothing
 yet.
 """
+
+
+_COMPARED_AT_ONCE = 256 << 10
 
 
 class TruncatedFile(Exception):
@@ -202,6 +206,25 @@ class TailFile:
         finally:
             if reader is not self.reader:
                 reader.close()
+
+    def is_unlinked(self) -> bool:
+        """Whether no name is left of an open file."""
+        return self.reader is not None and os.fstat(self.reader.fd).st_nlink == 0
+
+    def rest_is_in(self, path: str) -> bool:
+        """Whether another file has at the same place what was not read yet of this one; also true if it is closed."""
+        if self.reader is None:
+            return True
+        try:
+            with closing(open_reader(path)) as other:
+                at = self.offset
+                while piece := self.reader.pread(_COMPARED_AT_ONCE, at):
+                    if other.pread(len(piece), at) != piece:
+                        return False
+                    at += len(piece)
+        except OSError:
+            return False
+        return True
 
     def read(self, most: int, now: float, *, final: bool = False, ripe: float | None = None) -> Chunk | None:
         """The next whole lines, about `most` bytes; None when there are none yet.

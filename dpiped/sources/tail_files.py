@@ -215,8 +215,27 @@ class FileSet:
             elif self._copies.get(key) == (file.id, seen) or is_copy_of(seen, file):
                 self._copies[key] = file.id, seen
                 return
-        if key not in self.files:
+        if key not in self.files and not self._replaces(key, seen, now):
             self.chunks.append(self._add(key, seen, now, self._rest(key, seen)).chunk())
+
+    def _replaces(self, key: FileKey, seen: Found, now: float) -> bool:
+        """Whether it was put in the place of a followed file that it begins with, as rsync and editors save: then it is
+        read on there. Rotation leaves the old file beside the new one, which may be equal.
+        """
+        old = self._by_path.get(seen.path)
+        if old is None or old.rotated_at is None or old.path != seen.path or old.mark.is_short:
+            return False
+        is_gone = old.is_unlinked() if old.reader is not None else not self._look_near(old, Folders())
+        before = verify(old.mark, seen.path) if is_gone else None
+        if before is None:
+            return False
+        new = self._add(key, seen, now, Resolved(old.mark, seen, before))
+        self.chunks.append(new.chunk())
+        if old.rest_is_in(seen.path):
+            self.end(old)
+        else:  # something was written to it after it had been copied
+            new.after = old
+        return True
 
     def _rest(self, key: FileKey, seen: Found) -> Resolved | None:
         for mark in reversed(self._ended):

@@ -42,8 +42,9 @@ class Resolved(NamedTuple):
 
 
 def resolve(marks: Iterable[FileMark], found: dict[FileKey, Found]) -> tuple[dict[FileKey, Resolved], list[FileMark]]:
-    """Finds the file of each mark: the same inode, the same path, the same head under any name that the globs match,
-    what rotation may have moved out of their reach, and last the inode in the same folder. Each must pass `verify`.
+    """Finds the file of each mark: the same inode, the same inode out of reach of the globs but in the same folder, the
+    same path, the same head under any name that the globs match, and last what rotation may have made of it out of
+    their reach. Each must pass `verify`.
 
     Returns: what was found, and the marks of files that are gone or truncated.
     """
@@ -79,7 +80,7 @@ def resolve(marks: Iterable[FileMark], found: dict[FileKey, Found]) -> tuple[dic
     by_inode = _group((key[1], key, file) for key, file in found.items())
     by_path = _group((file.path, key, file) for key, file in found.items())
     missing = sorted(marks, key=lambda mark: -mark.head_len)  # who knows most of its file chooses first
-    for candidates in (same_inode, same_path, same_head, moved, renamed):
+    for candidates in (same_inode, renamed, same_path, same_head, moved):
         left = []
         for mark in missing:
             for key, file in candidates(mark):

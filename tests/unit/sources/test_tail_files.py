@@ -565,6 +565,53 @@ def test_what_was_closed_and_rotated_out_of_sight_is_counted(tmp_path):
     assert tail.follower.counts["vanished"] == 1
 
 
+def save(log, text):
+    """As rsync and editors do it."""
+    new = log.with_suffix(".tmp")
+    shutil.copy(log, new)
+    put(new, text)
+    new.rename(log)
+
+
+@pytest.mark.parametrize("down", [False, True])
+@pytest.mark.parametrize("most_open", [1, 64])
+def test_a_file_saved_by_rename_is_read_on(tmp_path, log, down, most_open):
+    put(log, "".join(f"line {number}\n" for number in range(1_000)))
+    put(tmp_path / "z.log", "z\n")
+    tail = Tail(tmp_path, max_open_files=most_open)
+    assert len(tail.read() + tail.read()) == 1_001
+    for text in ("2", "3"):
+        put(log, f"read neither {text}\n")
+        save(log, f"{text}\n")
+        tail = tail.again(tmp_path, max_open_files=most_open) if down else tail
+        assert [line for _ in range(8) for line in tail.read()] == [f"read neither {text}", text]
+    assert not tail.follower.counts
+    assert len(tail.positions.files) == 2
+
+
+def test_what_was_written_after_a_file_was_copied_to_be_replaced_is_read(tmp_path, log):
+    put(log, "".join(f"line {number}\n" for number in range(1_000)))
+    tail = Tail(tmp_path)
+    tail.read()
+    shutil.copy(log, tmp_path / "copy")
+    put(log, "late\n")
+    put(tmp_path / "copy", "new\n")
+    (tmp_path / "copy").rename(log)
+    assert [line for _ in range(8) for line in tail.read()] == ["late", "new"]
+
+
+@pytest.mark.parametrize("down", [False, True])
+def test_a_log_that_begins_as_the_one_before_it_is_no_saved_one(tmp_path, log, down):
+    text = "".join(f"line {number}\n" for number in range(1_000))
+    put(log, text)
+    tail = Tail(tmp_path)
+    assert len(tail.read()) == 1_000
+    put(log, "late\n")
+    rotate(log, lines=text)
+    tail = tail.again(tmp_path) if down else tail
+    assert [line for _ in range(8) for line in tail.read()] == ["late", *text.splitlines()]
+
+
 def test_a_range_is_read_again_from_wherever_it_went(tmp_path, log):
     add(log, "1\n2\n")
     tail = Tail(tmp_path)
