@@ -169,7 +169,7 @@ class Follower:
         if chunk is not None:
             self._set.chunks.append(chunk)
             return max(chunk.end - chunk.start, 1)
-        self._at_end(file, final)
+        self._at_end(file, now, final=final)
         return 0
 
     def _is_final(self, file: TailFile, now: float) -> bool:
@@ -179,12 +179,12 @@ class Follower:
             return False
         return now - max(file.rotated_at or 0.0, file.changed_at) >= self.options.rotate_wait_secs
 
-    def _at_end(self, file: TailFile, final: bool) -> None:
+    def _at_end(self, file: TailFile, now: float, *, final: bool) -> None:
         if file.damaged and not file.damage_told:
             file.damage_told = True
             self.counts["gzip_damaged"] += 1
         if final and (file.rotated_at is not None or not self.options.follow):
-            self._set.end(file)
+            self._set.end(file, now)
             return
         file.renamed = file.renamed and not final
         if file.is_gzip:
@@ -194,7 +194,7 @@ class Follower:
         """It left the globs while it was not open and is nowhere near: what was not read of it is lost."""
         if (file.behind or self._set.has_successor(file)) and not self._set.take_copy(file, now):
             self.counts["vanished"] += 1
-        self._set.end(file)
+        self._set.end(file, now)
 
 
 async def follow(follower: Follower, limit_bytes: int = 1 << 20, poll_secs: float = 0.2) -> AsyncIterator[list[Chunk]]:

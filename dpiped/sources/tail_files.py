@@ -232,7 +232,7 @@ class FileSet:
         new = self._add(key, seen, now, Resolved(old.mark, seen, before))
         self.chunks.append(new.chunk())
         if old.rest_is_in(seen.path):
-            self.end(old)
+            self.end(old, now)
         else:  # something was written to it after it had been copied
             new.after = old
         return True
@@ -328,9 +328,16 @@ class FileSet:
                 return True
         return False
 
-    def end(self, file: TailFile) -> None:
-        """The file was read to its end and will not be followed any more."""
-        self._ended.append(file.mark)
+    def end(self, file: TailFile, now: float) -> None:
+        """The file was read to its end and will not be followed any more. A copy that the globs match is followed in
+        its place, and told first: a restart knows it by nothing else.
+        """
+        mark = file.mark
+        self._ended.append(mark)
+        for key, (number, seen) in self._copies.items():
+            rest = rest_of(mark, seen, sure=True) if number == file.id and key not in self.files else None
+            if rest is not None:
+                self.chunks.append(self._add(key, seen, now, rest).chunk())
         self.chunks.append(file.chunk(gone=True))
         self.shut(file)
         del self.files[file.key]

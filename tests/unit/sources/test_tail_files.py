@@ -342,6 +342,18 @@ def test_compressed_rotation_is_known_again(tmp_path, log):
         assert tail.read() == []
 
 
+@pytest.mark.parametrize("size", [5, 2_000])
+@pytest.mark.parametrize("halves", range(1, 20))
+def test_a_stop_at_any_time_after_a_compressed_rotation_doubles_nothing(tmp_path, log, size, halves):
+    put(log, "x" * size + "\n")
+    tail = Tail(tmp_path, "app.log*", rotate_wait_secs=5.0)
+    assert len(tail.read()) == 1
+    rotate(log, lines="2\n", compress=True)
+    lines = [line for _ in range(halves) for line in tail.read(0.5)]
+    tail = tail.again(tmp_path, pattern="app.log*")
+    assert lines + [line for _ in range(8) for line in tail.read()] == ["2"]
+
+
 def test_damaged_gzip_gives_what_can_be_read(tmp_path):
     whole = gzip.compress(b"".join(b"line %d\n" % number for number in range(100_000)))
     (tmp_path / "bad.gz").write_bytes(whole[: len(whole) // 2])
