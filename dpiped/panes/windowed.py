@@ -1,4 +1,4 @@
-"""The part that filters with windows have in common: time, panes, early and last results, state, answers.
+"""What filters with windows tell: early and last results, answers to questions, state.
 
 Everything is a function of the packs and ticks that were read. Emissions are made bit by bit, while the runner asks for
 them, so that a window with many groups does not keep the event loop busy.
@@ -7,15 +7,14 @@ them, so that a window with many groups does not keep the event loop busy.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, compress, islice
+from itertools import chain, islice
 from typing import Any, NamedTuple, TypeVar
 
 from dpiped.panes.answers import Kept, Span, Writer
 from dpiped.panes.config import GroupedConfig
+from dpiped.panes.gathering import GatheringFilter
 from dpiped.panes.pane import Pane
-from dpiped.panes.periods import LATEST_MS, Periods
-from dpiped.panes.shape import Answers, Key, Shape
-from dpiped.panes.sorting import Sorted
+from dpiped.panes.shape import Answers, Key
 from dpiped.panes.store import (
     CLOCK,
     Change,
@@ -25,22 +24,16 @@ from dpiped.panes.store import (
     load_clock,
     load_panes,
     pane_changes,
-    pane_keys,
 )
-from dpiped.plugin import PAUSE, PackDraft, StatefulFilter
+from dpiped.plugin import PackDraft
 from dpiped.questions import Question
-from dpiped.telemetry.events import EventsDropped
-from dpiped.view import PROJECT, PackView
-from dpiped.windows import Watermark
+from dpiped.view import PROJECT
 
 C = TypeVar("C", bound=GroupedConfig)
 EVENTS_AT_ONCE = 500
 """In one emitted pack: about 5 ms of work."""
-GROUPS_AT_ONCE = 500
-"""Are made lighter or freed: up to 5 ms of work."""
 Parts = list[tuple[Pane, Key]]
 """The panes of a window that know a group, and its name there: one over the limit may be `_other` in the window."""
-_NOTHING_CLOSED = -(1 << 62)
 EVERYTHING = Question()
 
 
@@ -55,189 +48,32 @@ class _Told(NamedTuple):
     events: int
 
 
-class WindowedFilter(StatefulFilter[C]):
+class WindowedFilter(GatheringFilter[C]):
     """Gathers in panes; subclasses read packs, and say what a pane's group is emitted as."""
 
     def __init__(self, config: C, context: Any) -> None:
         super().__init__(config, context)
-        self.periods = self.make_periods()
-        self.shape = self.make_shape()
         names = self.shape.group_by
         self._project_place = names.index(PROJECT) if PROJECT in names else None
         self.writer = Writer(config.telling, self.shape, context.name)
-        self.watermark = Watermark(context.window)
-        self.panes: dict[int, Pane] = {}
         self._every_ms = config.telling.early_ms
-        self._closed = -1
-        """End of the last closed window."""
         self._early_ms = -1
         self._early_offset = -1
         """Early results told what came up to here."""
-        self._offset = -1
         self._kept = Kept(config.telling.kept_periods)
-        self._gone: list[bytes] = []
-        self._parting: list[Pane] = []
-        """Panes that nobody needs any more; they are freed bit by bit."""
-        self._clock_changed = False
-
-    def make_periods(self) -> Periods:
-        """How time is cut."""
-        return self.config.periods()
-
-    def make_shape(self) -> Shape:
-        """What is computed."""
-        return Shape(self.config, self.periods.pane_name())
 
     def fingerprint(self) -> str:
         return f"{self.shape.digest}/{self.periods}/{self.config.max_groups}/{self._every_ms is not None}"
 
-    # ---- in --------------------------------------------------------------------------------------------------------
-    def horizon(self, accepted_ms: int) -> int:
-        """Events behind it are too far ahead."""
-        return min(self.watermark.horizon(accepted_ms), LATEST_MS)
-
-    @property
-    def oldest(self) -> int:
-        """Start of the oldest pane that belongs to a window which is still open."""
-        return _NOTHING_CLOSED if self._closed < 0 else self.periods.oldest_pane(self._closed)
-
-    def pane(self, span: Span, project: str) -> Pane:
-        """The pane of this time; made if it is not there."""
-        pane = self.panes.get(span[0])
-        if pane is None:
-            pane = self.panes[span[0]] = Pane(self.shape, *span)
-        pane.projects.add(project)
-        return pane
-
-    def take(self, pack: PackView, keys: list[Key], columns: Sequence[list[Any]]) -> list[PackDraft]:
-        """Puts the events of a pack into their panes and moves time; returns what `on_late` emits."""
-        head = pack.head
-        span = self.periods.pane(head.min_ts)
-        if head.max_ts < span[1] and span[0] >= self.oldest and head.max_ts <= self.horizon(head.accepted_ms):
-            # what most packs are: all in one pane, so that no time has to be looked at
-            self.add(span, keys, columns, pack)
-            stamps: Any = pack.column("@timestamp") if not pack.whole else (head.max_ts,)
-            self.saw(max(stamps), head.offset)
-            return []
-        return self._take_by_time(pack, keys, columns)
-
-    def _take_by_time(self, pack: PackView, keys: list[Key], columns: Sequence[list[Any]]) -> list[PackDraft]:
-        """Looks at the time of each event: they fall into several panes, or some are late or too far ahead."""
-        stamps: list[int] = pack.column("@timestamp")  # type: ignore[assignment]
-        parts = Sorted(stamps, self.oldest, self.horizon(pack.head.accepted_ms))
-        for span, places in parts.panes(self.periods):
-            some = [list(map(column.__getitem__, places)) for column in columns]
-            self.add(span, list(map(keys.__getitem__, places)), some, pack, places)
-        late = self.count_out(pack, stamps, parts.ahead, parts.late)
-        self.saw(parts.newest, pack.head.offset)
-        return late
-
-    def add(
-        self,
-        span: Span,
-        keys: list[Key],
-        columns: Sequence[list[Any]],
-        pack: PackView,
-        places: Sequence[int] | None = None,
-    ) -> None:
-        """Puts events into a pane; `places`: which of the pack's they are, if not all."""
-        touch = pack.head.offset if self.touches else None
-        self.note_over(self.pane(span, pack.head.project).add(keys, columns, touch))
-
+    # ---- when ------------------------------------------------------------------------------------------------------
     @property
     def touches(self) -> bool:
         """Whether panes note which groups got events: for early results."""
         return self._every_ms is not None
 
-    def note_over(self, amount: int) -> None:
-        """Counts what went to the group of the rest."""
-        if amount:
-            self.context.telemetry.metrics.noted.labels(self.context.name, "group_over_limit").inc(amount)
-
-    def saw(self, newest: int | None, offset: int) -> None:
-        """A whole pack was read: time moves."""
-        self._offset = offset
-        self._clock_changed = True
-        if newest is not None and newest >= 0:
-            self.watermark.saw(newest)
-
-    def count_out(self, pack: PackView, stamps: list[int], ahead: int, late: list[bool]) -> list[PackDraft]:
-        """Counts what is too far ahead, and counts or emits what is late."""
-        emits = self.watermark.policy.on_late == "emit"
-        late_count = sum(late)
-        for amount, reason in ((ahead, "too_far_ahead"), (0 if emits else late_count, "late")):
-            if amount:
-                self.context.telemetry.emit(EventsDropped(plugin=self.context.name, amount=amount, reason=reason))
-        if not emits or not late_count:
-            return []
-        lines = list(compress(pack.body.splitlines(keepends=True), late))
-        times = list(compress(stamps, late))
-        return [PackDraft(b"".join(lines), len(lines), min(times), max(times), ident=f"{self.context.name}.late")]
-
-    # ---- time ------------------------------------------------------------------------------------------------------
     def tick(self, now_ms: int) -> Iterable[PackDraft]:
-        self.watermark.tick(self.idle_end(now_ms))
-        self._clock_changed = True
-        if self._every_ms is None:
-            return self.close()
-        return self._close_and_tell(now_ms)
-
-    def finish(self) -> Iterable[PackDraft]:
-        self.watermark.close_all(self._newest_end())
-        self._clock_changed = True
-        return self.close()
-
-    def idle_end(self, now_ms: int) -> int | None:
-        """Where the watermark goes when nothing came for long: to the last end of a window that holds data, but never
-        past the journaled time. Else of events that are rare, or come in the evening, most would find their window
-        closed.
-        """
-        end = self._newest_end()
-        return None if end is None else min(end, self.periods.floor(now_ms - self.watermark.policy.lateness_ms))
-
-    def _newest_end(self) -> int | None:
-        """End of the last window that holds data."""
-        if not self.panes:
-            return None
-        newest = self.panes[max(self.panes)]
-        return self.periods.last_end((newest.start, newest.end))
-
-    def close(self) -> Iterable[PackDraft]:
-        """Emits all windows that the watermark has passed, oldest first, and drops panes that no open window needs."""
-        if (end := self._next_end()) is not None and end <= self.watermark.at_ms:
-            return self._close_due()
-        self._pass_empty()
-        if self._parting or any(pane.is_heavy for pane in self.panes.values()):
-            return self._tidy()
-        return ()
-
-    def _next_end(self) -> int | None:
-        """End of the oldest open window that holds data; None if there is none."""
-        oldest = self.oldest
-        live = [start for start in self.panes if start >= oldest]
-        if not live:
-            return None
-        end = self.panes[min(live)].end
-        return end if self._closed < 0 else max(end, self.periods.next_end(self._closed))
-
-    def _close_due(self) -> Iterator[PackDraft]:
-        while (end := self._next_end()) is not None and end <= self.watermark.at_ms:
-            yield from self.close_window((self.periods.window_start(end), end))
-            self._closed = end
-            self._drop_panes()
-        self._pass_empty()
-        yield from self._tidy()
-
-    def _tidy(self) -> Iterator[PackDraft]:
-        """What is to be done with many groups, some at a time."""
-        for pane in self.panes.values():
-            while pane.is_heavy:
-                pane.lighten(GROUPS_AT_ONCE)
-                yield PAUSE
-        while self._parting:
-            if not self._parting[-1].forget(GROUPS_AT_ONCE):
-                self._parting.pop()
-            yield PAUSE
+        closed = super().tick(now_ms)
+        return closed if self._every_ms is None else self._close_and_tell(closed, now_ms)
 
     def close_window(self, span: Span) -> Iterable[PackDraft]:
         """What is emitted when a window closes; all windows before it are closed."""
@@ -245,29 +81,8 @@ class WindowedFilter(StatefulFilter[C]):
             self._kept.add(span, told.kept)
             yield self._draft(span, told)
 
-    @property
-    def oldest_kept(self) -> int:
-        """Start of the oldest pane that is still needed."""
-        return self.oldest
-
-    def _drop_panes(self) -> None:
-        oldest = self.oldest_kept
-        for start in [start for start in self.panes if start < oldest]:
-            self._part_with(self.panes.pop(start))
-
-    def _part_with(self, pane: Pane) -> None:
-        self._gone += pane_keys(pane)
-        self._parting.append(pane)
-
-    def _pass_empty(self) -> None:
-        """Windows without data are closed as well."""
-        closed = self.periods.floor(self.watermark.at_ms) if self.watermark.at_ms >= 0 else -1
-        if closed > self._closed:
-            self._closed = closed
-            self._drop_panes()
-
-    def _close_and_tell(self, now_ms: int) -> Iterator[PackDraft]:
-        yield from self.close()
+    def _close_and_tell(self, closed: Iterable[PackDraft], now_ms: int) -> Iterator[PackDraft]:
+        yield from closed
         assert self._every_ms is not None
         if self._early_ms < 0 or now_ms < self._early_ms:  # the first tick, or the machine's clock was set back
             self._early_ms = now_ms
@@ -283,20 +98,6 @@ class WindowedFilter(StatefulFilter[C]):
     def _open_windows(self) -> list[Span]:
         """Windows with data that are not closed yet, oldest first."""
         return self.windows_of(self.panes)
-
-    def windows_of(self, starts: Iterable[int], newest: int | None = None) -> list[Span]:
-        """Windows with one of these panes that are not closed yet, oldest first; `newest`: none that ends later."""
-        ends: list[int] = []
-        for start in sorted(starts):
-            pane = self.panes[start]
-            end = pane.end if self._closed < 0 else max(pane.end, self.periods.next_end(self._closed))
-            if ends:
-                end = max(end, self.periods.next_end(ends[-1]))
-            last = self.periods.last_end((pane.start, pane.end))
-            while end <= (last if newest is None else min(last, newest)):
-                ends.append(end)
-                end = self.periods.next_end(end)
-        return [(self.periods.window_start(end), end) for end in ends]
 
     # ---- out -------------------------------------------------------------------------------------------------------
     def _panes_of(self, span: Span) -> list[Pane]:

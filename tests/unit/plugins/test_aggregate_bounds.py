@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from dpiped.panes.gathering import GROUPS_AT_ONCE
 from dpiped.panes.pane import Pane
-from dpiped.panes.windowed import GROUPS_AT_ONCE
 from dpiped.plugin import PackDraft, PluginContext
 from dpiped.questions import Question
 from dpiped.telemetry import Telemetry
