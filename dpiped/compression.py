@@ -80,6 +80,8 @@ def _inflate(data: bytes, wbits: int, max_bytes: int, name: str) -> bytes:
                 raise DamagedError(f"the body ends in the middle of its {name} data")
             pieces.append(piece)
         data = member.unused_data if wbits == 31 else b""
+        if not data.strip(b"\0"):  # padding, as some tools write it
+            break
     return b"".join(pieces)
 
 
