@@ -43,6 +43,9 @@ def replay_command(arguments: argparse.Namespace) -> int:
     if arguments.work_dir is not None and arguments.work_dir.resolve() == data_dir.resolve():
         raise ConfigError(["dpiped: --work-dir is the data_dir that is replayed: name another folder"])
     start_logging(arguments)
+    if arguments.data_dir is None and config.outputs:
+        text = "the config is that of the data_dir itself: its outputs deliver again what they have delivered"
+        print(f"warning: {text}; a config of its own and --data-dir {data_dir} do not", file=sys.stderr)
     from dpiped.journal.playback import open_playback  # here, so that the other commands start fast
 
     names = [table.name for table in (*config.filters, *config.outputs)]
