@@ -192,10 +192,14 @@ class TailFile:
     def is_gzip(self) -> bool:
         return isinstance(self.reader, GzipReader)
 
-    def intact(self) -> bool:
-        """Whether what stands before the offset is what was read; also true when that cannot be told now."""
+    def intact(self, path: str = "") -> bool:
+        """Whether what stands before the offset is what was read; also true when that cannot be told now.
+
+        Args:
+            path: where it is now, if not where it was.
+        """
         try:
-            reader = self.reader or open_reader(self.path)
+            reader = self.reader or open_reader(path or self.path)
         except OSError:
             return True
         try:

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from dpiped.sources.tail_file import TailFile, verify
-from dpiped.sources.tail_identify import Resolved, is_compressed, is_copy_of, may_hold, resolve, rest_of
+from dpiped.sources.tail_identify import Resolved, is_compressed, is_copy_of, may_be, may_hold, resolve, rest_of
 from dpiped.sources.tail_marks import (
     Chunk,
     FileMark,
@@ -96,29 +96,33 @@ class FileSet:
     def scan(self, now: float) -> None:
         """Looks for what came, moved and went. Blocks: call it in a thread."""
         found, near = self._scan(), Folders()
-        left = []
+        left, other = [], []
         for key, file in self.files.items():
             seen = found.get(key)
-            if seen is not None:
+            if seen is not None and self._is_other(file, seen):
+                other.append(file)
+            elif seen is not None:
                 file.renamed = file.renamed or seen.path != file.path
                 file.path, file.hint, file.rotated_at = seen.path, (seen.size, seen.mtime_ns), None
                 file.written_ns = seen.mtime_ns
-                continue
-            if file.rotated_at is None:
-                file.rotated_at = now
-                left.append(file)
-            if file.reader is None:
-                self._look_near(file, near)
-        new = [(key, seen) for key, seen in found.items() if key not in self.files]
-        if left or new:
+            else:
+                if file.rotated_at is None:
+                    file.rotated_at = now
+                    left.append(file)
+                if file.reader is None:
+                    self._look_near(file, near)
+        if left or other or not found.keys() <= self.files.keys():
             self._by_path, self._by_log = {}, {}
             for file in self.files.values():
                 self._index(file)
+        before = {file.key: self._gone(file, near, now) for file in other}
         for file in left:
             self._add_unseen(file.mark, near, now, file)
-        for key, seen in new:
-            if key not in self.files:  # as the copy of one that was truncated
+        for key, seen in found.items():
+            if key not in self.files:
                 self._appeared(key, seen, now)
+            if before.get(key) and key in self.files:
+                self.files[key].after = before[key]
         self._copies = {key: copy for key, copy in self._copies.items() if key in found}
         self._gzip_seen = {key: seen for key, seen in found.items() if seen.path.endswith(".gz")}
 
@@ -171,7 +175,7 @@ class FileSet:
         seen = near.siblings(place).get(file.key)
         if seen is None:
             seen = near.same_inode(place, file.key[1]).get(file.key)
-            if seen is None or not file.offset or verify(file.mark, seen.path) is None:
+            if seen is None or not file.head_len or not file.intact(seen.path):
                 return False
         file.path, file.hint = seen.path, (seen.size, seen.mtime_ns)
         return True
@@ -297,9 +301,28 @@ class FileSet:
         mark = file.mark
         self._ended.append(mark)
         file.restart()
-        self._take_rest(file, mark, now)
-        file.after = self._add_unseen(mark, Folders(), now, file.after)
+        rest = self._take_rest(file, mark, now)
+        file.after = self._add_unseen(mark, Folders(), now, rest or file.after)
         self.chunks.append(file.chunk())
+
+    def _is_other(self, file: TailFile, seen: Found) -> bool:
+        """Whether the inode of a closed file is another's by now, or it was truncated."""
+        if file.reader is not None or not file.head_len:
+            return False
+        if seen.path == file.path and file.hint == (seen.size, seen.mtime_ns):
+            return False
+        return not (may_be(file.mark, file.key, seen, by_globs=True) and file.intact(seen.path))
+
+    def _gone(self, file: TailFile, near: Folders, now: float) -> TailFile | None:
+        """Another file has the inode of a closed one, or it was truncated. Returns what has to be read before that."""
+        mark = file.mark
+        before = self._take_rest(file, mark, now)
+        if self._found[file.key].path == file.path and not file.path.endswith(".gz"):
+            self.counts["truncated"] += 1
+        elif before is None and file.behind:
+            self.counts["vanished"] += 1
+        self.end(file, now)
+        return self._add_unseen(mark, near, now, before)
 
     def has_successor(self, file: TailFile) -> bool:
         """Whether another file has its name now: it was written to until it was rotated."""
@@ -310,9 +333,9 @@ class FileSet:
         mark = file.mark
         if file.hint is not None:
             mark = msgspec.structs.replace(mark, written_ns=file.hint[1])
-        return self._take_rest(file, mark, now)
+        return self._take_rest(file, mark, now) is not None
 
-    def _take_rest(self, file: TailFile, mark: FileMark, now: float) -> bool:
+    def _take_rest(self, file: TailFile, mark: FileMark, now: float) -> TailFile | None:
         """Told before the file's own new mark, so that no restart finds the copy by the old one and reads it again."""
         for key, seen in sorted(siblings(file.place).items(), key=lambda item: item[1].mtime_ns):
             if key in self.files:
@@ -323,10 +346,10 @@ class FileSet:
             elif sure or may_hold(mark, seen, later=True):
                 rest = rest_of(mark, seen, sure=sure)
             if rest is not None:
-                file.after = self._add(key, seen, now, rest)
-                self.chunks.append(file.after.chunk())
-                return True
-        return False
+                copy = self._add(key, seen, now, rest)
+                self.chunks.append(copy.chunk())
+                return copy
+        return None
 
     def end(self, file: TailFile, now: float) -> None:
         """The file was read to its end and will not be followed any more. A copy that the globs match is followed in

@@ -84,7 +84,7 @@ def resolve(marks: Iterable[FileMark], found: dict[FileKey, Found]) -> tuple[dic
         left = []
         for mark in missing:
             for key, file in candidates(mark):
-                if key in resolved or not _may_be(mark, key, file, by_globs=key in found):
+                if key in resolved or not may_be(mark, key, file, by_globs=key in found):
                     continue
                 before = verify(mark, file.path)
                 if before is not None:
@@ -101,7 +101,7 @@ def _oldest_first(items: Iterable[tuple[FileKey, Found]]) -> list[tuple[FileKey,
     return sorted(items, key=lambda item: item[1].mtime_ns)
 
 
-def _may_be(mark: FileMark, key: FileKey, seen: Found, *, by_globs: bool) -> bool:
+def may_be(mark: FileMark, key: FileKey, seen: Found, *, by_globs: bool) -> bool:
     """Whether name and time allow that this is the file of a mark; the less it knows, the better they fit."""
     if not mark.head_len or _is_same_time(mark, seen):
         return True

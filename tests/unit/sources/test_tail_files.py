@@ -388,6 +388,56 @@ def test_more_files_than_descriptors(tmp_path):
     assert tail.read() == ["again"]
 
 
+def test_an_inode_that_is_used_again_is_another_file(tmp_path):
+    packed = tmp_path / "app.log.1.gz"
+    packed.write_bytes(gzip.compress(b"old\n"))
+    tail = Tail(tmp_path, "app.log*")
+    assert tail.read() == ["old"]
+    log = reuse_inode(packed, tmp_path / "app.log", b"new\n")
+    tail.now += 1.1
+    sources = [Path(chunk.path).name for _ in range(3) for chunk in tail.follower.step() if chunk.data]
+    assert sources == ["app.log"]
+    add(log, "more\n")
+    assert tail.read() == ["more"]
+    assert not tail.follower.counts
+
+
+@pytest.mark.parametrize("text", ["old\n", "old\nnew\n", "another\n"])
+def test_an_inode_of_a_closed_file_that_is_used_again_is_another_file(tmp_path, text):
+    for number in range(4):
+        add(tmp_path / f"x{number}z.log", "old\n")
+    tail = Tail(tmp_path, max_open_files=2)
+    assert len([line for _ in range(3) for line in tail.read()]) == 4
+    reuse_inode(tmp_path / "x0z.log", tmp_path / "new.log", text.encode())
+    assert [line for _ in range(4) for line in tail.read()] == text.splitlines()
+    assert not tail.follower.counts
+
+
+def reuse_inode(old, new, content):
+    """As the file system does at times, when one file is deleted and another made."""
+    old.rename(new)
+    os.truncate(new, 0)
+    add(new, content)
+    return new
+
+
+def test_a_compressed_file_that_takes_the_inode_and_name_of_the_one_before_it_is_not_read_again(tmp_path, log):
+    packed = log.with_name("app.log.1.gz")
+    packed.write_bytes(gzip.compress(b"old\n"))
+    put(log, "1\n")
+    tail = Tail(tmp_path, "app.log*")
+    assert tail.read() == ["1", "old"]
+    log.rename(log.with_name("app.log.1"))
+    put(log, "2\n")
+    assert tail.read() == ["2"]
+    with packed.open("r+b") as file:
+        file.truncate()
+        file.write(gzip.compress(b"1\n"))
+    os.utime(packed, ns=(next(STAMPS),) * 2)
+    log.with_name("app.log.1").unlink()
+    assert [line for _ in range(9) for line in tail.read()] == []
+
+
 def test_truncated_files_that_wait_for_their_copies_leave_them_the_descriptors(tmp_path):
     logs = [tmp_path / "a.log", tmp_path / "b.log"]
     tail = Tail(tmp_path, pattern="*.log*", max_open_files=2)
