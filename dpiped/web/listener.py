@@ -35,6 +35,8 @@ class HttpListener:
     Args:
         runner: what answers; this object sets it up and cleans it up.
         note: counts what happens to strangers: "turned_away".
+        half_open: a client that ends its side gets its answers all the same. Else what is done for one that has gone is
+            ended: the two look alike.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class HttpListener:
         max_connections: int,
         idle_secs: float,
         note: Callable[[str], None],
+        half_open: bool = False,
     ) -> None:
         self._runner = runner
         self._listen = listen
@@ -54,6 +57,7 @@ class HttpListener:
         self._max_connections = max_connections
         self._idle_secs = idle_secs
         self._note = note
+        self._half_open = half_open
         self._server: asyncio.Server | None = None
         self._last_seen: dict[Any, float] = {}
         """Connection -> when its last request ended; infinity while one is being answered."""
@@ -95,7 +99,8 @@ class HttpListener:
             return _TurnedAway()
         protocol = server()
         if self._tls is None:
-            return cast("asyncio.Protocol", HalfOpen(protocol) if HalfOpen.fits(protocol) else protocol)
+            half_open = self._half_open and HalfOpen.fits(protocol)
+            return cast("asyncio.Protocol", HalfOpen(protocol) if half_open else protocol)
         self._arriving[protocol] = time.monotonic()
         return cast("asyncio.Protocol", protocol)
 

@@ -108,6 +108,7 @@ class HttpInput(Input[HttpConfig]):
             max_connections=config.max_connections,
             idle_secs=config.idle_secs,
             note=self._note,
+            half_open=True,
         )
         try:
             await self._listener.open()

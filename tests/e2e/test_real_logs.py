@@ -121,7 +121,7 @@ def test_counts_per_minute(tmp_path: Path, programs: list[Program]) -> None:
     log, truth = generate(tmp_path, "--span", "1800", amount=30_000)
     count = (
         '[[filter]]\ntype = "aggregate"\nname = "minutes"\nident = "stats"\nwindow_secs = 60\nmetrics = { n = { op = '
-        '"count" } }\nmatch = ["game.**"]\nmax_ahead_secs = 1e10\nlateness_secs = 900\nidle_secs = 2\n'
+        '"count" } }\nmatch = ["game.**"]\nmax_ahead_secs = 1e9\nlateness_secs = 900\nidle_secs = 2\n'
     )
     answers = f'[[output]]\ntype = "file"\nname = "answers"\nmatch = ["stats"]\npath = "{tmp_path}/answers/a.ndjson"\n'
     daemon = started(programs, Daemon(tmp_path, count + answers + out(tmp_path)))
