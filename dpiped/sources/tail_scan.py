@@ -52,7 +52,42 @@ def scan(patterns: Sequence[str], exclude: Sequence[str]) -> dict[FileKey, Found
 
 
 def _matches(pattern: str) -> Iterator[str]:
-    return glob.iglob(pattern, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
+    """As `glob` with `recursive`, which follows links in a circle as often as a path may be long."""
+    parts = pattern.split("/")
+    if "**" not in parts:
+        yield from glob.iglob(pattern)  # noqa: PTH207 - Path.glob takes no absolute pattern
+        return
+    at = parts.index("**")
+    rest = "/".join(parts[at + 1 :] or "*")
+    for top in glob.iglob("/".join([*parts[:at], ""])) if at else [""]:  # noqa: PTH207 - as above
+        for folder in _folders(top):
+            yield from _matches(glob.escape(folder) + rest)
+
+
+def _folders(top: str) -> Iterator[str]:
+    """A folder and all below it but hidden ones; each once, by the name that is first in order. They end in a slash."""
+    known: set[FileKey] = set()
+    left = [top]
+    while left:
+        folder = left.pop()
+        try:
+            key = key_of(os.stat(folder or "."))  # noqa: PTH116 - as above
+            if key in known:
+                continue
+            known.add(key)
+            with os.scandir(folder or ".") as entries:
+                below = [f"{folder}{entry.name}/" for entry in entries if entry.name[0] != "." and _is_folder(entry)]
+        except OSError:  # gone, or closed to us
+            continue
+        yield folder
+        left += sorted(below, reverse=True)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 class Folders:

@@ -15,7 +15,7 @@ from dpiped.sources.tail import Follower, follow
 from dpiped.sources.tail_files import FollowOptions
 from dpiped.sources.tail_marks import Positions, rotation_stem
 from dpiped.sources.tail_reader import open_reader
-from dpiped.sources.tail_scan import _listing
+from dpiped.sources.tail_scan import _listing, scan
 
 
 class Tail:
@@ -376,6 +376,28 @@ def test_exclude_and_folders(tmp_path):
         add(tmp_path / name, f"{name}\n")
     tail = Tail(tmp_path, "**/*.log", exclude=("no.*", "*/a/skip*"))
     assert sorted(tail.read()) == ["a/b/z.log", "a/y.log", "x.log"]
+
+
+def test_links_to_folders_are_followed_also_in_a_circle(tmp_path):
+    logs = tmp_path / "logs"
+    for name in ("x/a.log", "x/.hidden/b.log", "top.log"):
+        (logs / name).parent.mkdir(parents=True, exist_ok=True)
+        add(logs / name, f"{name}\n")
+    (tmp_path / "other").mkdir()
+    add(tmp_path / "other" / "c.log", "other\n")
+    (logs / "o").symlink_to(tmp_path / "other")
+    for name in ("up", "again"):
+        (logs / "x" / name).symlink_to(logs)
+    (logs / "self").symlink_to(logs / "self")
+    tail = Tail(logs, "**/*.log")
+    assert sorted(tail.read()) == ["other", "top.log", "x/a.log"]
+    assert {mark.path for mark in tail.positions.files.values()} == {
+        f"{logs}/o/c.log",
+        f"{logs}/top.log",
+        f"{logs}/x/a.log",
+    }
+    assert set(scan([f"{logs}/**"], ())) == set(scan([f"{logs}/**/*.log"], ()))
+    assert set(scan([f"{tmp_path}/l*/**/x/**/a.log"], ())) == set(scan([f"{logs}/x/a.log"], ()))
 
 
 def test_more_files_than_descriptors(tmp_path):
