@@ -278,7 +278,7 @@ class FileSet:
         if path == file.source:
             file.home = os.path.realpath(path)
         stem = str(Path(path).with_name(rotation_stem(path)))
-        file.renamed = file.renamed or (stem != path and stem in self._found_paths)
+        file.renamed = file.renamed or (stem in self._found_paths and is_rotated_name(path, stem))
         self.files[key] = file
         self.ring.append(file)
         self._index(file)

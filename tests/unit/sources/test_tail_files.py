@@ -154,6 +154,17 @@ def test_unfinished_last_line_of_a_rotated_file_comes_when_it_is_finished(tmp_pa
     assert tail.read(4) == ["2"]
 
 
+@pytest.mark.parametrize(("name", "lines"), [("app-2.log", ["half"]), ("app.log.2", ["f"])])
+def test_only_a_rotated_file_is_not_written_on(tmp_path, log, name, lines):
+    add(log, "x\n")
+    add(tmp_path / name, "hal")
+    tail = Tail(tmp_path, "app*")
+    assert tail.read() == ["x"]
+    assert tail.read(7) == ([] if lines == ["half"] else ["hal"])
+    add(tmp_path / name, "f\n")
+    assert tail.read() == lines
+
+
 def test_deleted_file_is_read_from_its_descriptor_and_let_go(tmp_path, log):
     add(log, "1\n")
     tail = Tail(tmp_path)
