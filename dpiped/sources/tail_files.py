@@ -138,10 +138,13 @@ class FileSet:
             file = resumed[item.mark.id] = self._add(key, item.found, now, item, number=item.mark.id)
             if key not in found:
                 file.rotated_at = now
+        inodes = {seen.path: key[1] for key, seen in found.items()}
+        newest = _newest(marks)
         for mark in missing:
             if mark.offset:  # else nothing was read of it, so nothing can be lost
-                same = any(key[1] == mark.inode or seen.path == mark.path for key, seen in found.items())
-                self.counts["truncated" if same else "vanished"] += 1
+                # what was read to its end was written to afterwards if it was rotated only then
+                if not mark.was_read_whole or (mark in newest and mark.source in inodes):
+                    self.counts["truncated" if inodes.get(mark.path) == mark.inode else "vanished"] += 1
                 self._ended.append(mark)
         self._add_rotated_since(marks, resumed, now)
         # of an unread file its inode is all that is known, which another may have by now: its time is told anew
@@ -153,8 +156,7 @@ class FileSet:
     def _add_rotated_since(self, marks: list[FileMark], resumed: dict[int, TailFile], now: float) -> None:
         """What took the place of the newest file of each log and left it too, while nothing ran."""
         near = Folders()
-        newest = {mark.source: mark for mark in sorted(marks, key=lambda mark: (mark.written_ns, mark.id))}
-        for mark in newest.values():
+        for mark in _newest(marks):
             last = resumed.get(mark.id)
             if last is None or not mark.offset:  # an unread one may be another file with the same inode
                 unseen = self._add_unseen(mark, near, now)
@@ -325,8 +327,9 @@ class FileSet:
         return self._add_unseen(mark, near, now, before)
 
     def has_successor(self, file: TailFile) -> bool:
-        """Whether another file has its name now: it was written to until it was rotated."""
-        return file.source in self._found_paths and self._by_path.get(file.source) is not file
+        """Whether it still had its name at the last scan, which another file has now: it was written to until then."""
+        is_taken = file.source in self._found_paths and self._by_path.get(file.source) is not file
+        return is_taken and file.path == file.source
 
     def take_copy(self, file: TailFile, now: float) -> bool:
         """Reads on in what a file that is gone was compressed to; False if that is not beside it."""
@@ -416,6 +419,11 @@ class FileSet:
         yield from [file.path for file in self.files.values() if file.id == mark.id]
         yield mark.path
         yield from (seen.path for seen in siblings(mark.place).values())
+
+
+def _newest(marks: list[FileMark]) -> list[FileMark]:
+    """The mark of each log that was written last."""
+    return list({mark.source: mark for mark in sorted(marks, key=lambda mark: (mark.written_ns, mark.id))}.values())
 
 
 def _log_of(path: str) -> tuple[str, str]:

@@ -89,6 +89,11 @@ class FileMark(msgspec.Struct, array_like=True, frozen=True, gc=False):
         return os.path.realpath(self.path) if self.source_text else self.home
 
     @property
+    def was_read_whole(self) -> bool:
+        """Whether all lines that were in it at the last read are read."""
+        return self.read_ns > 0 and (self.offset == self.read_size or self.path.endswith(".gz"))
+
+    @property
     def is_short(self) -> bool:
         """So little was read of it that another log may well begin alike."""
         return self.head_len < HEAD_BYTES

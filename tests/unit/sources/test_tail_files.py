@@ -471,6 +471,45 @@ def test_a_compressed_file_that_takes_the_inode_and_name_of_the_one_before_it_is
     assert [line for _ in range(9) for line in tail.read()] == []
 
 
+@pytest.mark.parametrize("pattern", ["app.log", "app.log*"])
+def test_a_rotated_file_that_was_read_to_its_end_may_be_deleted_while_nothing_runs(tmp_path, log, pattern):
+    put(log, "1\n")
+    tail = Tail(tmp_path, pattern)
+    assert tail.read() == ["1"]
+    rotate(log, lines="2\n")
+    assert [line for _ in range(2) for line in tail.read()] == ["2"]
+    log.with_name("app.log.1").unlink()
+    rotate(log, lines="3\n")
+    tail = tail.again(tmp_path, pattern=pattern)
+    assert [line for _ in range(8) for line in tail.read()] == ["3"]
+    assert not tail.follower.counts
+
+
+def test_a_compressed_file_that_was_read_may_be_deleted(tmp_path, log):
+    put(log, "1\n")
+    tail = Tail(tmp_path, "app.log*")
+    assert tail.read() == ["1"]
+    for number in ("2", "3", "4"):
+        rotate(log, lines=f"{number}\n", compress=True)
+        assert [line for _ in range(8) for line in tail.read()] == [number]
+        log.with_name("app.log.2.gz").unlink(missing_ok=True)
+    assert [line for _ in range(8) for line in tail.read()] == []
+    assert not tail.follower.counts
+
+
+@pytest.mark.parametrize(("text", "what"), [("new\n", "truncated"), ("", "truncated"), (None, "vanished")])
+def test_what_may_have_been_lost_while_nothing_ran_is_counted(tmp_path, log, text, what):
+    put(log, "1\nhalf")
+    tail = Tail(tmp_path)
+    assert tail.read() == ["1"]
+    if text is None:
+        log.unlink()
+    else:
+        os.truncate(log, 0)
+        put(log, text)
+    assert tail.again(tmp_path).follower.counts == {what: 1}
+
+
 def test_truncated_files_that_wait_for_their_copies_leave_them_the_descriptors(tmp_path):
     logs = [tmp_path / "a.log", tmp_path / "b.log"]
     tail = Tail(tmp_path, pattern="*.log*", max_open_files=2)
