@@ -184,7 +184,8 @@ class Follower:
             file.damage_told = True
             self.counts["gzip_damaged"] += 1
         if final and (file.rotated_at is not None or not self.options.follow):
-            self._set.end(file, now)
+            if not self._set.may_be_copied(file):
+                self._set.end(file, now)
             return
         file.renamed = file.renamed and not final
         if file.is_gzip:

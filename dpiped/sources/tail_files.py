@@ -74,6 +74,8 @@ class FileSet:
         are not read.
         """
         self._gzip_seen: dict[FileKey, Found] = {}
+        self._unjudged: list[str] = []
+        """Real paths of those that changed since."""
         self._found: dict[FileKey, Found] = {}
         """What the last scan saw."""
         self._found_paths: set[str] = set()
@@ -115,6 +117,7 @@ class FileSet:
             self._by_path, self._by_log = {}, {}
             for file in self.files.values():
                 self._index(file)
+        self._unjudged = []
         before = {file.key: self._gone(file, near, now) for file in other}
         for file in left:
             self._add_unseen(file.mark, near, now, file)
@@ -175,10 +178,10 @@ class FileSet:
         """It left the globs and is not open: rotation may have left it in the same folder, and moved it again."""
         place = file.place
         seen = near.siblings(place).get(file.key)
-        if seen is None:
-            seen = near.same_inode(place, file.key[1]).get(file.key)
-            if seen is None or not file.head_len or not file.intact(seen.path):
-                return False
+        by_name = seen is not None and not seen.path.endswith(".gz")  # then it was truncated if its content is another
+        seen = seen or near.same_inode(place, file.key[1]).get(file.key)
+        if seen is None or not (by_name or (file.head_len and file.intact(seen.path))):
+            return False
         file.path, file.hint = seen.path, (seen.size, seen.mtime_ns)
         return True
 
@@ -212,6 +215,7 @@ class FileSet:
     def _appeared(self, key: FileKey, seen: Found, now: float) -> None:
         """A file that is not followed yet: a new one, or a copy of one that is or was."""
         if seen.path.endswith(".gz") and self._gzip_seen.get(key) != seen:
+            self._unjudged.append(os.path.realpath(seen.path))
             return  # perhaps still being written: a gzip file is read when it has not changed between two scans
         for file in self._alike(seen.path):
             if not is_copy_name(os.path.realpath(seen.path), file.home):
@@ -221,6 +225,12 @@ class FileSet:
             elif self._copies.get(key) == (file.id, seen) or is_copy_of(seen, file):
                 self._copies[key] = file.id, seen
                 return
+            elif file.reader is None and file.rotated_at is not None and may_hold(file.mark, seen, later=True):
+                rest = rest_of(file.mark, seen, sure=False)  # it can be compared with what is known only
+                if rest is not None:
+                    self.chunks.append(self._add(key, seen, now, rest).chunk())
+                    self.end(file, now)
+                    return
         if key not in self.files and not self._replaces(key, seen, now):
             self.chunks.append(self._add(key, seen, now, self._rest(key, seen)).chunk())
 
@@ -353,6 +363,10 @@ class FileSet:
                 self.chunks.append(copy.chunk())
                 return copy
         return None
+
+    def may_be_copied(self, file: TailFile) -> bool:
+        """Whether the next scan may find a copy of it, which then would be taken for a new file if it had ended."""
+        return any(is_copy_name(path, file.home) for path in self._unjudged)
 
     def end(self, file: TailFile, now: float) -> None:
         """The file was read to its end and will not be followed any more. A copy that the globs match is followed in

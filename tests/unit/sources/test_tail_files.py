@@ -365,6 +365,37 @@ def test_a_stop_at_any_time_after_a_compressed_rotation_doubles_nothing(tmp_path
     assert lines + [line for _ in range(8) for line in tail.read()] == ["2"]
 
 
+@pytest.mark.parametrize("most_open", [1, 64])
+@pytest.mark.parametrize("pause", [0.2, 1.1, 6.1])
+def test_what_was_compressed_is_known_also_after_a_pause_and_of_a_closed_file(tmp_path, log, most_open, pause):
+    for path in (log, tmp_path / "app.z"):
+        put(path, "1\n")
+    tail = Tail(tmp_path, "app.*", max_open_files=most_open)
+    lines = tail.read() + tail.read()
+    rotate(log, lines="2\n", compress=True)
+    lines += tail.read()
+    rotate(log, lines="3\n", compress=True)
+    lines += tail.read(pause)
+    tail = tail.again(tmp_path, pattern="app.*", max_open_files=most_open)
+    assert sorted(lines + [line for _ in range(8) for line in tail.read()]) == ["1", "1", "2", "3"]
+
+
+def test_a_compressed_file_that_has_the_inode_of_a_closed_one_is_another(tmp_path, log):
+    for path in (log, tmp_path / "z.log"):
+        put(path, "1\n")
+    tail = Tail(tmp_path, max_open_files=1)
+    assert tail.read() + tail.read() == ["1", "1"]
+    put(log.with_name("app.log.1"), "2\n")
+    rotated = log.rename(log.with_name("app.log.2"))
+    put(log, "3\n")
+    lines = tail.read(0.2) + tail.read()
+    packed = reuse_inode(rotated, log.with_name("app.log.2.gz"), gzip.compress(b"2\n"))
+    log.with_name("app.log.1").unlink()
+    lines += [line for _ in range(8) for line in tail.read()]
+    assert packed.exists()
+    assert sorted(lines) == ["2", "3"]
+
+
 def test_damaged_gzip_gives_what_can_be_read(tmp_path):
     whole = gzip.compress(b"".join(b"line %d\n" % number for number in range(100_000)))
     (tmp_path / "bad.gz").write_bytes(whole[: len(whole) // 2])
