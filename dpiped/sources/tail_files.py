@@ -118,6 +118,8 @@ class FileSet:
             for file in self.files.values():
                 self._index(file)
         self._unjudged = []
+        for file in other:  # all of them first: the inode of one may be that of the copy of another by now
+            self._drop(file)
         before = {file.key: self._gone(file, near, now) for file in other}
         for file in left:
             self._add_unseen(file.mark, near, now, file)
@@ -333,7 +335,7 @@ class FileSet:
             self.counts["truncated"] += 1
         elif before is None and file.behind:
             self.counts["vanished"] += 1
-        self.end(file, now)
+        self._tell_end(file, now)
         return self._add_unseen(mark, near, now, before)
 
     def has_successor(self, file: TailFile) -> bool:
@@ -372,6 +374,15 @@ class FileSet:
         """The file was read to its end and will not be followed any more. A copy that the globs match is followed in
         its place, and told first: a restart knows it by nothing else.
         """
+        self._drop(file)
+        self._tell_end(file, now)
+
+    def _drop(self, file: TailFile) -> None:
+        self.shut(file)
+        del self.files[file.key]
+        self.ring.remove(file)
+
+    def _tell_end(self, file: TailFile, now: float) -> None:
         mark = file.mark
         self._ended.append(mark)
         for key, (number, seen) in self._copies.items():
@@ -379,9 +390,6 @@ class FileSet:
             if rest is not None:
                 self.chunks.append(self._add(key, seen, now, rest).chunk())
         self.chunks.append(file.chunk(gone=True))
-        self.shut(file)
-        del self.files[file.key]
-        self.ring.remove(file)
 
     def opened(self, file: TailFile, now: float) -> bool:
         """Opens the file if it is not. False: it cannot be opened now; a reason that lasts is counted once."""

@@ -380,6 +380,18 @@ def test_what_was_compressed_is_known_also_after_a_pause_and_of_a_closed_file(tm
     assert sorted(lines + [line for _ in range(8) for line in tail.read()]) == ["1", "1", "2", "3"]
 
 
+def test_a_copy_that_has_the_inode_of_a_closed_file_is_read_for_its_rest(tmp_path, log):
+    for path in (log, tmp_path / "x.log", tmp_path / "z.log"):
+        put(path, f"{path.name} 1\n")
+    tail = Tail(tmp_path, "*.log*", max_open_files=1)
+    assert len(tail.read() + tail.read()) == 3
+    put(log, "2\n")
+    reuse_inode(tmp_path / "x.log", log.with_name("app.log.1"), log.read_bytes())
+    os.truncate(log, 0)
+    put(log, "3\n")
+    assert [line for _ in range(5) for line in tail.read()] == ["2", "3"]
+
+
 def test_a_compressed_file_that_has_the_inode_of_a_closed_one_is_another(tmp_path, log):
     for path in (log, tmp_path / "z.log"):
         put(path, "1\n")
