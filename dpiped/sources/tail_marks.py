@@ -2,8 +2,9 @@
 text.
 
 A file is known by a hash of its first 1,024 bytes (as many as it had; the length is stored). The inode is only a hint,
-the device and the path mean nothing. `tail` is a checksum of the up to 256 bytes before `offset`: where it does not
-fit, the file was truncated. Offsets of gzip files count decompressed bytes.
+the device means nothing, and of two files that fit it is the name that decides. Where the head is shorter another log
+may well begin alike, so name and mtime have to fit too. `tail` is a checksum of the up to 256 bytes before `offset`:
+where it does not fit, the file was truncated. Offsets of gzip files count decompressed bytes.
 
 The text of Positions, version 1, is JSON: {"version": 1, "files": [[id, path, source, inode, head_len, head, offset,
 tail, skip, written_ns, home, read_size, read_ns, history], ..]}, paths as `path_to_text` writes them. From 4 KiB on it
@@ -37,7 +38,7 @@ _LONE = re.compile(r"[\ud800-\udfff]")
 """What Python makes of a byte of a name that is no UTF-8."""
 
 _SUFFIXES = re.compile(r"(?:\.(?:gz|old|bak|save|prev|orig))+$")
-_NUMBERS = re.compile(r"[-._]\d[\d\-_.T:]*(?=[-._]|$)")
+_NUMBERS = re.compile(r"[-._]\d[\d\-_.T:]*Z?(?=[-._]|$)")
 
 
 class FileMark(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -857,6 +857,8 @@ def test_a_name_that_is_no_utf8_is_stored_as_it_is_and_shown_as_text(tmp_path):
         ("app-2024-01-01.log", "app.log"),
         ("app.1.log", "app.log"),
         ("app-2014-05-05T22-13-22.000.log", "app.log"),
+        ("app.log.20261130T120000Z", "app.log"),
+        ("app-2026-11-30T12:00:00Z.log.gz", "app.log"),
         ("syslog.old", "syslog"),
         ("v2.log", "v2.log"),
     ],
