@@ -192,6 +192,11 @@ class TailFile:
     def is_gzip(self) -> bool:
         return isinstance(self.reader, GzipReader)
 
+    @property
+    def is_away(self) -> bool:
+        """It left the globs while it was closed: what became of it can be told by its mark only."""
+        return self.reader is None and self.rotated_at is not None
+
     def intact(self, path: str = "") -> bool:
         """Whether what stands before the offset is what was read; also true when that cannot be told now.
 

@@ -210,7 +210,9 @@ class FileSet:
     def _is_known(self, seen: Found) -> bool:
         """Whether it may hold what a file held that is or was followed."""
         alike = self._alike(seen.path)
-        marks = [(mark, False) for mark in self._ended] + [(file.mark, not file.intact()) for file in alike]
+        marks = [(mark, False) for mark in self._ended] + [
+            (file.mark, file.is_away or not file.intact()) for file in alike
+        ]
         holds = (rest_of(mark, seen, sure=False) for mark, later in marks if may_hold(mark, seen, later=later))
         return any(holds) or any(is_copy_of(seen, file) for file in alike)
 
@@ -227,7 +229,7 @@ class FileSet:
             elif self._copies.get(key) == (file.id, seen) or is_copy_of(seen, file):
                 self._copies[key] = file.id, seen
                 return
-            elif file.reader is None and file.rotated_at is not None and may_hold(file.mark, seen, later=True):
+            elif file.is_away and may_hold(file.mark, seen, later=True):
                 rest = rest_of(file.mark, seen, sure=False)  # it can be compared with what is known only
                 if rest is not None:
                     self.chunks.append(self._add(key, seen, now, rest).chunk())
