@@ -145,6 +145,7 @@ class Follower:
     def _poll(self, file: TailFile, now: float, most: int) -> int:
         """Reads one block of the file; returns how much of the step's room it took."""
         if self._set.waits(file):
+            self._set.hold(file, now)
             return 0
         file.after = None
         final = self._is_final(file, now)

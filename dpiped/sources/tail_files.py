@@ -11,7 +11,18 @@ from pathlib import Path
 import msgspec
 
 from dpiped.sources.tail_file import TailFile, verify
-from dpiped.sources.tail_identify import Resolved, is_compressed, is_copy_of, may_be, may_hold, resolve, rest_of
+from dpiped.sources.tail_identify import (
+    COPIED_GRAIN_NS,
+    Candidate,
+    Resolved,
+    is_compressed,
+    is_copy_of,
+    is_written_on,
+    may_be,
+    may_hold,
+    resolve,
+    rest_of,
+)
 from dpiped.sources.tail_marks import (
     Chunk,
     FileMark,
@@ -74,6 +85,8 @@ class FileSet:
         are not read.
         """
         self._gzip_seen: dict[FileKey, Found] = {}
+        self._slipped: list[FileMark] = []
+        """Files that were moved between the look at them and their opening, as if written a little before."""
         self._unjudged: list[str] = []
         """Real paths of those that changed since."""
         self._found: dict[FileKey, Found] = {}
@@ -121,8 +134,11 @@ class FileSet:
         for file in other:  # all of them first: the inode of one may be that of the copy of another by now
             self._drop(file)
         before = {file.key: self._gone(file, near, now) for file in other}
+        slipped, self._slipped = self._slipped, []
         for file in left:
             self._add_unseen(file.mark, near, now, file)
+        for mark in slipped:
+            self._add_unseen(mark, near, now, self._by_path.get(mark.source))
         for key, seen in found.items():
             if key not in self.files:
                 self._appeared(key, seen, now)
@@ -180,7 +196,8 @@ class FileSet:
         """It left the globs and is not open: rotation may have left it in the same folder, and moved it again."""
         place = file.place
         seen = near.siblings(place).get(file.key)
-        by_name = seen is not None and not seen.path.endswith(".gz")  # then it was truncated if its content is another
+        # of the same kind: then it only moved on, or was truncated if its content is another
+        by_name = seen is not None and seen.path.endswith(".gz") == file.path.endswith(".gz")
         seen = seen or near.same_inode(place, file.key[1]).get(file.key)
         if seen is None or not (by_name or (file.head_len and file.intact(seen.path))):
             return False
@@ -196,24 +213,46 @@ class FileSet:
         for key, seen in sorted(near.siblings(left.home).items(), key=lambda item: item[1].mtime_ns):
             if seen.mtime_ns <= left.written_ns or not is_rotated_name(seen.path, left.home):
                 continue
-            if key in self.files or key in self._found or not seen.size or is_excluded(seen.path, self.options.exclude):
+            if key in self._found or not seen.size or is_excluded(seen.path, self.options.exclude):
                 continue
-            if self._is_known(seen):
+            known = self.files.get(key)
+            if (known is not None and not self._is_stranger(known, seen)) or self._is_known(seen):
                 continue
+            if known is not None:
+                self.end(known, now)
             file = self._add(key, seen, now, left=left)
             file.rotated_at, file.after = now, before
-            self.chunks.append(file.chunk())
-            self.opened(file, now)
-            before = file
+            if self._holds(file, now):
+                self.chunks.append(file.chunk())
+                before = file
         return before
+
+    def _holds(self, file: TailFile, now: float) -> bool:
+        """Opens a file that was just found, before rotation takes it away. False: it did already, so another may have
+        its inode; it is not followed then, and the next scan finds it by what it became.
+        """
+        if file.offset or self.open_count >= self.options.max_open_files // 2:
+            return True
+        self.opened(file, now)
+        if not file.missing or file.path.endswith(".gz"):
+            return True
+        self._drop(file)
+        self._slipped.append(msgspec.structs.replace(file.mark, written_ns=file.written_ns - COPIED_GRAIN_NS))
+        return False
+
+    def _is_stranger(self, file: TailFile, seen: Found) -> bool:
+        """Whether the inode of a closed file is another's by now, beside the globs."""
+        if file.reader is not None:
+            return False
+        return not (file.intact(seen.path) if file.head_len else is_written_on(file.mark, file.key, seen))
 
     def _is_known(self, seen: Found) -> bool:
         """Whether it may hold what a file held that is or was followed."""
-        alike = self._alike(seen.path)
+        alike, it = self._alike(seen.path), Candidate(seen)
         marks = [(mark, False) for mark in self._ended] + [
             (file.mark, file.is_away or not file.intact()) for file in alike
         ]
-        holds = (rest_of(mark, seen, sure=False) for mark, later in marks if may_hold(mark, seen, later=later))
+        holds = (rest_of(mark, it, sure=False) for mark, later in marks if may_hold(mark, it, later=later))
         return any(holds) or any(is_copy_of(seen, file) for file in alike)
 
     def _appeared(self, key: FileKey, seen: Found, now: float) -> None:
@@ -221,22 +260,25 @@ class FileSet:
         if seen.path.endswith(".gz") and self._gzip_seen.get(key) != seen:
             self._unjudged.append(os.path.realpath(seen.path))
             return  # perhaps still being written: a gzip file is read when it has not changed between two scans
+        it = Candidate(seen)
         for file in self._alike(seen.path):
-            if not is_copy_name(os.path.realpath(seen.path), file.home):
+            if not is_copy_name(it.real, file.home):
                 continue
             if not file.intact():
                 self.truncated(file, now)
             elif self._copies.get(key) == (file.id, seen) or is_copy_of(seen, file):
                 self._copies[key] = file.id, seen
                 return
-            elif file.is_away and may_hold(file.mark, seen, later=True):
-                rest = rest_of(file.mark, seen, sure=False)  # it can be compared with what is known only
+            elif file.is_away and may_hold(file.mark, it, later=True):
+                rest = rest_of(file.mark, it, sure=False)  # it can be compared with what is known only
                 if rest is not None:
                     self.chunks.append(self._add(key, seen, now, rest).chunk())
                     self.end(file, now)
                     return
         if key not in self.files and not self._replaces(key, seen, now):
-            self.chunks.append(self._add(key, seen, now, self._rest(key, seen)).chunk())
+            file = self._add(key, seen, now, self._rest(key, seen))
+            if self._holds(file, now):
+                self.chunks.append(file.chunk())
 
     def _replaces(self, key: FileKey, seen: Found, now: float) -> bool:
         """Whether it was put in the place of a followed file that it begins with, as rsync and editors save: then it is
@@ -258,9 +300,10 @@ class FileSet:
         return True
 
     def _rest(self, key: FileKey, seen: Found) -> Resolved | None:
+        it = Candidate(seen)
         for mark in reversed(self._ended):
             sure = self._is_copy(key, mark)
-            rest = rest_of(mark, seen, sure=sure) if sure or may_hold(mark, seen, later=False) else None
+            rest = rest_of(mark, it, sure=sure) if sure or may_hold(mark, it, later=False) else None
             if rest is not None:
                 return rest
         return None
@@ -357,11 +400,11 @@ class FileSet:
         for key, seen in sorted(siblings(file.place).items(), key=lambda item: item[1].mtime_ns):
             if key in self.files:
                 continue
-            sure, rest = self._is_copy(key, mark), None
+            it, sure, rest = Candidate(seen), self._is_copy(key, mark), None
             if not mark.offset and is_compressed(mark, seen):
                 rest = Resolved(mark, seen, b"")
-            elif sure or may_hold(mark, seen, later=True):
-                rest = rest_of(mark, seen, sure=sure)
+            elif sure or may_hold(mark, it, later=True):
+                rest = rest_of(mark, it, sure=sure)
             if rest is not None:
                 copy = self._add(key, seen, now, rest)
                 self.chunks.append(copy.chunk())
@@ -388,7 +431,7 @@ class FileSet:
         mark = file.mark
         self._ended.append(mark)
         for key, (number, seen) in self._copies.items():
-            rest = rest_of(mark, seen, sure=True) if number == file.id and key not in self.files else None
+            rest = rest_of(mark, Candidate(seen), sure=True) if number == file.id and key not in self.files else None
             if rest is not None:
                 self.chunks.append(self._add(key, seen, now, rest).chunk())
         self.chunks.append(file.chunk(gone=True))
@@ -412,6 +455,11 @@ class FileSet:
         file.failed = file.missing = False
         self.open_count += 1
         return True
+
+    def hold(self, file: TailFile, now: float) -> None:
+        """Opens a file that waits, for rotation may compress it meanwhile. Those it waits for need room as well."""
+        if self.open_count < self.options.max_open_files // 2:
+            self.opened(file, now)
 
     def waits(self, file: TailFile) -> bool:
         """Whether another file is read to its end first."""

@@ -6,6 +6,7 @@ import os
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,7 +73,7 @@ def resolve(marks: Iterable[FileMark], found: dict[FileKey, Found]) -> tuple[dic
         near = _oldest_first(folders.siblings(mark.place).items())
         if mark.head_len:
             return near
-        return [item for item in near if _is_written_on(mark, *item) or is_compressed(mark, item[1])]
+        return [item for item in near if is_written_on(mark, *item) or is_compressed(mark, item[1])]
 
     def renamed(mark: FileMark) -> Iterable[tuple[FileKey, Found]]:
         return folders.same_inode(mark.place, mark.inode).items() if mark.head_len else ()
@@ -118,7 +119,7 @@ def may_be(mark: FileMark, key: FileKey, seen: Found, *, by_globs: bool) -> bool
     return is_copy_name(real, mark.home) and _is_since(mark, seen)
 
 
-def _is_written_on(mark: FileMark, key: FileKey, seen: Found) -> bool:
+def is_written_on(mark: FileMark, key: FileKey, seen: Found) -> bool:
     """Whether this is surely the file of a mark that knows no byte of it. Inodes are used again, so the time has to fit
     as well.
     """
@@ -191,16 +192,35 @@ def _is_begin(copy: PlainReader, original: PlainReader) -> bool:
     return original.pread(TAIL_BYTES, end - TAIL_BYTES) == copy.pread(TAIL_BYTES, end - TAIL_BYTES)
 
 
-def may_hold(mark: FileMark, seen: Found, *, later: bool) -> bool:
-    """Whether name and time allow that a file holds what the file of `mark`, which has ended, held.
+class Candidate:
+    """A file that may hold what another one held. What tells that is read once, for all marks."""
+
+    def __init__(self, seen: Found) -> None:
+        self.seen = seen
+
+    @cached_property
+    def real(self) -> str:
+        """Its real path."""
+        return os.path.realpath(self.seen.path)
+
+    @cached_property
+    def head(self) -> str:
+        """The hash of its whole head; empty if it is shorter."""
+        return _head(self.seen.path)
+
+
+def may_hold(mark: FileMark, candidate: Candidate, *, later: bool) -> bool:
+    """Whether name, time and head allow that a file holds what the file of `mark`, which has ended, held.
 
     Args:
         later: it may have been copied after something more was written.
     """
-    real = os.path.realpath(seen.path)
+    real, seen = candidate.real, candidate.seen
     if real != mark.place and not is_copy_name(real, mark.home):
         return False
-    return not mark.is_short or (_is_since(mark, seen) if later else _is_same_time(mark, seen))
+    if not mark.is_short:
+        return candidate.head == mark.head
+    return _is_since(mark, seen) if later else _is_same_time(mark, seen)
 
 
 def _is_same_time(mark: FileMark, seen: Found) -> bool:
@@ -212,20 +232,20 @@ def _is_since(mark: FileMark, seen: Found) -> bool:
     return seen.mtime_ns > mark.read_ns - COPIED_GRAIN_NS
 
 
-def rest_of(mark: FileMark, seen: Found, *, sure: bool) -> Resolved | None:
+def rest_of(mark: FileMark, candidate: Candidate, *, sure: bool) -> Resolved | None:
     """Where to read on in a file if it holds what the file of `mark`, which has ended, held; None if it does not.
 
     A copy that ends before the mark was made before the last lines were read: nothing of it is left to be read. That
     counts only if the copy is `sure`, because it was compared with the file while both were there, or has a whole head
     to tell by.
     """
-    path = seen.path
+    seen, path = candidate.seen, candidate.seen.path
     if not mark.head_len:
         return None
     before = verify(mark, path)
     if before is not None:
         return Resolved(mark, seen, before)
-    if not sure and (mark.is_short or _head(path) != mark.head):
+    if not sure and (mark.is_short or candidate.head != mark.head):
         return None
     try:
         reader = open_reader(path)
