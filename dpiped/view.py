@@ -145,12 +145,12 @@ def with_fields(body: bytes, fields: dict[str, str]) -> bytes:
     pieces = {name: value for name, value in fields.items() if value}
     if not pieces:
         return body
-    present = [name for name in pieces if b'"' + name.encode() + b'"' in body]
-    if not present:
+    present = any(b'"' + name.encode() + b'"' in body for name in pieces)
+    if not present and not (b"\\" in body and b"\\u" in body):  # keys may be written with escapes
         return _splice(body, _members(pieces))
     lines = []
     for line in body.splitlines(keepends=True):
-        event: dict[str, Any] = msgspec.json.decode(line)
+        event = msgspec.json.decode(line, type=dict[str, msgspec.Raw])  # a value may be one that cannot be read
         missing = {name: value for name, value in pieces.items() if name not in event}
         lines.append(line[:-2] + _members(missing) + b"}\n" if missing else line)
     return b"".join(lines)

@@ -33,6 +33,7 @@ MAGIC: tuple[tuple[bytes, Callable[[], Any]], ...] = (
     (b"\x28\xb5\x2f\xfd", _zstd),
     (b"BZh", bz2.BZ2Decompressor),
     (b"\xfd7zXZ\x00", lzma.LZMADecompressor),
+    *((bytes([first]) + b"\x2a\x4d\x18", _zstd) for first in range(0x50, 0x60)),  # a frame to skip, as pzstd writes
 )
 _ERRORS = (gzip.GzipError, zstandard.ZstdError, lzma.LZMAError, OSError, EOFError, ValueError)
 
@@ -72,6 +73,8 @@ class Unpacked(io.RawIOBase):
         self._input = first
         self._make = make
         self._frame: Any = None
+        self._failed: DamagedFileError | None = None
+        """Of the source; raised when all before it was unpacked."""
         self._output = b""
         self._at = 0
 
@@ -88,9 +91,19 @@ class Unpacked(io.RawIOBase):
         self._at += len(data)
         return data
 
+    def _fill(self) -> None:
+        """The head of a member comes in one piece: the library for gzip reads some that are cut wrongly."""
+        try:
+            while len(self._input) < BLOCK_BYTES and (more := self._source.read(BLOCK_BYTES)):
+                self._input += more
+        except DamagedFileError as exc:
+            self._failed = exc
+
     def _more(self) -> bool:
         """Unpacks a little; False at the end."""
         if not self._input:
+            if self._failed is not None:
+                raise self._failed
             self._input = self._source.read(BLOCK_BYTES)
             if not self._input:
                 if self._frame is not None:
@@ -100,6 +113,7 @@ class Unpacked(io.RawIOBase):
             if not self._input.strip(b"\0"):  # padding, as some tools write it
                 self._input = b""
                 return True
+            self._fill()
             self._frame = self._make()
         try:
             self._output, self._at = self._frame.decompress(self._input), 0
@@ -120,13 +134,19 @@ class Peeked(io.RawIOBase):
     def __init__(self, source: Stream) -> None:
         self._source = source
         self._first = b""
+        self._failed: DamagedFileError | None = None
+        """Met while it was looked at; raised when all before it was read."""
 
     def readable(self) -> bool:
         return True
 
     def peek(self, size: int) -> bytes:
         while len(self._first) < size:
-            more = self._source.read(size - len(self._first))
+            try:
+                more = self._source.read(size - len(self._first))
+            except DamagedFileError as exc:
+                self._failed = exc
+                break
             if not more:
                 break
             self._first += more
@@ -134,6 +154,8 @@ class Peeked(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         if not self._first:
+            if self._failed is not None:
+                raise self._failed
             return self._source.read(size)
         end = len(self._first) if size < 0 else size
         data, self._first = self._first[:end], self._first[end:]

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 Op = Literal["create", "index"]
 REASON_CHARS = 500
+MOST_ID_BYTES = 512
+"""Of an id; a limit of the server."""
 BLOCKED = frozenset(
     {
         "index_not_found_exception",
@@ -75,9 +77,9 @@ class ElasticsearchEvents:
         """Place of the first event of each of them, and of all."""
         self._size = sum(len(pieces.data) for pieces in self._pieces)
         self._open = range(self._firsts[-1])
-        self._settled: set[int] = set()
-        self.refused: dict[int, str] = {}
+        self.refused: dict[int, str] = self._with_long_ids(id_field) if id_field else {}
         """Place -> why it can never be stored."""
+        self._settled = set(self.refused)
 
     def _with_actions(self, view: PackView, body: bytes, index: str | Sequence[str], id_field: str) -> Pieces:
         derived = f"{view.head.epoch}-{view.head.offset:012x}-"
@@ -93,6 +95,12 @@ class ElasticsearchEvents:
         actions = [starts[name] + _quoted(own)[1:] + b"}}\n" for name, own in zip(names, ids, strict=True)]
         lines = list(map(add, actions, body.splitlines(keepends=True)))
         return Pieces(b"".join(lines), np.array([0, *accumulate(map(len, lines))]))
+
+    def _with_long_ids(self, id_field: str) -> dict[int, str]:
+        """The server refuses a whole request with one of them."""
+        ids = [value for view in self.batch.views for value in view.column(id_field)]
+        reason = f"the id in {id_field} has more than {MOST_ID_BYTES} bytes"
+        return {place: reason for place, value in enumerate(ids) if len(str(value).encode()) > MOST_ID_BYTES}
 
     def _start(self, index: str) -> bytes:
         """An action up to the id, its opening quote included."""
@@ -173,7 +181,7 @@ class Judged:
 
 
 class _Answer(msgspec.Struct):
-    errors: bool = False
+    errors: bool
 
 
 class _Item(msgspec.Struct):

@@ -62,11 +62,11 @@ class ConsoleOutput(Output[ConsoleConfig]):
 
     def _text_of(self, body: bytes) -> bytes:
         if self._color:
-            shown = [self._show(msgspec.json.decode(line)) for line in body.splitlines()]
+            shown = [self._show(_event_of(line)) for line in body.splitlines()]
             rings = any(is_loud for _, is_loud in shown)
             return "".join([text for text, _ in shown] + [_BELL] * rings).encode()
         if self.config.fields or self.config.pretty:
-            body = b"".join(self._plain(msgspec.json.decode(line)) for line in body.splitlines())
+            body = b"".join(self._plain(_event_of(line)) for line in body.splitlines())
         return _IN_JSON.sub(lambda match: b"\\u%04x" % ord(match[0].decode()), body)
 
     def _wanted(self, event: dict[str, Any]) -> dict[str, Any]:
@@ -104,3 +104,19 @@ def _member(name: str, value: object, color: str) -> str:
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     color = _TIME if name == "@timestamp" else color
     return f"{_KEY}{printable(name)}={_OFF}{color}{printable(text)}{_OFF if color else ''}"
+
+
+def _event_of(line: bytes) -> dict[str, Any]:
+    """An event; a value that cannot be read, such as 1e400, is its text."""
+    try:
+        event: dict[str, Any] = msgspec.json.decode(line)
+    except msgspec.DecodeError:
+        return {name: _value_of(raw) for name, raw in msgspec.json.decode(line, type=dict[str, msgspec.Raw]).items()}
+    return event
+
+
+def _value_of(raw: msgspec.Raw) -> Any:
+    try:
+        return msgspec.json.decode(raw)
+    except msgspec.DecodeError:
+        return bytes(raw).decode()

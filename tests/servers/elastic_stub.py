@@ -35,7 +35,9 @@ class ElasticStub:
         self.item: Callable[[str, dict[str, Any]], tuple[int, str] | None] = lambda identity, event: None
         """(status, type of error) for an event, or None to store it."""
         self.answers: list[int | str] = []
-        """What the next bulk requests get instead: a status, or "lost" (stored, and the connection breaks)."""
+        """What the next bulk requests get instead: a status, "lost" (stored, and the connection breaks) or "empty" (an
+        object that says nothing).
+        """
         self._now = 0
         self.url = ""
 
@@ -91,6 +93,8 @@ class ElasticStub:
         told = self.answers.pop(0) if self.answers else 200
         if isinstance(told, int) and told != 200:
             return _error(told, "told_to", "as the test wants it")
+        if told == "empty":
+            return web.json_response({})
         index = request.path.strip("/").removesuffix("_bulk").strip("/")
         lines = body.split(b"\n")
         assert lines.pop() == b"", "the last line needs its newline"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpiped.testing import body_of, view_of
-from dpiped.view import PackView
+from dpiped.view import PackView, with_fields
 
 
 def view_where(numbers: list[int], where: str) -> PackView:
@@ -63,3 +63,12 @@ def test_host_and_source_stand_at_the_end_of_each_event(texts: list[str], host: 
     lines = view.body_with_metadata().split(b"\n")
     assert lines.pop() == b""
     assert [json.loads(line) for line in lines] == [{**event, "_host": host, "_source": "a}b"} for event in events]
+
+
+def test_a_value_that_cannot_be_read_keeps_nobody_from_being_written() -> None:
+    body = b'{"@timestamp":1,"_host":"own"}\n{"@timestamp":1,"n":1e400}\n{"@timestamp":1,"\\u005fhost":"own"}\n'
+    assert with_fields(body, {"_host": "h"}).splitlines() == [
+        b'{"@timestamp":1,"_host":"own"}',
+        b'{"@timestamp":1,"n":1e400,"_host":"h"}',
+        b'{"@timestamp":1,"\\u005fhost":"own"}',
+    ]

@@ -7,6 +7,7 @@ import gzip
 import io
 import lzma
 import tarfile
+import zlib
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -29,7 +30,15 @@ PACKINGS: dict[str, Callable[[bytes], bytes]] = {
     "bzip2": bz2.compress,
     "xz": lzma.compress,
     "twice": lambda data: gzip.compress(bz2.compress(data)),
+    "gzip with all that a head may have": lambda data: with_head(gzip.compress(data)),
+    "zstd behind a frame to skip": lambda data: b"\x50\x2a\x4d\x18\x04\0\0\0abcd" + zstandard.compress(data),
 }
+
+
+def with_head(packed: bytes) -> bytes:
+    """With an extra field, a name, a comment and the checksum of the head (RFC 1952)."""
+    head = packed[:3] + bytes([2 | 4 | 8 | 16]) + packed[4:10] + b"\x03\0abc" + b"name\0" + b"comment\0"
+    return head + (zlib.crc32(head) & 0xFFFF).to_bytes(2, "little") + packed[10:]
 
 
 def tarred(members: dict[str, bytes]) -> bytes:
@@ -92,6 +101,18 @@ def test_of_a_torn_file_what_can_be_read_is_taken(packing: str, tmp_path: Path) 
     assert lines.startswith(found)
     assert found.endswith(b"\n")
     assert len(found) > 500_000
+
+
+@pytest.mark.parametrize("packing", ["gzip", "zstd", "twice"])
+def test_of_a_small_torn_file_too(packing: str, tmp_path: Path) -> None:
+    """The look at its first bytes, whether it is a tar file, meets the damage."""
+    file = tmp_path / "a.log"
+    file.write_bytes(PACKINGS[packing](b"one\ntwo\nthree\n")[:-4])
+    taken = []
+    with pytest.raises(DamagedFileError):
+        for piece in reader(file).lines():
+            taken.append(piece.data)
+    assert packing == "zstd" or b"".join(taken) == b"one\ntwo\nthree\n"
 
 
 def test_damage_in_the_middle_and_a_torn_tar_file(tmp_path: Path) -> None:

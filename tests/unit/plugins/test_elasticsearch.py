@@ -210,6 +210,24 @@ async def test_early_results_are_overwritten(stub: ElasticStub) -> None:
     assert stub.documents["logs"]["00ff-000000000000-0001"]["hits"] == 9
 
 
+async def test_an_id_that_is_too_long_hurts_only_its_event(stub: ElasticStub) -> None:
+    async with Use(stub, op="index", id_field="id") as use:
+        with pytest.raises(RejectedError) as caught:
+            await use.plugin.write(use.batch([{"id": "a"}, {"id": "ä" * 257}], [{"id": "y" * 513}, {"id": "z" * 512}]))
+        assert sorted(caught.value.reasons) == [1, 2]
+        assert "more than 512 bytes" in caught.value.reasons[1]
+        with pytest.raises(RejectedError):
+            await use.plugin.write(use.batch([{"id": "y" * 513}]))
+    assert sorted(stub.documents["logs"]) == ["a", "z" * 512]
+
+
+async def test_an_answer_that_is_no_answer_is_not_believed(stub: ElasticStub) -> None:
+    async with Use(stub) as use:
+        stub.answers.append("empty")
+        with pytest.raises(TemporaryError, match="cannot be read"):
+            await use.plugin.write(use.batch(1))
+
+
 async def test_a_data_stream(stub: ElasticStub) -> None:
     async with Use(stub, index=None, data_stream="logs-app-prod", setup={"delete_after_days": 7}) as use:
         await use.plugin.write(use.batch(1))
