@@ -141,7 +141,7 @@ class Peeked(io.RawIOBase):
         return True
 
     def peek(self, size: int) -> bytes:
-        while len(self._first) < size:
+        while len(self._first) < size and self._failed is None:
             try:
                 more = self._source.read(size - len(self._first))
             except DamagedFileError as exc:
