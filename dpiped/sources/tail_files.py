@@ -17,7 +17,6 @@ from dpiped.sources.tail_identify import (
     Resolved,
     is_compressed,
     is_copy_of,
-    is_written_on,
     may_be,
     may_hold,
     resolve,
@@ -241,10 +240,12 @@ class FileSet:
         return False
 
     def _is_stranger(self, file: TailFile, seen: Found) -> bool:
-        """Whether the inode of a closed file is another's by now, beside the globs."""
-        if file.reader is not None:
+        """Whether the inode of a closed file is that of a compressed one by now, or the other way round, beside the
+        globs. One of the same kind only moved on, or was truncated.
+        """
+        if file.reader is not None or seen.path.endswith(".gz") == file.path.endswith(".gz"):
             return False
-        return not (file.intact(seen.path) if file.head_len else is_written_on(file.mark, file.key, seen))
+        return not (file.head_len and file.intact(seen.path))
 
     def _is_known(self, seen: Found) -> bool:
         """Whether it may hold what a file held that is or was followed."""

@@ -73,7 +73,7 @@ def resolve(marks: Iterable[FileMark], found: dict[FileKey, Found]) -> tuple[dic
         near = _oldest_first(folders.siblings(mark.place).items())
         if mark.head_len:
             return near
-        return [item for item in near if is_written_on(mark, *item) or is_compressed(mark, item[1])]
+        return [item for item in near if _is_written_on(mark, *item) or is_compressed(mark, item[1])]
 
     def renamed(mark: FileMark) -> Iterable[tuple[FileKey, Found]]:
         return folders.same_inode(mark.place, mark.inode).items() if mark.head_len else ()
@@ -119,7 +119,7 @@ def may_be(mark: FileMark, key: FileKey, seen: Found, *, by_globs: bool) -> bool
     return is_copy_name(real, mark.home) and _is_since(mark, seen)
 
 
-def is_written_on(mark: FileMark, key: FileKey, seen: Found) -> bool:
+def _is_written_on(mark: FileMark, key: FileKey, seen: Found) -> bool:
     """Whether this is surely the file of a mark that knows no byte of it. Inodes are used again, so the time has to fit
     as well.
     """
