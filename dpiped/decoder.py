@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 from dpiped.batch import BatchId
 from dpiped.codecs.base import Codec, DecodeContext, Decoded, Part, Rejected
-from dpiped.codecs.lines import BOM
 from dpiped.codecs.times import TimeSpec
 from dpiped.compression import is_one_frame
 from dpiped.journal.append import Draft
@@ -76,15 +75,12 @@ class Decoder:
         hosts: list[str] | None = None,
         stored: tuple[str, bytes] | None = None,
     ) -> AsyncIterator[Result]:
-        """Piece by piece; mostly there is one. A byte order mark in front is no part of the first line. Raises
-        CodecError when the data as a whole is unreadable.
+        """Piece by piece; mostly there is one. Raises CodecError when the data as a whole is unreadable.
 
         Args:
             hosts: the peer of each line, where the data mixes peers; such data is one piece.
             stored: (encoding, bytes) the data came as; kept if the body can be had from it.
         """
-        if data.startswith(BOM):
-            data, stored = data[len(BOM) :], None
         projection = self._router.projection_of(Route(origin.project, origin.ident, False, ""))
         context = DecodeContext(int(time.time() * 1000), projection, self._time_spec, self._keep_old, hosts)
         weight = weight_of(data, codec)

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from dpiped.codecs.als_body import Bodies, bodies_of, suffix_of, tidy
-from dpiped.codecs.base import Codec, DecodeContext, Decoded, Part, Rejected
+from dpiped.codecs.base import BOM, Codec, DecodeContext, Decoded, Part, Rejected
 from dpiped.codecs.config import AlsCodecConfig
 from dpiped.codecs.lines import (
     DecodeFailure,
@@ -68,7 +68,7 @@ class AlsCodec(Codec):
     def decode(self, data: bytes, context: DecodeContext) -> Decoded:
         if not data.strip(b"\r\n"):
             return Decoded()
-        return _quick(data, context) or _careful(to_lines(data), context)
+        return _quick(data, context) or _careful(to_lines(data.removeprefix(BOM)), context)
 
     def encode(self, body: bytes) -> bytes:
         """Lines without category; `_area` is `-` where an event has none."""
@@ -92,7 +92,7 @@ def build(config: AlsCodecConfig) -> Codec:
 
 def _quick(data: bytes, context: DecodeContext) -> Decoded | None:
     """The answer if all lines have stamps in milliseconds and nothing has to be looked at one by one; else None."""
-    if context.time is not None or context.hosts is not None:
+    if context.time is not None or context.hosts is not None or data.startswith(BOM):
         return None
     data = tidy(data)
     octets = np.frombuffer(data, np.uint8)

@@ -14,6 +14,9 @@ from typing import Any, ClassVar, NamedTuple
 from dpiped.codecs.times import TimeSpec
 from dpiped.projection import Projection
 
+BOM = b"\xef\xbb\xbf"
+"""A byte order mark: in front of the data it is no part of the first line, whatever the codec."""
+
 
 class Rejected(NamedTuple):
     """A line (or array element) that is no event."""

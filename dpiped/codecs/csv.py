@@ -15,7 +15,7 @@ import msgspec
 
 from dpiped.codecs.base import Codec, DecodeContext, Decoded, Rejected
 from dpiped.codecs.config import CsvCodecConfig, FieldKind
-from dpiped.codecs.lines import BOM, cut_lines, read_text
+from dpiped.codecs.lines import cut_lines, read_text
 from dpiped.codecs.values import part_of, typed
 from dpiped.errors import CodecError
 
@@ -31,7 +31,7 @@ class CsvCodec(Codec):
         csv.field_size_limit(max(_LONGEST_FIELD, csv.field_size_limit()))
 
     def decode(self, data: bytes, context: DecodeContext) -> Decoded:
-        text, invalid = read_text(data.removeprefix(BOM))
+        text, invalid = read_text(data)
         answer = Decoded(counts=Counter({"invalid_utf8": invalid} if invalid else {}))
         names = self._config.columns
         kinds: list[FieldKind] = [self._config.types.get(name, "str") for name in names or ()]

@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from dpiped.codecs.base import Codec, DecodeContext, Decoded, Part, Rejected
+from dpiped.codecs.base import BOM, Codec, DecodeContext, Decoded, Part, Rejected
 from dpiped.codecs.config import JsonCodecConfig
 from dpiped.codecs.lines import (
-    BOM,
     UNEXPLAINED,
     DecodeFailure,
     check_body,

@@ -15,13 +15,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from dpiped.codecs.base import BOM
 from dpiped.projection import Projection
 
 MAX_DEPTH = 100
 """Objects and arrays inside each other; the decoder's own limit depends on how deep its caller stands, so ours is
 lower.
 """
-BOM = b"\xef\xbb\xbf"
 NEWLINE, OPEN, CLOSE, ARRAY, COMMA = 0x0A, 0x7B, 0x7D, 0x5B, 0x2C
 OBJECT_BYTES, ARRAY_BYTES = 5, 2
 """What a level of nesting takes at least: `{"":}` and `[]`. Most lines are too short to be nested too deep."""
@@ -328,7 +328,10 @@ def splice(line: bytes, member: bytes) -> bytes:
 
 
 def read_text(data: bytes) -> tuple[str, int]:
-    """(text, how many of its lines were not valid UTF-8): what cannot be read becomes U+FFFD."""
+    """(text, how many of its lines were not valid UTF-8): what cannot be read becomes U+FFFD. A byte order mark in
+    front is cut.
+    """
+    data = data.removeprefix(BOM)
     try:
         return data.decode(), 0
     except UnicodeDecodeError:

@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from dpiped.codecs.base import Codec, DecodeContext, Decoded, Part
+from dpiped.codecs.base import BOM, Codec, DecodeContext, Decoded, Part
 from dpiped.codecs.config import SyslogCodecConfig
 from dpiped.codecs.framing import FrameSplitter, unfold
 from dpiped.codecs.syslog_write import to_rfc5424
@@ -81,7 +81,7 @@ class SyslogCodec(Codec):
 
     def decode(self, data: bytes, context: DecodeContext) -> Decoded:
         """One message a line; folded ones are unfolded."""
-        frames = data.split(b"\n")
+        frames = data.removeprefix(BOM).split(b"\n")
         return self.decode_frames(list(map(unfold, frames)) if b"\0" in data else frames, context)
 
     def decode_frames(self, frames: Sequence[bytes], context: DecodeContext) -> Decoded:

@@ -118,7 +118,7 @@ def nested(depth: int) -> bytes:
         (b'{"a":"\x01"}\n', ""),
         (b"{'a':1}\n", ""),
         (b'{"a":1,}\n', ""),
-        (b"\xef\xbb\xbf" * 3 + b'{"a":1}\n', ""),
+        (b'\xef\xbb\xbf\xef\xbb\xbf{"a":1}\n', ""),
     ],
     ids=range(18),
 )
