@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from dpiped.config.base import Bytes, ConfigModel, Listen, PositiveSecs, Secs, split_listen
 from dpiped.sources.syslog import ListenOptions
-from dpiped.sources.tail_files import FollowOptions
+from dpiped.sources.tail_options import FollowOptions
 from dpiped.sources.tail_shape import compile_start
 from dpiped.tls import SERVER_EXAMPLE, ServerTls
 

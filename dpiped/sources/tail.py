@@ -19,8 +19,9 @@ from collections.abc import AsyncIterator, Callable
 import msgspec
 
 from dpiped.sources.tail_file import TailFile, TruncatedFile
-from dpiped.sources.tail_files import FileSet, FollowOptions
+from dpiped.sources.tail_files import FileSet
 from dpiped.sources.tail_marks import TAIL_BYTES, Chunk, FileMark, Positions
+from dpiped.sources.tail_options import FollowOptions
 from dpiped.sources.tail_reader import open_reader
 from dpiped.sources.threads import finish_in_thread
 
@@ -40,11 +41,12 @@ class Follower:
         """With `follow=False`: everything was read."""
         self._clock = clock
         self._set = FileSet(options, self.counts)
+        self._descriptors = self._set.descriptors
         self._next_scan = 0.0
 
     @property
     def open_files(self) -> int:
-        return self._set.open_count
+        return self._descriptors.count
 
     def __len__(self) -> int:
         return len(self._set.files)
@@ -140,18 +142,18 @@ class Follower:
     def close(self) -> None:
         """Closes all descriptors."""
         for file in self._set.files.values():
-            self._set.shut(file)
+            self._descriptors.shut(file)
 
     def _poll(self, file: TailFile, now: float, most: int) -> int:
         """Reads one block of the file; returns how much of the step's room it took."""
-        if self._set.waits(file):
-            self._set.hold(file, now)
+        if self._descriptors.waits(file):
+            self._descriptors.hold(file, now)
             return 0
         file.after = None
         final = self._is_final(file, now)
         if not (final or file.due or file.is_gzip or self._set.shaper.multiline):
             return 0
-        if not self._set.opened(file, now):
+        if not self._descriptors.open(file, now):
             if final and (file.missing or file.failed) and not self._set.can_wait_for(file):
                 self._give_up(file, now)
             return 0
@@ -163,9 +165,7 @@ class Follower:
             self._set.truncated(file, now)
             return 1
         except OSError:
-            self.counts["unreadable"] += 1
-            self._set.shut(file)
-            file.failed, file.retry_at = True, now + self.options.scan_secs
+            self._descriptors.fail(file, now)
             return 0
         if chunk is not None:
             self._set.chunks.append(chunk)
@@ -190,7 +190,7 @@ class Follower:
             return
         file.renamed = file.renamed and not final
         if file.is_gzip:
-            self._set.shut(file)
+            self._descriptors.shut(file)
 
     def _give_up(self, file: TailFile, now: float) -> None:
         """It left the globs while it was not open and is nowhere near: what was not read of it is lost."""

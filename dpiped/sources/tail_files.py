@@ -1,11 +1,10 @@
-"""FileSet: which files are followed. Finds new ones, knows old ones again, keeps the number of descriptors bounded."""
+"""FileSet: which files are followed. Finds new ones, and knows old ones again."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter, deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -15,8 +14,8 @@ from dpiped.sources.tail_identify import (
     COPIED_GRAIN_NS,
     Candidate,
     Resolved,
-    is_compressed,
     is_copy_of,
+    look_near,
     may_be,
     may_hold,
     resolve,
@@ -31,33 +30,11 @@ from dpiped.sources.tail_marks import (
     rotation_stem,
     shown_path,
 )
+from dpiped.sources.tail_open import Descriptors
+from dpiped.sources.tail_options import FollowOptions
+from dpiped.sources.tail_past import Past
 from dpiped.sources.tail_scan import FileKey, Folders, Found, is_excluded, scan, siblings
 from dpiped.sources.tail_shape import Shaper
-
-ENDED_KEPT = 1_000
-"""So many ended files are remembered, to know a copy of one (`app.log.1.gz`) when it appears."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FollowOptions:
-    """What to follow and how."""
-
-    paths: tuple[str, ...]
-    exclude: tuple[str, ...] = ()
-    from_end: bool = False
-    """Files there at the very first start are read from their end."""
-    max_line_bytes: int = 1 << 20
-    multiline_start: str | None = None
-    multiline_timeout_secs: float = 1.0
-    block_bytes: int = 1 << 20
-    max_open_files: int = 512
-    rotate_wait_secs: float = 3.0
-    """A file that left the globs is given up when nothing was written to it for so long."""
-    scan_secs: float = 1.0
-    follow: bool = True
-    """False: every file is read to its end once, then the follower is done."""
-    checksums: bool = True
-    """Chunks carry the CRC of their range, by which it can be read again; for whoever will never do so it is dear."""
 
 
 class FileSet:
@@ -70,19 +47,15 @@ class FileSet:
         self.counts = counts
         self.shaper = Shaper(options.max_line_bytes, options.multiline_start, counts)
         self.files: dict[FileKey, TailFile] = {}
+        self.descriptors = Descriptors(self.files, options, counts)
         self.ring: deque[TailFile] = deque()
-        """The same files, in the order in which they are read next."""
+        """The followed files, in the order in which they are read next."""
         self._by_path: dict[str, TailFile] = {}
         """Path, and path by which it is followed -> the newest such file, as of the last scan with changes."""
         self._by_log: dict[tuple[str, str], list[TailFile]] = {}
         """Folder and name without what rotation adds -> the files of that log, as of the last scan with changes."""
         self.chunks: list[Chunk] = []
-        self.open_count = 0
-        self._ended: deque[FileMark] = deque(maxlen=ENDED_KEPT)
-        self._copies: dict[FileKey, tuple[int, Found]] = {}
-        """Copies of files that are followed, seen to be equal -> id of the file, and the copy as it was compared. They
-        are not read.
-        """
+        self._past = Past()
         self._gzip_seen: dict[FileKey, Found] = {}
         self._slipped: list[FileMark] = []
         """Files that were moved between the look at them and their opening, as if written a little before."""
@@ -104,7 +77,7 @@ class FileSet:
                 file = self._add(key, seen, now)
                 if positions is None and self.options.from_end:
                     file.history = seen.size
-                    self.opened(file, now)
+                    self.descriptors.open(file, now)
                 self.chunks.append(file.chunk())
 
     def scan(self, now: float) -> None:
@@ -124,7 +97,7 @@ class FileSet:
                     file.rotated_at = now
                     left.append(file)
                 if file.reader is None:
-                    self._look_near(file, near)
+                    look_near(file, near)
         if left or other or not found.keys() <= self.files.keys():
             self._by_path, self._by_log = {}, {}
             for file in self.files.values():
@@ -143,7 +116,7 @@ class FileSet:
                 self._appeared(key, seen, now)
             if before.get(key) and key in self.files:
                 self.files[key].after = before[key]
-        self._copies = {key: copy for key, copy in self._copies.items() if key in found}
+        self._past.forget_all_but(found)
         self._gzip_seen = {key: seen for key, seen in found.items() if seen.path.endswith(".gz")}
 
     def _scan(self) -> dict[FileKey, Found]:
@@ -165,7 +138,7 @@ class FileSet:
                 # what was read to its end was written to afterwards if it was rotated only then
                 if not mark.was_read_whole or (mark in newest and mark.source in inodes):
                     self.counts["truncated" if inodes.get(mark.path) == mark.inode else "vanished"] += 1
-                self._ended.append(mark)
+                self._past.ended.append(mark)
         self._add_rotated_since(marks, resumed, now)
         # of an unread file its inode is all that is known, which another may have by now: its time is told anew
         self.chunks += [file.chunk() for file in resumed.values() if not file.offset]
@@ -189,19 +162,7 @@ class FileSet:
         """Whether a file that cannot be opened now may be opened later: the next scan finds it, or it only moved, and
         is looked for where it is now.
         """
-        return self.options.follow and (file.rotated_at is None or (file.missing and self._look_near(file, Folders())))
-
-    def _look_near(self, file: TailFile, near: Folders) -> bool:
-        """It left the globs and is not open: rotation may have left it in the same folder, and moved it again."""
-        place = file.place
-        seen = near.siblings(place).get(file.key)
-        # of the same kind: then it only moved on, or was truncated if its content is another
-        by_name = seen is not None and seen.path.endswith(".gz") == file.path.endswith(".gz")
-        seen = seen or near.same_inode(place, file.key[1]).get(file.key)
-        if seen is None or not (by_name or (file.head_len and file.intact(seen.path))):
-            return False
-        file.path, file.hint = seen.path, (seen.size, seen.mtime_ns)
-        return True
+        return self.options.follow and (file.rotated_at is None or (file.missing and look_near(file, Folders())))
 
     def _add_unseen(self, left: FileMark, near: Folders, now: float, before: TailFile | None = None) -> TailFile | None:
         """Files that took the place of one that left the globs, and left it too before anybody looked: two rotations
@@ -230,9 +191,8 @@ class FileSet:
         """Opens a file that was just found, before rotation takes it away. False: it did already, so another may have
         its inode; it is not followed then, and the next scan finds it by what it became.
         """
-        if file.offset or self.open_count >= self.options.max_open_files // 2:
-            return True
-        self.opened(file, now)
+        if not file.offset:
+            self.descriptors.hold(file, now)
         if not file.missing or file.path.endswith(".gz"):
             return True
         self._drop(file)
@@ -249,12 +209,13 @@ class FileSet:
 
     def _is_known(self, seen: Found) -> bool:
         """Whether it may hold what a file held that is or was followed."""
-        alike, it = self._alike(seen.path), Candidate(seen)
-        marks = [(mark, False) for mark in self._ended] + [
+        it = Candidate(seen)
+        alike = self._alike(it.real)
+        marks = [(mark, False) for mark in self._past.ended] + [
             (file.mark, file.is_away or not file.intact()) for file in alike
         ]
         holds = (rest_of(mark, it, sure=False) for mark, later in marks if may_hold(mark, it, later=later))
-        return any(holds) or any(is_copy_of(seen, file) for file in alike)
+        return any(holds) or any(is_copy_of(it, file) for file in alike)
 
     def _appeared(self, key: FileKey, seen: Found, now: float) -> None:
         """A file that is not followed yet: a new one, or a copy of one that is or was."""
@@ -262,13 +223,12 @@ class FileSet:
             self._unjudged.append(os.path.realpath(seen.path))
             return  # perhaps still being written: a gzip file is read when it has not changed between two scans
         it = Candidate(seen)
-        for file in self._alike(seen.path):
+        for file in self._alike(it.real):
             if not is_copy_name(it.real, file.home):
                 continue
             if not file.intact():
                 self.truncated(file, now)
-            elif self._copies.get(key) == (file.id, seen) or is_copy_of(seen, file):
-                self._copies[key] = file.id, seen
+            elif self._past.is_copy(key, it, file):
                 return
             elif file.is_away and may_hold(file.mark, it, later=True):
                 rest = rest_of(file.mark, it, sure=False)  # it can be compared with what is known only
@@ -277,7 +237,7 @@ class FileSet:
                     self.end(file, now)
                     return
         if key not in self.files and not self._replaces(key, seen, now):
-            file = self._add(key, seen, now, self._rest(key, seen))
+            file = self._add(key, seen, now, self._past.rest_of_any(key, it))
             if self._holds(file, now):
                 self.chunks.append(file.chunk())
 
@@ -288,7 +248,7 @@ class FileSet:
         old = self._by_path.get(seen.path)
         if old is None or old.rotated_at is None or old.path != seen.path or old.mark.is_short:
             return False
-        is_gone = old.is_unlinked() if old.reader is not None else not self._look_near(old, Folders())
+        is_gone = old.is_unlinked() if old.reader is not None else not look_near(old, Folders())
         before = verify(old.mark, seen.path) if is_gone else None
         if before is None:
             return False
@@ -299,18 +259,6 @@ class FileSet:
         else:  # something was written to it after it had been copied
             new.after = old
         return True
-
-    def _rest(self, key: FileKey, seen: Found) -> Resolved | None:
-        it = Candidate(seen)
-        for mark in reversed(self._ended):
-            sure = self._is_copy(key, mark)
-            rest = rest_of(mark, it, sure=sure) if sure or may_hold(mark, it, later=False) else None
-            if rest is not None:
-                return rest
-        return None
-
-    def _is_copy(self, key: FileKey, mark: FileMark) -> bool:
-        return self._copies.get(key, (0,))[0] == mark.id
 
     def _add(
         self,
@@ -348,9 +296,9 @@ class FileSet:
         self._by_path[file.source] = self._by_path[file.path] = file
         self._by_log.setdefault(_log_of(file.home), []).append(file)
 
-    def _alike(self, path: str) -> list[TailFile]:
-        """The followed files of the same log."""
-        near = self._by_log.get(_log_of(os.path.realpath(path)), ())
+    def _alike(self, real: str) -> list[TailFile]:
+        """The followed files of the log of a real path."""
+        near = self._by_log.get(_log_of(real), ())
         return [file for file in near if self.files.get(file.key) is file]
 
     def truncated(self, file: TailFile, now: float) -> None:
@@ -359,7 +307,7 @@ class FileSet:
         """
         self.counts["truncated"] += 1
         mark = file.mark
-        self._ended.append(mark)
+        self._past.ended.append(mark)
         file.restart()
         rest = self._take_rest(file, mark, now)
         file.after = self._add_unseen(mark, Folders(), now, rest or file.after)
@@ -401,11 +349,7 @@ class FileSet:
         for key, seen in sorted(siblings(file.place).items(), key=lambda item: item[1].mtime_ns):
             if key in self.files:
                 continue
-            it, sure, rest = Candidate(seen), self._is_copy(key, mark), None
-            if not mark.offset and is_compressed(mark, seen):
-                rest = Resolved(mark, seen, b"")
-            elif sure or may_hold(mark, it, later=True):
-                rest = rest_of(mark, it, sure=sure)
+            rest = self._past.rest_of_gone(key, Candidate(seen), mark)
             if rest is not None:
                 copy = self._add(key, seen, now, rest)
                 self.chunks.append(copy.chunk())
@@ -424,68 +368,18 @@ class FileSet:
         self._tell_end(file, now)
 
     def _drop(self, file: TailFile) -> None:
-        self.shut(file)
+        self.descriptors.shut(file)
         del self.files[file.key]
         self.ring.remove(file)
 
     def _tell_end(self, file: TailFile, now: float) -> None:
         mark = file.mark
-        self._ended.append(mark)
-        for key, (number, seen) in self._copies.items():
-            rest = rest_of(mark, Candidate(seen), sure=True) if number == file.id and key not in self.files else None
+        self._past.ended.append(mark)
+        for key, seen in self._past.copies_of(mark):
+            rest = rest_of(mark, Candidate(seen), sure=True) if key not in self.files else None
             if rest is not None:
                 self.chunks.append(self._add(key, seen, now, rest).chunk())
         self.chunks.append(file.chunk(gone=True))
-
-    def opened(self, file: TailFile, now: float) -> bool:
-        """Opens the file if it is not. False: it cannot be opened now; a reason that lasts is counted once."""
-        if file.reader is not None:
-            return True
-        if now < file.retry_at or (self.open_count >= self.options.max_open_files and not self._shut_idle()):
-            return False
-        try:
-            file.open()
-        except FileNotFoundError:  # the next scan says what became of it
-            file.missing, file.retry_at = True, now + self.options.scan_secs
-            return False
-        except OSError:
-            if not file.failed:
-                self.counts["unreadable"] += 1
-            file.failed, file.retry_at = True, now + self.options.scan_secs
-            return False
-        file.failed = file.missing = False
-        self.open_count += 1
-        return True
-
-    def hold(self, file: TailFile, now: float) -> None:
-        """Opens a file that waits, for rotation may compress it meanwhile. Those it waits for need room as well."""
-        if self.open_count < self.options.max_open_files // 2:
-            self.opened(file, now)
-
-    def waits(self, file: TailFile) -> bool:
-        """Whether another file is read to its end first."""
-        return file.after is not None and self.files.get(file.after.key) is file.after and file.after.behind
-
-    def shut(self, file: TailFile) -> None:
-        if file.reader is not None:
-            file.close()
-            self.open_count -= 1
-
-    def _shut_idle(self) -> bool:
-        """Closes the files that have been silent longest, some at a time, for finding them is dear; one that left the
-        globs only if it can be opened again.
-
-        One that waits for another, which may wait for a descriptor, is idle too.
-        """
-        near, before = Folders(), self.open_count
-        idle = [file for file in self.files.values() if file.reader and (self.waits(file) or not file.behind)]
-        for file in sorted(idle, key=lambda file: (file.rotated_at is not None, file.changed_at)):
-            if file.rotated_at is not None and not self._look_near(file, near):
-                continue
-            self.shut(file)
-            if before - self.open_count > self.options.max_open_files // 8:
-                break
-        return self.open_count < before
 
     def paths_of(self, mark: FileMark) -> Iterable[str]:
         """Where the file of a mark may be."""

@@ -155,16 +155,32 @@ def _head(path: str, length: int = HEAD_BYTES) -> str:
     return fingerprint(head) if len(head) == length else ""
 
 
-def is_copy_of(seen: Found, file: TailFile) -> bool:
+def look_near(file: TailFile, near: Folders) -> bool:
+    """Finds a file again that left the globs and is not open: rotation may have left it in the same folder, and moved
+    it again. False: it is not there.
+    """
+    place = file.place
+    seen = near.siblings(place).get(file.key)
+    # of the same kind: then it only moved on, or was truncated if its content is another
+    by_name = seen is not None and seen.path.endswith(".gz") == file.path.endswith(".gz")
+    seen = seen or near.same_inode(place, file.key[1]).get(file.key)
+    if seen is None or not (by_name or (file.head_len and file.intact(seen.path))):
+        return False
+    file.path, file.hint = seen.path, (seen.size, seen.mtime_ns)
+    return True
+
+
+def is_copy_of(candidate: Candidate, file: TailFile) -> bool:
     """Whether a file is a copy, perhaps still being made, of one that is followed and was not truncated.
 
     Only what still has its name is copied as it is; what was renamed is compressed at most. Of two that are equal the
     older one is no copy. A log of its own may have the same content, so the names have to fit as well.
     """
+    seen = candidate.seen
     is_gzip = seen.path.endswith(".gz")
     if file.path.endswith(".gz") or not (is_gzip or file.path == file.source):
         return False
-    if not is_copy_name(os.path.realpath(seen.path), file.home):
+    if not is_copy_name(candidate.real, file.home):
         return False
     try:
         with ExitStack() as stack:

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from dpiped.sources.tail import Follower
-from dpiped.sources.tail_files import FollowOptions
 from dpiped.sources.tail_marks import Positions
+from dpiped.sources.tail_options import FollowOptions
 
 NAMES = ("app.log", "web.log")
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from dpiped.sources.tail import Follower, follow
-from dpiped.sources.tail_files import FollowOptions
 from dpiped.sources.tail_marks import Positions, rotation_stem
+from dpiped.sources.tail_options import FollowOptions
 from dpiped.sources.tail_reader import open_reader
 from dpiped.sources.tail_scan import _listing, scan
 
