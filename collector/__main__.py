@@ -1,14 +1,13 @@
 """The command `dpipe-collector`, also as `python -m collector`."""
 
-import signal
 import sys
+
+from dpiped.signals import ignore_early_signals
 
 
 def main() -> int:
     """Runs the command line."""
-    if "run" in sys.argv[1:]:  # until the loop takes them: a reload that comes early must not end the process
-        for number in (signal.SIGHUP, signal.SIGUSR1):
-            signal.signal(number, signal.SIG_IGN)
+    ignore_early_signals()
     from collector.cli import main as command_line
 
     return command_line()

@@ -14,6 +14,8 @@ from dpiped.errors import DpipeError
 
 TIMEOUT_SECS = 600.0
 """Calls that send many dead letters again take their time."""
+MORE_HEADER = "X-Dpipe-More"
+"""`true` where `limit` has cut something off."""
 
 
 class Text(NamedTuple):
@@ -22,11 +24,6 @@ class Text(NamedTuple):
     text: str
     more: bool
     """A limit has cut something off."""
-
-
-class _Answer(NamedTuple):
-    body: bytes
-    more: bool
 
 
 class AdminClient:
@@ -40,24 +37,23 @@ class AdminClient:
 
     def get(self, path: str, query: Mapping[str, object] | None = None) -> Any:
         """The answer of a GET, decoded; raises DpipeError."""
-        return self._decoded(self._ask(path, query).body)
+        return self._decoded(self.text(path, query))
 
-    def text(self, path: str, query: Mapping[str, object]) -> Text:
+    def text(self, path: str, query: Mapping[str, object] | None = None) -> Text:
         """The answer of a GET as it is; raises DpipeError."""
-        found = self._ask(path, query)
-        return Text(found.body.decode(), found.more)
+        return self._ask(path, query)
 
     def post(self, path: str, data: object) -> Any:
         """The answer of a POST with a JSON body, decoded; raises DpipeError."""
-        return self._decoded(self._ask(path, body=json.dumps(data).encode()).body)
+        return self._decoded(self._ask(path, body=json.dumps(data).encode()))
 
-    def _decoded(self, body: bytes) -> Any:
+    def _decoded(self, answer: Text) -> Any:
         try:
-            return json.loads(body)
+            return json.loads(answer.text)
         except ValueError as exc:
             raise DpipeError(f"{self.url} is no daemon's admin API: {exc}; --admin names another") from exc
 
-    def _ask(self, path: str, query: Mapping[str, object] | None = None, body: bytes | None = None) -> _Answer:
+    def _ask(self, path: str, query: Mapping[str, object] | None = None, body: bytes | None = None) -> Text:
         pairs = {name: value for name, value in (query or {}).items() if value not in (None, "", ())}
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         if body is not None:
@@ -66,7 +62,7 @@ class AdminClient:
         request = urllib.request.Request(url, body, headers)
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT_SECS, context=self._tls) as answer:
-                return _Answer(answer.read(), answer.headers.get("X-Dpipe-More") == "true")
+                return Text(answer.read().decode(errors="replace"), answer.headers.get(MORE_HEADER) == "true")
         except urllib.error.HTTPError as exc:
             raise DpipeError(f"{self.url} answered {exc.code}: {_reason(exc)}") from exc
         except (OSError, ValueError) as exc:

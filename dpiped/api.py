@@ -51,7 +51,7 @@ from dpiped.errors import (
     UnavailableError,
 )
 from dpiped.expressions import Predicate, WhereError, check_where, compile_where
-from dpiped.files import write_all
+from dpiped.files import sync_folder, write_all
 from dpiped.gzip import pack as gzip_bytes
 from dpiped.hdfs import HdfsConfig, WebHdfs
 from dpiped.http_client import RETRY_LATER, bearer, retry_after, text_of
@@ -340,6 +340,7 @@ __all__ = [
     "split_listen",
     "start_of",
     "stranger_logger",
+    "sync_folder",
     "text_of",
     "topic_names",
     "unavailable",

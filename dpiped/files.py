@@ -24,16 +24,21 @@ def sync_folder(folder: Path) -> None:
 def write_synced(path: Path, data: bytes) -> None:
     """Replaces a file so that a crash leaves the old one or the new one, whole. Raises OSError."""
     temporary = path.with_name(path.name + ".tmp")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
-    try:
-        write_all(fd, [data])
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    write_anew(temporary, [data])
     crash_point("file.written")
     temporary.replace(path)
     crash_point("file.renamed")
     sync_folder(path.parent)
+
+
+def write_anew(path: Path, pieces: Sequence[bytes]) -> None:
+    """Writes a file from its begin and syncs it, but not its name. Raises OSError."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+    try:
+        write_all(fd, pieces)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def write_all(fd: int, pieces: Sequence[bytes]) -> int:

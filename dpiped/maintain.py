@@ -7,7 +7,6 @@ there, and counted as what they are: given up.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from dpiped.backlog import Behind, behind
 from dpiped.config.schema import DaemonConfig
 from dpiped.config.validate import did_you_mean
 from dpiped.errors import DpipeError, WrongArgumentError
+from dpiped.files import sync_folder
 from dpiped.journal.bound import Bound
 from dpiped.journal.inspect import Found, Share, look_all
 from dpiped.journal.state import Loss, RunnerKey, Saved
@@ -67,7 +67,7 @@ def cut(data_dir: Path, planned: Cut) -> None:
         database.write(items, sync=True)
     for found in planned.segments:
         found.path.unlink(missing_ok=True)
-    _sync(data_dir / "journal")
+    sync_folder(data_dir / "journal")
 
 
 class Moved(NamedTuple):
@@ -150,11 +150,3 @@ def _noted(database: LevelDb, key: RunnerKey, routes: Mapping[Route, Share]) -> 
     losses = msgspec.msgpack.decode(before, type=list[Loss]) if before else []
     losses += [Loss(*route, share.packs, share.events) for route, share in routes.items()]
     return [(key.key(b"l"), msgspec.msgpack.encode(losses))]
-
-
-def _sync(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -13,7 +13,7 @@ import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
@@ -53,8 +53,7 @@ class Quarantine:
                 source.seek(begin)
                 data = source.read()
             target = self._target(path)
-            fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
-            with os.fdopen(fd, "wb") as file:
+            with _new_file(target) as file:
                 file.write(data)
         except OSError as exc:
             text = f"{path}: {reason}; no copy of it could be kept ({exc.strerror or exc})"
@@ -63,15 +62,7 @@ class Quarantine:
         self._tell(path, target, reason)
 
     def _target(self, path: Path) -> Path:
-        """A name in the quarantine that is free."""
-        self._folder.mkdir(mode=0o750, exist_ok=True)
-        parts = path.relative_to(self._data_dir).parts
-        name = "-".join((_stamp(), *parts))
-        target, number = self._folder / name, 1
-        while target.exists():
-            number += 1
-            target = self._folder / f"{name}.{number}"
-        return target
+        return _free_place(self._folder, "-".join(path.relative_to(self._data_dir).parts))
 
     def _tell(self, path: Path, target: Path, reason: str) -> None:
         place = path.relative_to(self._data_dir).parts[0]
@@ -80,17 +71,25 @@ class Quarantine:
 
 def set_aside(data_dir: Path, name: str, saved: Saved, snapshot: Sequence[tuple[bytes, bytes]]) -> Path:
     """Keeps the state of a filter that begins anew, synced. Raises OSError."""
-    folder = data_dir / "quarantine"
-    folder.mkdir(exist_ok=True, mode=0o750)
-    path = folder / f"{_stamp()}-state-{name}.{saved.generation}.msgpack"
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640)
-    with os.fdopen(fd, "wb") as file:
+    path = _free_place(data_dir / "quarantine", f"state-{name}.{saved.generation}.msgpack")
+    with _new_file(path) as file:
         file.write(msgspec.msgpack.encode((saved, list(snapshot))))
         file.flush()
         os.fsync(file.fileno())
-    sync_folder(folder)
+    sync_folder(path.parent)
     return path
 
 
-def _stamp() -> str:
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+def _free_place(folder: Path, what: str) -> Path:
+    """A name in the quarantine that is free; the folder is made."""
+    folder.mkdir(mode=0o750, exist_ok=True)
+    name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{what}"
+    target, number = folder / name, 1
+    while target.exists():
+        number += 1
+        target = folder / f"{name}.{number}"
+    return target
+
+
+def _new_file(path: Path) -> BinaryIO:
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640), "wb")

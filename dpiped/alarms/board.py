@@ -116,7 +116,7 @@ class Board:
         another reason: what it did before it died is not what it does now.
         """
         alarm = self._alarms.get(hit.fingerprint)
-        is_new = alarm is None
+        is_news = alarm is None
         if alarm is None:
             if len(self._alarms) >= self.rules.most:
                 self.over_limit += 1
@@ -124,10 +124,11 @@ class Board:
             alarm = Alarm(hit.fingerprint, hit.group, since_ms=self.now_ms)
         elif alarm.over:
             alarm.over, alarm.since_ms = False, self.now_ms
-        is_new = is_new or (hit.reason == "silence" and hit.start != alarm.silent_from_ms and not self._silenced(alarm))
+        if hit.reason == "silence" and hit.start != alarm.silent_from_ms and not self._silenced(alarm):
+            is_news = True
         self._update(alarm, hit)
         self._alarms.put(alarm.fingerprint, alarm)
-        word: Word | None = "firing" if is_new else self._again(alarm, hit)
+        word: Word | None = "firing" if is_news else self._again(alarm, hit)
         if word:
             alarm.told_tick, alarm.told_ms = self.ticks, self._time_of(hit)
             alarm.told_end = max(alarm.told_end, hit.end)

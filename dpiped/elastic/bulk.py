@@ -67,18 +67,17 @@ class ElasticsearchEvents:
         self.index = distinct.pop() if len(distinct) == 1 and all(isinstance(i, str) for i in indexes) else ""
         """The one of all events; empty if there are several."""
         self._op = op
-        self._pieces = [
-            self._with_actions(view, body, index, id_field)
-            for view, body, index in zip(batch.views, batch.bodies, indexes, strict=True)
-            if view.count
-        ]
-        counts = [len(pieces.begins) - 1 for pieces in self._pieces]
-        self._firsts = [0, *accumulate(counts)]
+        self.refused: dict[int, str] = {}
+        """Place -> why it can never be stored."""
+        self._pieces: list[Pieces] = []
+        self._firsts = [0]
         """Place of the first event of each of them, and of all."""
+        for view, body, index in zip(batch.views, batch.bodies, indexes, strict=True):
+            if view.count:
+                self._pieces.append(self._with_actions(view, body, index, id_field))
+                self._firsts.append(self._firsts[-1] + view.count)
         self._size = sum(len(pieces.data) for pieces in self._pieces)
         self._open = range(self._firsts[-1])
-        self.refused: dict[int, str] = self._with_long_ids(id_field) if id_field else {}
-        """Place -> why it can never be stored."""
         self._settled = set(self.refused)
 
     def _with_actions(self, view: PackView, body: bytes, index: str | Sequence[str], id_field: str) -> Pieces:
@@ -90,17 +89,18 @@ class ElasticsearchEvents:
         if id_field:  # events without one keep the derived id
             given = view.column(id_field)
             ids = [name if value in (None, "") else str(value) for name, value in zip(ids, given, strict=True)]
+            self._refuse_long(ids, id_field)
         names = [index] * view.count if isinstance(index, str) else index
         starts = {name: self._start(name) for name in set(names)}
         actions = [starts[name] + _quoted(own)[1:] + b"}}\n" for name, own in zip(names, ids, strict=True)]
         lines = list(map(add, actions, body.splitlines(keepends=True)))
         return Pieces(b"".join(lines), np.array([0, *accumulate(map(len, lines))]))
 
-    def _with_long_ids(self, id_field: str) -> dict[int, str]:
-        """The server refuses a whole request with one of them."""
-        ids = [value for view in self.batch.views for value in view.column(id_field)]
+    def _refuse_long(self, ids: Sequence[str], id_field: str) -> None:
+        """Of the next pack; the server refuses a whole request with one of them."""
         reason = f"the id in {id_field} has more than {MOST_ID_BYTES} bytes"
-        return {place: reason for place, value in enumerate(ids) if len(str(value).encode()) > MOST_ID_BYTES}
+        places = enumerate(ids, self._firsts[-1])
+        self.refused |= {place: reason for place, own in places if len(own.encode()) > MOST_ID_BYTES}
 
     def _start(self, index: str) -> bytes:
         """An action up to the id, its opening quote included."""

@@ -19,9 +19,9 @@ from dpiped.crashpoint import crash_point
 from dpiped.files import sync_folder, write_all
 from dpiped.journal.base import Backlog, Recovered, Storage, Wanted, learn, older_mark
 from dpiped.journal.file_view import FileView
-from dpiped.journal.record import OVERHEAD_BYTES, Dropped, Frame, Marks
+from dpiped.journal.record import OVERHEAD_BYTES, Frame, Marks
 from dpiped.journal.recovery import Recovery
-from dpiped.journal.segment import SUFFIX, Segment, group_pieces, read_frame, scan
+from dpiped.journal.segment import SUFFIX, Segment, group_pieces, read_frame, scan, write_rest
 from dpiped.pack import Route
 from dpiped.quarantine import Quarantine
 
@@ -330,11 +330,9 @@ class DiskStorage(Storage):
                 segment, at, lambda route: wanted(route, segment.first, segment.end - 1), segment.size, strict=True
             )
             frames += [frame for frame in some if wanted(Route.of(frame.head), frame.head.offset, frame.head.offset)]
-        gone = _gaps([frame.head.offset for frame in frames], segment.first, segment.end)
         path = segment.path.with_suffix(".tmp")
         try:
-            _write_file(path, group_pieces(frames, segment.marks, Dropped(gone)))
-            fresh = scan(path)
+            fresh = write_rest(path, segment, frames)
         except OSError:
             path.unlink(missing_ok=True)
             raise
@@ -390,22 +388,3 @@ def _scan_if_there(path: Path) -> Segment:
         return scan(path)
     except FileNotFoundError:  # freed meanwhile, or deleted by somebody
         return Segment(path)
-
-
-def _write_file(path: Path, pieces: Sequence[bytes]) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640)
-    try:
-        write_all(fd, pieces)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _gaps(offsets: Sequence[int], first: int, end: int) -> list[tuple[int, int]]:
-    """Half-open ranges of [first, end) that are not among the sorted offsets."""
-    gaps, at = [], first
-    for offset in [*offsets, end]:
-        if offset > at:
-            gaps.append((at, offset))
-        at = offset + 1
-    return gaps

@@ -17,6 +17,7 @@ from zlib import crc32
 
 import msgspec
 
+from dpiped.files import write_anew
 from dpiped.journal.file_view import FileView
 from dpiped.journal.record import (
     COMMIT,
@@ -217,6 +218,23 @@ def read_frame(data: FileView, at: int) -> Frame | None:
         return None
     body_at = PREFIX_BYTES + place.head_length
     return Frame(decode_head(record[PREFIX_BYTES:body_at]), record[body_at:-4])
+
+
+def write_rest(path: Path, segment: Segment, frames: Sequence[Frame]) -> Segment:
+    """Writes what is left of a segment to another file, which names what was dropped. Raises OSError."""
+    gone = _gaps([frame.head.offset for frame in frames], segment.first, segment.end)
+    write_anew(path, group_pieces(frames, segment.marks, Dropped(gone)))
+    return scan(path)
+
+
+def _gaps(offsets: Sequence[int], first: int, end: int) -> list[tuple[int, int]]:
+    """Half-open ranges of [first, end) that are not among the sorted offsets."""
+    gaps, at = [], first
+    for offset in [*offsets, end]:
+        if offset > at:
+            gaps.append((at, offset))
+        at = offset + 1
+    return gaps
 
 
 def group_pieces(frames: Sequence[Frame], marks: Marks | None, dropped: Dropped | None = None) -> list[bytes]:

@@ -18,6 +18,7 @@ import msgspec
 from aiohttp import web
 from msgspec import UNSET, UnsetType
 
+from dpiped.admin_client import MORE_HEADER
 from dpiped.hidden import blot
 from dpiped.journal.bound import show_ms
 from dpiped.text import table
@@ -26,8 +27,6 @@ Form = Literal["json", "csv", "text"]
 FORMS: dict[str, Form] = {"application/json": "json", "text/csv": "csv", "text/plain": "text"}
 _MEDIA = {form: media for media, form in FORMS.items()}
 Row = Mapping[str, Any]
-MORE_HEADER = "X-Dpipe-More"
-"""`true` where `limit` has cut something off."""
 ROWS_AT_ONCE = 100
 """Written by one call: less than a millisecond."""
 BREATH_SECS = 1e-6

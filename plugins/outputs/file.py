@@ -35,6 +35,7 @@ from dpiped.api import (
     check_path_template,
     finish_in_thread,
     register,
+    sync_folder,
     write_all,
 )
 
@@ -248,7 +249,7 @@ class FileOutput(Output[FileConfig]):
                     opened.append(_File(path, self.config.compression))
                     self._claim(path, os.fstat(opened[-1].fd))
             for folder in {Path(file.path).parent for file in opened if file.is_new}:
-                _sync_folder(folder)
+                sync_folder(folder)
         except (OSError, TemporaryError):
             for file in opened:
                 file.close()
@@ -333,11 +334,3 @@ def _size(path: str) -> int:
         return Path(path).stat().st_size
     except FileNotFoundError:
         return 0
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -30,6 +30,7 @@ COLLECTOR_MAY_USE = (
     "dpiped.pack",
     "dpiped.patience",
     "dpiped.quarantine",
+    "dpiped.signals",
     "dpiped.sources",
     "dpiped.telemetry",
     "dpiped.tls",

@@ -268,7 +268,7 @@ def test_a_rewrite_that_fails_leaves_the_segment(tmp_path: Path, monkeypatch: py
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("dpiped.journal.disk.write_all", full)
+        patch.setattr("dpiped.files.write_all", full)
         with pytest.raises(OSError, match="No space"):
             storage.free(only(("rare", 0)), storage.next)
     assert [frame.head.offset for frame in all_of(storage)] == before
