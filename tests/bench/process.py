@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 
 READY_SECS = 30.0
-IDLE_SECS = 60.0
+IDLE_SECS = 120.0
 
 
 class Measured:
