@@ -166,7 +166,7 @@ def _drafts(part: Part, origin: Origin, context: DecodeContext, stored: tuple[st
             hops=origin.hops,
         )
         projection = context.projection if piece.events is not None else None
-        yield Draft(head, piece.body, whole[1] if whole else None, projection, piece.events)
+        yield Draft(head, piece.body, whole[1] if whole else None, projection, piece.events, piece.lacks)
 
 
 def _split(part: Part, context: DecodeContext) -> Iterable[Part]:
@@ -177,4 +177,5 @@ def _split(part: Part, context: DecodeContext) -> Iterable[Part]:
     for at in range(0, part.count, MAX_PACK_EVENTS):
         some = [stamp for stamp in times[at : at + MAX_PACK_EVENTS] if isinstance(stamp, int)]
         chunk = lines[at : at + MAX_PACK_EVENTS]
-        yield Part(part.suffix, b"".join(chunk), len(chunk), min(some), max(some), events[at : at + MAX_PACK_EVENTS])
+        mine = events[at : at + MAX_PACK_EVENTS]
+        yield Part(part.suffix, b"".join(chunk), len(chunk), min(some), max(some), mine, part.lacks)

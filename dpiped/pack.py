@@ -132,7 +132,7 @@ class Pack:
     `holders` says who holds it and since when (monotonic seconds); the pool takes it back when the last one lets go.
     """
 
-    __slots__ = ("_body", "_views", "head", "holders", "route", "size", "stored")
+    __slots__ = ("_body", "_views", "head", "holders", "lacks", "route", "size", "stored")
 
     def __init__(self) -> None:
         self.holders: dict[str, float] = {}
@@ -145,6 +145,8 @@ class Pack:
         self.route = Route.of(head)
         self.stored = stored
         self._body = body
+        self.lacks: frozenset[str] = frozenset()
+        """Of `_host` and `_source`, those that the intake knows no event to have."""
         self.size = len(stored) + head.raw_bytes + head.count * VIEW_BYTES + HEAD_BYTES
 
     def shrink(self) -> int:

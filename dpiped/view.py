@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import compress
 from typing import TYPE_CHECKING, Any
 
@@ -104,16 +104,17 @@ class PackView:
         those that have another name in the store.
         """
         fields = {name: value for name, value in ((HOST, self.head.host), (SOURCE, self.head.source)) if value}
-        events = self.pack.known(self.projection)
         if names:
-            none = events is not None and self.projection.lacks(events, METADATA_FIELDS)
-            body = self.body if none else _renamed(self.body, names)
+            body = self.body if self._lacks(METADATA_FIELDS) else _renamed(self.body, names)
             return with_fields(body, {names.get(name, name): value for name, value in fields.items()})
         if not fields:
             return self.body
-        if events is not None and self.projection.lacks(events, fields):
-            return _splice(self.body, _members(fields))
-        return with_fields(self.body, fields)
+        return with_fields(self.body, fields, frozenset(fields if self._lacks(fields) else ()))
+
+    def _lacks(self, names: Iterable[str]) -> bool:
+        """Whether it is known already that no event has any of these fields."""
+        events = self.pack.known(self.projection)
+        return self.pack.lacks.issuperset(names) or (events is not None and self.projection.lacks(events, names))
 
     def column(self, path: str) -> list[Value]:
         """The values of a field, shape (count,); None = absent. `_host` and `_source` come from the head if it has
@@ -140,11 +141,17 @@ class PackView:
         return self.head.project if path == PROJECT else ""
 
 
-def with_fields(body: bytes, fields: dict[str, str]) -> bytes:
-    """Adds constant text fields to every event of a canonical body, never a key twice. Empty values are left out."""
+def with_fields(body: bytes, fields: dict[str, str], lacks: frozenset[str] = frozenset()) -> bytes:
+    """Adds constant text fields to every event of a canonical body, never a key twice. Empty values are left out.
+
+    Args:
+        lacks: fields that no event has.
+    """
     pieces = {name: value for name, value in fields.items() if value}
     if not pieces:
         return body
+    if lacks.issuperset(pieces):
+        return _splice(body, _members(pieces))
     present = any(b'"' + name.encode() + b'"' in body for name in pieces)
     if not present and not (b"\\" in body and b"\\u" in body):  # keys may be written with escapes
         return _splice(body, _members(pieces))

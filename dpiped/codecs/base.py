@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 from dpiped.codecs.times import TimeSpec
-from dpiped.projection import Projection
+from dpiped.projection import HOST, SOURCE, Projection
 
+METADATA = frozenset((HOST, SOURCE))
 BOM = b"\xef\xbb\xbf"
 """A byte order mark: in front of the data it is no part of the first line, whatever the codec."""
 
@@ -40,6 +42,8 @@ class Part:
     max_ts: int
     events: list[Any] | None
     """The decoded projection, shape (count,), if decoding was part of the work; it must tell the same as `body`."""
+    lacks: frozenset[str] = frozenset()
+    """Of `_host` and `_source`, those that no event has, where the codec knows it without looking."""
 
 
 @dataclass(slots=True)
@@ -58,6 +62,11 @@ class Decoded:
     @property
     def accepted(self) -> int:
         return sum(part.count for part in self.parts)
+
+
+def lacking(hosts: Sequence[str] | None, names: Iterable[str] = ()) -> frozenset[str]:
+    """`Part.lacks` of events that only have these fields, and `_host` if there are `hosts`."""
+    return METADATA.difference(names, () if hosts is None else (HOST,))
 
 
 @dataclass(frozen=True, slots=True)

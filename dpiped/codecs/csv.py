@@ -52,7 +52,7 @@ class CsvCodec(Codec):
                 events.append(typed(names, kinds, row, answer.counts))
                 hosts += () if context.hosts is None else (context.hosts[min(number, len(context.hosts)) - 1],)
         if events:
-            answer.parts.append(part_of(events, hosts or None, context, answer.counts, timed=False))
+            answer.parts.append(part_of(events, names or (), hosts or None, context, answer.counts, timed=False))
         return answer
 
     def encode(self, body: bytes) -> bytes:

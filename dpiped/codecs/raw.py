@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from dpiped.codecs.base import Codec, DecodeContext, Decoded, Part
+from dpiped.codecs.base import Codec, DecodeContext, Decoded, Part, lacking
 from dpiped.codecs.config import RawCodecConfig
 from dpiped.codecs.lines import cut_lines, quote_all, read_text
 
@@ -30,7 +30,8 @@ class RawCodec(Codec):
         answer = Decoded()
         if lines:
             body = _body(lines, hosts, context.accepted_ms)
-            answer.parts.append(Part("", body, len(lines), context.accepted_ms, context.accepted_ms, None))
+            ms = context.accepted_ms
+            answer.parts.append(Part("", body, len(lines), ms, ms, None, lacking(hosts)))
         if invalid:
             answer.counts["invalid_utf8"] = invalid
         return answer

@@ -129,7 +129,7 @@ class RegexCodec(Codec):
                 hosts.append(context.hosts[number - 1])
         if events:
             timed = self._compiled.time_field is not None
-            answer.parts.append(part_of(events, hosts or None, context, answer.counts, timed))
+            answer.parts.append(part_of(events, self._compiled.names, hosts or None, context, answer.counts, timed))
         return answer
 
     def encode(self, body: bytes) -> bytes:

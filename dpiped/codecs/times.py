@@ -20,6 +20,7 @@ LAST_MS = 253_402_300_799_999
 DAY_MS = 86_400_000
 _REMEMBERED = 20_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LONGEST_FRACTION = len(".000000000000")
 _RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d)([.,]\d{1,12})?\s?([Zz]|[+-]\d\d(?::?\d\d)?)?", re.ASCII)
 
 
@@ -62,7 +63,7 @@ class Rfc3339:
     def __init__(self, zone: tzinfo = UTC) -> None:
         self._zone = zone
         self.dates: dict[str, int] = {}
-        self.rests: dict[str, int] = {}
+        self.rests = _Rests()
 
     def parse(self, text: str) -> int | None:
         """Milliseconds, or None if the text is no such time."""
@@ -89,8 +90,33 @@ class Rfc3339:
                 self.dates.clear()
                 self.rests.clear()
             self.dates[whole] = ms
-            self.rests[text[19:]] = rest
+            self.rests.learn(text[19:], fraction or "", rest, -shift)
         return ms + rest
+
+
+class _Rests(dict[str, int]):
+    """Fraction and zone of a time -> milliseconds. Fractions of microseconds are too many to be kept: those are put
+    together of their first three digits and their zone, where both are known.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._millis: dict[str, int] = {}
+        self._zones: dict[str, int] = {}
+
+    def learn(self, rest: str, fraction: str, ms: int, zone_ms: int) -> None:
+        """`rest` begins with `fraction` and makes `ms`, of which `zone_ms` come from its zone."""
+        if len(fraction) <= len(".000"):
+            self[rest] = ms
+        else:
+            self._millis[fraction[:4]] = ms - zone_ms
+            self._zones[rest.removeprefix(fraction)] = zone_ms
+
+    def __missing__(self, rest: str) -> int:
+        zone = rest[4:].lstrip("0123456789")
+        if len(rest) - len(zone) > _LONGEST_FRACTION:
+            raise KeyError(rest)
+        return self._millis[rest[:4]] + self._zones[zone]
 
 
 def _offset_ms(offset: str) -> int:

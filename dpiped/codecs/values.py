@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from dpiped.codecs.base import DecodeContext, Part
+from dpiped.codecs.base import DecodeContext, Part, lacking
 from dpiped.codecs.config import FieldKind
 from dpiped.codecs.settle import settle
 from dpiped.projection import TIMESTAMP
@@ -69,17 +69,23 @@ def typed(
 
 
 def part_of(
-    events: list[dict[str, Any]], hosts: Sequence[str] | None, context: DecodeContext, counts: Counter[str], timed: bool
+    events: list[dict[str, Any]],
+    names: Sequence[str],
+    hosts: Sequence[str] | None,
+    context: DecodeContext,
+    counts: Counter[str],
+    timed: bool,
 ) -> Part:
     """The part of some events.
 
     Args:
+        names: the fields that they may have.
         timed: the codec has set all times; else they are looked for as in JSON. The input's TimeSpec goes before both.
     """
     if timed and context.time is None and hosts is None:
         body = msgspec.json.Encoder().encode_lines(events)
         stamps = [event[TIMESTAMP] for event in events]
-        return Part("", body, len(events), min(stamps), max(stamps), None)
+        return Part("", body, len(events), min(stamps), max(stamps), None, lacking(hosts, names))
     if hosts is not None:
         events = [{"_host": host, **event} for host, event in zip(hosts, events, strict=True)]
     lines = msgspec.json.Encoder().encode_lines(events).split(b"\n")[:-1]

@@ -41,6 +41,8 @@ class Draft:
     projection: Projection | None = None
     events: list[Any] | None = None
     """What the intake decoded."""
+    lacks: frozenset[str] = frozenset()
+    """Part.lacks."""
 
     @property
     def size(self) -> int:
@@ -139,7 +141,7 @@ def join(drafts: Sequence[Draft]) -> Draft:
             HOST: draft.head.host if len(hosts) > 1 else "",
             SOURCE: draft.head.source if len(sources) > 1 else "",
         }
-        bodies.append(with_fields(draft.body or b"", fields))
+        bodies.append(with_fields(draft.body or b"", fields, draft.lacks))
     body = b"".join(bodies)
     head = msgspec.structs.replace(
         drafts[0].head,
@@ -160,4 +162,6 @@ def join(drafts: Sequence[Draft]) -> Draft:
     )
     if not stale and all(draft.projection is projection and draft.events is not None for draft in drafts):
         events = [event for draft in drafts for event in draft.events or ()]
-    return Draft(head, body, None, projection if events is not None else None, events)
+    written = {name for name, differ in ((HOST, hosts), (SOURCE, sources)) if len(differ) > 1}
+    lacks = frozenset.intersection(*(draft.lacks for draft in drafts)) - written
+    return Draft(head, body, None, projection if events is not None else None, events, lacks)

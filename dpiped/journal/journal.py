@@ -302,6 +302,7 @@ class Journal:
             if frame.head.position is not None and not self.storage.durable:
                 self._positions.append((frame.head.offset, frame.head.position))
             pack = self.pool.take(frame.head, frame.body, draft.body, CACHE_HOLDER)
+            pack.lacks = draft.lacks
             if draft.projection is not None and draft.events is not None:
                 pack.remember(draft.projection, draft.events)
             packs.append(pack)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import zstandard
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from dpiped.codecs import Codec, DecodeContext, Decoded, build_codec
 from dpiped.codecs.framing import FrameSplitter
 from dpiped.codecs.lines import MAX_DEPTH, depth_of, find_good, is_utf8, split_array
+from dpiped.codecs.times import Rfc3339, find_zone
 from dpiped.errors import CodecError
 from dpiped.pack import ALS, decode_body
 from dpiped.projection import Projection
@@ -108,6 +110,7 @@ def events_of(answer: Decoded) -> list[dict[str, Any]]:
         assert (part.count, part.min_ts, part.max_ts) == (len(lines), min(stamps), max(stamps))
         if part.events is not None:
             assert part.events == PROJECTION.decode(part.body)
+        assert not [name for name in part.lacks for event in decoded if name in event]
         events += decoded
     return events
 
@@ -172,6 +175,34 @@ def test_pieces_give_what_the_whole_gives(name: str, data: bytes, most: int) -> 
     answers = [codec.decode(piece, context()) for piece in pieces]
     by_line = json.dumps
     assert sorted(by_line(e) for a in answers for e in events_of(a)) == sorted(by_line(e) for e in events_of(whole))
+
+
+@settings(max_examples=80, deadline=None)
+@given(data=NEAR, most=st.integers(1, 60))
+def test_syslog_reads_the_same_in_pieces_of_any_size(data: bytes, most: int) -> None:
+    hosts = [f"h{number}" for number in range(data.count(b"\n") + 1)]
+    for options in ({}, {"hosts": hosts}):
+        whole = CODECS["syslog"].decode(data, context(**options))
+        with patch("dpiped.codecs.syslog._AT_ONCE_BYTES", most):
+            assert build_codec("syslog").decode(data, context(**options)) == whole
+
+
+FRACTIONS = st.sampled_from(
+    ["", ".8", ".82", ".820", ".820123", ",820123", ".820999999", ".8201234567891", ".82x", "."]
+)
+OFFSETS = st.sampled_from(["", "Z", "z", "+02:00", "-0230", "+02", " +02:00", "5Z", "+99:00", "Z "])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    texts=st.lists(st.tuples(st.integers(0, 59), FRACTIONS, OFFSETS), max_size=30),
+    zone=st.sampled_from(["UTC", "Asia/Tokyo"]),
+)
+def test_times_read_before_change_no_time(texts: list[tuple[int, str, str]], zone: str) -> None:
+    well_read = Rfc3339(find_zone(zone))
+    for second, fraction, offset in texts:
+        text = f"2026-11-22T01:34:{second:02d}{fraction}{offset}"
+        assert well_read.parse(text) == Rfc3339(find_zone(zone)).parse(text)
 
 
 @settings(max_examples=60, deadline=None)

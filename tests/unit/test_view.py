@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from unittest.mock import patch
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,6 +64,17 @@ def test_host_and_source_stand_at_the_end_of_each_event(texts: list[str], host: 
     lines = view.body_with_metadata().split(b"\n")
     assert lines.pop() == b""
     assert [json.loads(line) for line in lines] == [{**event, "_host": host, "_source": "a}b"} for event in events]
+
+
+@given(st.lists(st.text(), min_size=1, max_size=20))
+def test_what_the_intake_knows_is_not_looked_for(texts: list[str]) -> None:
+    body = body_of({"@timestamp": 1, "text": text, "quoted": '"_host" \\u005f'} for text in texts)
+    view = view_of(body, [], host="h", source="s")
+    searched = view.body_with_metadata()
+    view.pack.lacks = frozenset(("_host", "_source"))
+    with patch("dpiped.view.with_fields", side_effect=with_fields) as added:
+        assert view.body_with_metadata() == searched
+    assert added.call_args.args[2] == {"_host", "_source"}
 
 
 def test_a_value_that_cannot_be_read_keeps_nobody_from_being_written() -> None:

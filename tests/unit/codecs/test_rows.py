@@ -233,3 +233,22 @@ def test_lines_that_are_no_utf8_are_counted_beside_real_replacement_characters()
     answer = decode("raw", "a\ufffd\n".encode() + b"b\xff\xfe\nc\n\xe4\n")
     assert [event["message"] for event in events(answer)] == ["a\ufffd", "b\ufffd\ufffd", "c", "\ufffd"]
     assert answer.counts == {"invalid_utf8": 2}
+
+
+@pytest.mark.parametrize(
+    ("codec", "data", "lacks"),
+    [
+        ("raw", b"x", {"_host", "_source"}),
+        ({"type": "csv", "columns": ["a", "_source"]}, b"1,2", {"_host"}),
+        ("csv", b"_host,a\n1,2", {"_source"}),
+        ({"type": "regex", "pattern": "(?P<_source>.*)"}, b"x", {"_host"}),
+        ("syslog", b"<13>x", {"_host", "_source"}),
+        ("json", b'{"_host":"x"}', set()),
+    ],
+)
+def test_what_events_lack_is_known_where_the_codec_names_their_fields(codec: Any, data: bytes, lacks: set[str]) -> None:
+    built = build_codec(codec)
+    (part,) = built.decode(data, DecodeContext(NOW, PROJECTION)).parts
+    assert part.lacks == lacks or part.events is not None
+    (part,) = built.decode(data, DecodeContext(NOW, PROJECTION, hosts=["p"])).parts
+    assert part.lacks == lacks - {"_host"} or part.events is not None

@@ -10,7 +10,7 @@ import pytest
 
 from dpiped.codecs import DecodeContext, Decoded, build_codec
 from dpiped.codecs.framing import fold
-from dpiped.codecs.syslog import FACILITIES, SEVERITIES, SyslogCodec
+from dpiped.codecs.syslog import FACILITIES, SEVERITIES
 from dpiped.projection import Projection
 
 PROJECTION = Projection.of(["message"])
@@ -220,14 +220,12 @@ def test_invalid_utf8_is_replaced_and_counted() -> None:
 
 
 def test_a_frame_keeps_its_line_breaks() -> None:
-    codec = build_codec("syslog")
-    assert isinstance(codec, SyslogCodec)
     frames = [
         b'<34>1 2026-10-11T22:14:15Z h a p m [a b="c\nd"] trace\n  at x\r\n  at y',
         b"",
         b"<34>Oct 11 22:14:15 h a: 1\n2",
     ]
-    answer = codec.decode_frames(frames, DecodeContext(NOW, PROJECTION, hosts=["p1", "p2", "p3"]))
+    answer = decode(b"\n".join(map(fold, frames)), hosts=["p1", "p2", "p3"])
     assert [(event["message"], event["_host"]) for event in events(answer)] == [
         ("trace\n  at x\r\n  at y", "p1"),
         ("1\n2", "p3"),

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -263,6 +264,17 @@ def test_hosts_that_differ_move_into_the_events() -> None:
     assert len(one) == 1
     assert one[0].head.host == ""
     assert (one[0].body or b"").count(b'"_host":"h1"') == 1
+
+
+def test_what_gathered_events_lack_is_what_all_lacked() -> None:
+    both, source = frozenset(("_host", "_source")), frozenset(("_source",))
+    for hosts, lacks, expected in (
+        ("hh", (both, both), both),
+        ("hh", (both, source), source),
+        ("hi", (both, both), source),
+    ):
+        drafts = [replace(draft("a", 1, "1", host=host), lacks=some) for host, some in zip(hosts, lacks, strict=True)]
+        assert gather(drafts)[0].lacks == expected
 
 
 @pytest.mark.parametrize("more", [{"stream": "s"}, {"position": ("tail", "5")}, {"cause": ("f", 3)}, {"only": "f"}])
