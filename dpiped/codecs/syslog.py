@@ -34,6 +34,8 @@ FACILITIES = (
 )
 SEVERITIES = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
 LAST_PRIORITY = 191
+NAMES = [(facility, severity) for facility in FACILITIES for severity in SEVERITIES]
+"""Of each priority."""
 _REMEMBERED = 10_000
 _AT_ONCE_BYTES = 48 << 10
 """So much is read before the next is begun: of more, the parts leave the cache before they are used (measured: twice
@@ -54,7 +56,13 @@ _OLD = re.compile(
     r"(?:(?!(?:CEF|LEEF):\d)([^\s:\[\]]{1,128})(?:\[([^\]\s]*)\])?: ?)?(.*)\Z",
     re.DOTALL | re.ASCII,
 )
-
+_USUAL_OLD = re.compile(
+    r"<(\d{1,3})>"
+    r"([A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)) "
+    r"([\w.-]+) ([\w./-]{1,128})(?:\[(\d+)\])?: (.*)\Z",
+    re.DOTALL | re.ASCII,
+)
+"""What most senders make of _OLD: the same groups in half the time."""
 _BARE = re.compile(
     r"<(\d{1,3})>(?:([A-Za-z_/][\w./@()-]{0,47}+)(?:\[([\w.-]*)\])?: )?(.*)\Z",
     re.DOTALL | re.ASCII,
@@ -83,7 +91,7 @@ class SyslogCodec(Codec):
     def __init__(self, zone: str = "UTC") -> None:
         self._zone = find_zone(zone)
         self._rfc3339 = Rfc3339(self._zone)
-        self._starts = {f"<{number}>1": _names(number) for number in range(LAST_PRIORITY + 1)}
+        self._starts = {f"<{number}>1": names for number, names in enumerate(NAMES)}
         self._old_times: dict[tuple[str, int], int | None] = {}
         self._sds: dict[str, msgspec.Raw] = {}
 
@@ -114,10 +122,17 @@ class SyslogCodec(Codec):
     def _events(
         self, messages: Iterable[tuple[str, str | None]], accepted_ms: int, counts: Counter[str]
     ) -> list[_Event]:
-        """RFC 5424 whose time and form are known is put together here; all else goes the long way."""
+        """RFC 5424 whose time and form are known is put together here; all else goes the long way, but for what mostly
+        follows a message of RFC 3164: another one.
+        """
         starts, dates, rests, sds = self._starts, self._rfc3339.dates, self._rfc3339.rests, self._sds
         events: list[_Event] = []
+        is_old = False
         for text, peer in messages:
+            if is_old and (match := _USUAL_OLD.match(text)) and (event := self._old_form(match, accepted_ms)):
+                event.peer = peer
+                events.append(event)
+                continue
             try:
                 start, time, host, appname, procid, msgid, rest = text.split(" ", 6)
                 facility, severity = starts[start]
@@ -133,7 +148,9 @@ class SyslogCodec(Codec):
                 event = self._event(text, accepted_ms, counts)
                 event.peer = peer
                 events.append(event)
+                is_old = event.sd is None
                 continue
+            is_old = False
             if message[:1] == _MARK:
                 message = message[1:]
             events.append(
@@ -232,7 +249,7 @@ class SyslogCodec(Codec):
         if priority is not None:
             if int(priority) > LAST_PRIORITY:
                 return None
-            names = _names(int(priority))
+            names = NAMES[int(priority)]
         ms = self._rfc3339.parse(time) if time[0].isdigit() else self._old_time(time, accepted_ms)
         if ms is None:
             return None
@@ -248,7 +265,7 @@ class SyslogCodec(Codec):
             return _Event(accepted_ms, message=text)
         priority, tag, pid, message = match.groups()
         counts["unparsed" if message[:2] == "1 " and tag is None else "time_missing"] += 1  # RFC 5424, but malformed
-        facility, severity = _names(int(priority))
+        facility, severity = NAMES[int(priority)]
         return _Event(accepted_ms, None, None, tag, pid or None, None, facility, severity, message)
 
     def _old_time(self, text: str, accepted_ms: int) -> int | None:
@@ -282,11 +299,6 @@ NIL = frozenset(("-", ""))
 def build(config: SyslogCodecConfig) -> Codec:
     """The codec of this config."""
     return SyslogCodec(config.zone)
-
-
-def _names(priority: int) -> tuple[str, str]:
-    """Facility and severity."""
-    return FACILITIES[priority >> 3], SEVERITIES[priority & 7]
 
 
 def _read_sd(text: str) -> dict[str, dict[str, str]]:

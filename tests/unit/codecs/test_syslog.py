@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import product
 from typing import Any
 
 import msgspec
@@ -205,6 +206,25 @@ def test_a_nul_at_the_end_is_no_part_of_the_message(end: str) -> None:
     assert one(f"<34>Oct 11 22:14:15 h a: x{end}")["message"] == "x"
     assert one(f"<34>1 2003-10-11T22:14:15Z h a p m - x{end}")["message"] == "x"
     assert not decode(end).parts
+
+
+def test_what_stands_before_a_message_does_not_change_it() -> None:
+    """After one of RFC 3164 another one is expected, and read by a shorter way."""
+    parts = (
+        ("<13>", "<192>", "<013>", ""),
+        ("Nov 22 01:34:42", "Nov 22 2026 01:34:42", "2026-11-22T01:34:42.123456+01:00"),
+        (" ", ": ", " UTC: %"),
+        ("host ", "h.example-1 ", "fe80::1 ", "[::1] ", "tag: ", "-- ", ""),
+        ("tag", "a/b", "CEF:0", "LEEF", "%SYS-5-X", "two words", "é", "x" * 129, ""),
+        ("[1]", "[x]", "[]", ""),
+        (": ", ":", " "),
+        ("text", "text: more", "\ufefftext", "[x] y"),
+    )
+    lines = ["".join(some) for some in product(*parts)]
+    new, old = "<13>1 2026-11-22T01:34:42Z h a p m - x\n", "<13>Nov 22 01:34:42 host tag: x\n"
+    apart = events(decode("".join(f"{new}{line}\n" for line in lines)))[1::2]
+    behind = events(decode("".join(f"{old}{line}\n" for line in lines)))[1::2]
+    assert behind == apart
 
 
 def test_all_priorities_have_names() -> None:
