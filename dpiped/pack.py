@@ -177,10 +177,6 @@ class Pack:
             events = self._views[projection] = projection.decode(self.body)
         return events
 
-    def known(self, projection: Projection) -> list[Any] | None:
-        """The events if they were decoded before; None if that would have to be done."""
-        return self._views.get(projection)
-
     def remember(self, projection: Projection, events: list[Any]) -> None:
         """Keeps what the intake decoded, so that nobody decodes it again."""
         self._views[projection] = events

@@ -110,15 +110,14 @@ class Projection:
                 return [b if a is None else a for a, b in zip(column, other, strict=True)], kinds | others
         return _read(events, nested)
 
-    def lacks(self, events: Sequence[Any], paths: Iterable[str]) -> bool:
-        """Whether it is sure that no event has one of the keys `_host`, `_source`, not even with null."""
-        wanted = frozenset(paths)
-        if not wanted <= self.fields:
-            return False
-        return not (
-            (HOST in wanted and [True for event in events if event.host is not msgspec.UNSET])
-            or (SOURCE in wanted and [True for event in events if event.source is not msgspec.UNSET])
-        )
+    def absent(self, events: Sequence[Any]) -> frozenset[str]:
+        """Those of `_host` and `_source` that are read, and no event has, not even with null."""
+        found, unset = set(), msgspec.UNSET
+        if HOST in self.fields and [event.host for event in events].count(unset) == len(events):
+            found.add(HOST)
+        if SOURCE in self.fields and [event.source for event in events].count(unset) == len(events):
+            found.add(SOURCE)
+        return frozenset(found)
 
     def _places_of(self, path: str) -> tuple[_Place, ...]:
         """Where a field may stand: by its literal name, if it has a dot, and as steps into objects."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import compress
 from typing import TYPE_CHECKING, Any
 
@@ -105,16 +105,11 @@ class PackView:
         """
         fields = {name: value for name, value in ((HOST, self.head.host), (SOURCE, self.head.source)) if value}
         if names:
-            body = self.body if self._lacks(METADATA_FIELDS) else _renamed(self.body, names)
+            body = self.body if self.pack.lacks.issuperset(METADATA_FIELDS) else _renamed(self.body, names)
             return with_fields(body, {names.get(name, name): value for name, value in fields.items()})
         if not fields:
             return self.body
-        return with_fields(self.body, fields, frozenset(fields if self._lacks(fields) else ()))
-
-    def _lacks(self, names: Iterable[str]) -> bool:
-        """Whether it is known already that no event has any of these fields."""
-        events = self.pack.known(self.projection)
-        return self.pack.lacks.issuperset(names) or (events is not None and self.projection.lacks(events, names))
+        return with_fields(self.body, fields, self.pack.lacks)
 
     def column(self, path: str) -> list[Value]:
         """The values of a field, shape (count,); None = absent. `_host` and `_source` come from the head if it has

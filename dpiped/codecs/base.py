@@ -43,7 +43,9 @@ class Part:
     events: list[Any] | None
     """The decoded projection, shape (count,), if decoding was part of the work; it must tell the same as `body`."""
     lacks: frozenset[str] = frozenset()
-    """Of `_host` and `_source`, those that no event has, where the codec knows it without looking."""
+    """Of `_host` and `_source`, those that no event has, where the codec knows it without looking; not used where there
+    are `events`, which tell it.
+    """
 
 
 @dataclass(slots=True)

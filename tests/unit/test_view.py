@@ -8,6 +8,7 @@ from unittest.mock import patch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dpiped.projection import Projection
 from dpiped.testing import body_of, view_of
 from dpiped.view import PackView, with_fields
 
@@ -84,3 +85,12 @@ def test_a_value_that_cannot_be_read_keeps_nobody_from_being_written() -> None:
         b'{"@timestamp":1,"n":1e400,"_host":"h"}',
         b'{"@timestamp":1,"\\u005fhost":"own"}',
     ]
+
+
+@given(st.lists(st.sampled_from([{}, {"_host": "x"}, {"_host": None}, {"_source": 1}, {"a": "_host"}]), min_size=1))
+def test_what_no_event_has_is_known_of_the_fields_that_are_read(events: list[dict[str, object]]) -> None:
+    body = body_of({"@timestamp": 1, **event} for event in events)
+    lacking = {name for name in ("_host", "_source") if not any(name in event for event in events)}
+    for read in ([], ["_host"], ["_source", "a"], ["_host", "_source"]):
+        projection = Projection.of(read)
+        assert projection.absent(projection.decode(body)) == lacking.intersection(read)
