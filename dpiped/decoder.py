@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from typing import NamedTuple
 
 from dpiped.batch import BatchId
-from dpiped.codecs.base import Codec, DecodeContext, Decoded, Part, Rejected
+from dpiped.codecs.base import Codec, DecodeContext, Decoded, Part, Rejected, behind_others
 from dpiped.codecs.times import TimeSpec
 from dpiped.compression import is_one_frame
 from dpiped.journal.append import Draft
@@ -91,6 +91,7 @@ class Decoder:
         lines, counted = 0, 0
         pieces = await asyncio.to_thread(codec.cut, data, size)
         for number, piece in enumerate(pieces):
+            piece = behind_others(piece) if number else piece
             result = await self._decode_piece(piece, weight_of(piece, codec), codec, origin, context, None)
             if result.rejected:
                 lines += sum(map(count_lines, pieces[counted:number]))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -25,6 +25,7 @@ from dpiped.codecs.lines import (
     cut_lines,
     decode_all,
     find_good,
+    has_key,
     newlines,
     strict_object,
     to_lines,
@@ -97,7 +98,7 @@ def _quick(data: bytes, context: DecodeContext) -> Decoded | None:
     data = tidy(data)
     octets = np.frombuffer(data, np.uint8)
     ends = newlines(octets)
-    if not check_lines(data, octets, ends) or _has_own_keys(data, octets):
+    if not check_lines(data, octets, ends) or _has_own_keys(data):
         return None
     bodies = bodies_of(data, ends)
     parts = _parts(bodies, context) if bodies is not None else None
@@ -106,15 +107,9 @@ def _quick(data: bytes, context: DecodeContext) -> Decoded | None:
     return Decoded(parts, form=ALS if len(parts) == 1 else None)
 
 
-def _has_own_keys(data: bytes, octets: np.ndarray[Any, Any]) -> bool:
-    """Whether payloads may bring an `@timestamp` or `_area`.
-
-    The pair `_a` is looked for first, at even and at odd places, for that is cheaper than a search for the whole.
-    """
-    if b"@" in data and b'"@timestamp"' in data:
-        return True
-    aligned = (octets[: len(octets) // 2 * 2].view("<u2"), np.frombuffer(data[1:], "<u2", (len(data) - 1) // 2))
-    return any((pairs == 0x615F).any() for pairs in aligned) and b'"_area"' in data
+def _has_own_keys(data: bytes) -> bool:
+    """Whether payloads may bring an `@timestamp` or `_area`."""
+    return (b"@" in data and b'"@timestamp"' in data) or has_key(data, b"_area")
 
 
 def _parts(found: Bodies, context: DecodeContext) -> list[Part] | None:

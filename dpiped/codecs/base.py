@@ -71,6 +71,11 @@ def lacking(hosts: Sequence[str] | None, names: Iterable[str] = ()) -> frozenset
     return METADATA.difference(names, () if hosts is None else (HOST,))
 
 
+def behind_others(piece: bytes) -> bytes:
+    """A piece that is not the first of its data, for `decode`: there a byte order mark is part of the line."""
+    return BOM + piece if piece.startswith(BOM) else piece
+
+
 @dataclass(frozen=True, slots=True)
 class DecodeContext:
     """What a codec has to know besides the data."""

@@ -8,12 +8,13 @@ from unittest.mock import patch
 
 import pytest
 import zstandard
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dpiped.codecs import Codec, DecodeContext, Decoded, build_codec
+from dpiped.codecs.base import behind_others
 from dpiped.codecs.framing import FrameSplitter
-from dpiped.codecs.lines import MAX_DEPTH, depth_of, find_good, is_utf8, split_array
+from dpiped.codecs.lines import MAX_DEPTH, depth_of, find_good, has_key, is_utf8, split_array
 from dpiped.codecs.times import Rfc3339, find_zone
 from dpiped.errors import CodecError
 from dpiped.pack import ALS, decode_body
@@ -164,6 +165,7 @@ def test_many_lines_of_als_give_what_each_gives(lines: list[tuple[bytes, int, by
 @pytest.mark.parametrize("name", ["json", "als", "raw", "syslog", "csv columns", "regex"])
 @settings(max_examples=40, deadline=None)
 @given(data=NEAR, most=st.integers(1, 60))
+@example(data=b"\n\xef\xbb\xbf", most=1)
 def test_pieces_give_what_the_whole_gives(name: str, data: bytes, most: int) -> None:
     codec = CODECS[name]
     pieces = codec.cut(data, most)
@@ -172,7 +174,7 @@ def test_pieces_give_what_the_whole_gives(name: str, data: bytes, most: int) -> 
     whole = codec.decode(data, context())
     if name == "json" and whole.rejected:
         return  # what is broken may be broken differently when it is cut
-    answers = [codec.decode(piece, context()) for piece in pieces]
+    answers = [codec.decode(behind_others(piece) if place else piece, context()) for place, piece in enumerate(pieces)]
     by_line = json.dumps
     assert sorted(by_line(e) for a in answers for e in events_of(a)) == sorted(by_line(e) for e in events_of(whole))
 
@@ -349,8 +351,18 @@ def test_utf8_is_judged_as_python_does(text: str, place: int, bad: bytes) -> Non
     assert is_utf8(data) is valid
 
 
-@given(depth=st.integers(1, 3 * MAX_DEPTH), kind=st.sampled_from(["list", "dict"]), others=st.integers(0, 30))
 @settings(max_examples=60, deadline=None)
+@given(
+    filler=st.integers(0, 40), size=st.sampled_from([0, 9_000]), key=st.sampled_from(['"_host"', '"_hos"', "_host", ""])
+)
+def test_a_key_is_found_wherever_it_stands(filler: int, size: int, key: str) -> None:
+    data = ("x" * filler + key + "y" * size).encode()
+    assert has_key(data, b"_host") is (key == '"_host"')
+    assert has_key(data[::-1], b"tsoh_") is (key == '"_host"')
+
+
+@settings(max_examples=60, deadline=None)
+@given(depth=st.integers(1, 3 * MAX_DEPTH), kind=st.sampled_from(["list", "dict"]), others=st.integers(0, 30))
 def test_depth_is_limited_in_any_company(depth: int, kind: str, others: int) -> None:
     inner = "[" * depth + "]" * depth if kind == "list" else '{"k":' * depth + "1" + "}" * depth
     deep = f'{{"x":{inner}}}'.encode()
