@@ -228,7 +228,9 @@ class Collector:
 
     def _tell_counts(self) -> None:
         for feed in self.feeds:
-            self._noted.setdefault(feed.name, Noted(self.telemetry, feed.name)).tell(feed.counts())
+            noted = self._noted.setdefault(feed.name, Noted(self.telemetry, feed.name))
+            noted.tell(feed.counts())
+            noted.tell_unmatched(feed.unmatched())
 
     async def _close(self) -> None:
         await self._status.close()

@@ -5,7 +5,7 @@ crash.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from collector.checkpoint import Checkpoint, Range
 from collector.item import Item
@@ -64,3 +64,7 @@ class Feed(ABC):
     def counts(self) -> dict[str, int]:
         """What happened, by reason, since the start: what was given up, cut or skipped."""
         return {}
+
+    def unmatched(self) -> Sequence[str]:
+        """Patterns of files that match none, when that is worth telling."""
+        return ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ParamSpec, TypeVar
 
 import msgspec
@@ -113,10 +113,18 @@ class TailFeed(Feed):
             {"path": shown_path(mark.path), "offset": mark.offset}
             for mark in itertools.islice(self._settled.files.values(), 1_000)
         ]
-        return {"files": len(self._follower), "open_files": self._follower.open_files, "settled": files}
+        return {
+            "files": len(self._follower),
+            "open_files": self._follower.open_files,
+            "unmatched": list(self._follower.unmatched),
+            "settled": files,
+        }
 
     def counts(self) -> dict[str, int]:
         return dict(self._follower.counts)
+
+    def unmatched(self) -> Sequence[str]:
+        return self._follower.unmatched
 
 
 def _chunk(what: Range) -> Chunk:

@@ -51,8 +51,6 @@ class FollowInput(Input[C]):
         return self._positions.text()
 
     async def run(self, emit: Emit) -> None:
-        if self._first and not len(self._follower):
-            await self._mark_start(emit)
         async for chunks in follow(self._follower):
             for chunk in chunks:
                 self._positions.apply(chunk)
@@ -60,6 +58,7 @@ class FollowInput(Input[C]):
             if self._first:
                 await self._mark_start(emit)
             self._noted.tell(self.counts())
+            self._noted.tell_unmatched(self._follower.unmatched)
 
     async def _mark_start(self, emit: Emit) -> None:
         """Told even if nothing was read, so that `read_from = "end"` counts at one start only."""
@@ -75,7 +74,12 @@ class FollowInput(Input[C]):
         return self._follower.counts
 
     def status(self) -> dict[str, object]:
-        return {"files": len(self._follower), "open_files": self._follower.open_files, **self._follower.counts}
+        return {
+            "files": len(self._follower),
+            "open_files": self._follower.open_files,
+            "unmatched": list(self._follower.unmatched),
+            **self._follower.counts,
+        }
 
     async def close(self) -> None:
         if hasattr(self, "_follower"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from dpiped.telemetry import Telemetry
 
@@ -17,6 +17,7 @@ LOUD = {
     "kernel_dropped": "datagrams were lost because they came faster than they were read",
     "connection_refused": "a connection was closed because there are too many",
 }
+UNMATCHED = "a pattern of paths matches no file so far"
 
 
 class Noted:
@@ -26,6 +27,7 @@ class Noted:
         self._telemetry = telemetry
         self._plugin = plugin
         self._told: Counter[str] = Counter()
+        self._unmatched: set[str] = set()
 
     def tell(self, counts: Mapping[str, int]) -> None:
         """Adds what is new to the metric of noted events; what may mean loss is also logged."""
@@ -37,3 +39,10 @@ class Noted:
             self._telemetry.metrics.noted.labels(self._plugin, what).inc(new)
             if what in LOUD:
                 self._telemetry.say(LOUD[what], plugin=self._plugin, detail=f"{new} times", level=logging.WARNING)
+
+    def tell_unmatched(self, patterns: Iterable[str]) -> None:
+        """Logs the patterns that match no file, each once."""
+        for pattern in patterns:
+            if pattern not in self._unmatched:
+                self._unmatched.add(pattern)
+                self._telemetry.say(UNMATCHED, plugin=self._plugin, detail=pattern, level=logging.WARNING)

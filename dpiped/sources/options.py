@@ -46,7 +46,9 @@ class TailOptions(ConfigModel):
     paths: tuple[Annotated[str, AfterValidator(_absolute)], ...] = Field(
         min_length=1, examples=[["/var/log/nginx/*.log"]]
     )
-    """Globs of the files to follow, looked up again every second; `**` is any number of folders."""
+    """Globs of the files to follow, looked up again every second; `**` is any number of folders. One that matches no
+    file in the first ten seconds is told.
+    """
     exclude: tuple[str, ...] = ()
     """Globs of files to leave out: with a slash they are compared with the whole path, else with the name."""
     read_from: Literal["start", "end"] = "start"

@@ -26,6 +26,8 @@ from dpiped.sources.tail_reader import open_reader
 from dpiped.sources.threads import finish_in_thread
 
 LEAST_BLOCK = 64 << 10
+UNMATCHED_SECS = 10.0
+"""A pattern is called unmatched when no file came for so long; programs that start with us make theirs soon."""
 
 
 class Follower:
@@ -42,11 +44,16 @@ class Follower:
         self._clock = clock
         self._set = FileSet(options, self.counts)
         self._descriptors = self._set.descriptors
-        self._next_scan = 0.0
+        self._next_scan = self._told_from = 0.0
 
     @property
     def open_files(self) -> int:
         return self._descriptors.count
+
+    @property
+    def unmatched(self) -> tuple[str, ...]:
+        """Patterns that matched no file since the start; none in the first seconds, if files may still come."""
+        return self._set.globs.unmatched if self._clock() >= self._told_from else ()
 
     def __len__(self) -> int:
         return len(self._set.files)
@@ -60,6 +67,7 @@ class Follower:
         now = self._clock()
         self._set.take_up(positions, now)
         self._next_scan = now + self.options.scan_secs
+        self._told_from = now + (UNMATCHED_SECS if self.options.follow else 0.0)
         known = positions.files if positions is not None else ()
         return [chunk for chunk in self._set.chunks if not chunk.gone and chunk.mark.id not in known]
 
@@ -200,13 +208,12 @@ class Follower:
 
 
 async def follow(follower: Follower, limit_bytes: int = 1 << 20, poll_secs: float = 0.2) -> AsyncIterator[list[Chunk]]:
-    """Steps in a thread, so that no slow disk holds the event loop; yields what there is, never an empty list.
+    """Steps in a thread, so that no slow disk holds the event loop; yields what each gave, also nothing.
 
     Ends only with `follow=False`, when everything was read. The caller starts and closes the follower.
     """
     while not follower.done:
         chunks = await finish_in_thread(follower.step, limit_bytes)
-        if chunks:
-            yield chunks
-        elif not follower.done:
+        yield chunks
+        if not chunks and not follower.done:
             await asyncio.sleep(poll_secs)

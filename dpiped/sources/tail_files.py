@@ -33,7 +33,7 @@ from dpiped.sources.tail_marks import (
 from dpiped.sources.tail_open import Descriptors
 from dpiped.sources.tail_options import FollowOptions
 from dpiped.sources.tail_past import Past
-from dpiped.sources.tail_scan import FileKey, Folders, Found, is_excluded, scan, siblings
+from dpiped.sources.tail_scan import FileKey, Folders, Found, Globs, is_excluded, siblings
 from dpiped.sources.tail_shape import Shaper
 
 
@@ -45,6 +45,7 @@ class FileSet:
     def __init__(self, options: FollowOptions, counts: Counter[str]) -> None:
         self.options = options
         self.counts = counts
+        self.globs = Globs(options.paths, options.exclude)
         self.shaper = Shaper(options.max_line_bytes, options.multiline_start, counts)
         self.files: dict[FileKey, TailFile] = {}
         self.descriptors = Descriptors(self.files, options, counts)
@@ -120,7 +121,7 @@ class FileSet:
         self._gzip_seen = {key: seen for key, seen in found.items() if seen.path.endswith(".gz")}
 
     def _scan(self) -> dict[FileKey, Found]:
-        self._found = scan(self.options.paths, self.options.exclude)
+        self._found = self.globs.scan()
         self._found_paths = {seen.path for seen in self._found.values()}
         return self._found
 

@@ -33,22 +33,39 @@ def is_excluded(path: str, exclude: Sequence[str]) -> bool:
     return any(fnmatch(path if "/" in pattern else name, pattern) for pattern in exclude)
 
 
-def scan(patterns: Sequence[str], exclude: Sequence[str]) -> dict[FileKey, Found]:
-    """All files that match, each once: symlinks are followed, and of several names the first in order counts.
+class Globs:
+    """Patterns, and which of them matched no file in any scan so far: `unmatched`."""
 
-    Blocks for as long as the file system takes: call it in a thread.
-    """
-    found: dict[FileKey, Found] = {}
-    for path in sorted({path for pattern in patterns for path in _matches(pattern)}):
-        if is_excluded(path, exclude):
-            continue
-        try:
-            status = os.stat(path)  # noqa: PTH116 - a Path object for each of 1,000 files a second is waste
-        except OSError:  # vanished between the two calls, or a dangling link: the next scan sees it if it returns
-            continue
-        if stat.S_ISREG(status.st_mode):
-            found.setdefault(key_of(status), Found(path, status.st_size, status.st_mtime_ns))
-    return found
+    def __init__(self, patterns: Sequence[str], exclude: Sequence[str]) -> None:
+        self._patterns = tuple(dict.fromkeys(patterns))
+        self._exclude = exclude
+        self.unmatched = self._patterns
+
+    def scan(self) -> dict[FileKey, Found]:
+        """All files that match, each once: symlinks are followed, and of several names the first in order counts.
+
+        Blocks for as long as the file system takes: call it in a thread.
+        """
+        found: dict[FileKey, Found] = {}
+        files: set[str] = set()
+        matches = {pattern: set(_matches(pattern)) for pattern in self._patterns}
+        for path in sorted(set().union(*matches.values())):
+            if is_excluded(path, self._exclude):
+                continue
+            try:
+                status = os.stat(path)  # noqa: PTH116 - a Path object for each of 1,000 files a second is waste
+            except OSError:  # vanished between the two calls, or a dangling link: the next scan sees it if it returns
+                continue
+            if stat.S_ISREG(status.st_mode):
+                files.add(path)
+                found.setdefault(key_of(status), Found(path, status.st_size, status.st_mtime_ns))
+        self.unmatched = tuple(pattern for pattern in self.unmatched if files.isdisjoint(matches[pattern]))
+        return found
+
+
+def scan(patterns: Sequence[str], exclude: Sequence[str]) -> dict[FileKey, Found]:
+    """All files that match now."""
+    return Globs(patterns, exclude).scan()
 
 
 def _matches(pattern: str) -> Iterator[str]:

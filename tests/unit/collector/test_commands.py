@@ -12,6 +12,7 @@ from contextlib import suppress
 
 import pytest
 
+from collector import collector as collector_module
 from collector.cli import main
 from collector.collector import Collector
 from collector.config import CollectorConfig, Config, StdinInput, load
@@ -21,6 +22,7 @@ from collector.sender import Pauses, Verdict, judge
 from dpiped.config.base import is_ident
 from dpiped.errors import ConfigError
 from dpiped.exit_code import ExitCode
+from dpiped.sources import tail
 from dpiped.telemetry import Telemetry
 from dpiped.testing import until
 
@@ -211,6 +213,20 @@ async def test_send_gives_up_some_time_after_the_end_of_its_input(kit, confirm):
             _, errors = await process.communicate(b"one\n")
     assert process.returncode == 1
     assert "gave up 0.5 seconds after the end of standard input" in errors.decode().splitlines()[-1]
+
+
+async def test_a_pattern_that_matches_nothing_is_told_once(kit, monkeypatch, caplog):
+    monkeypatch.setattr(tail, "UNMATCHED_SECS", 0.0)
+    monkeypatch.setattr(collector_module, "SAVE_EVERY_SECS", 0.01)
+    collector = kit.build(kit.folder, "http://127.0.0.1:1")
+    task = asyncio.create_task(collector.run())
+    await kit.eventually(lambda: "matches no file" in caplog.text)
+    (report,) = collector.report()["inputs"]
+    assert report["unmatched"] == [f"{kit.folder}/logs/*.log"]
+    await asyncio.sleep(0.1)  # for more, which must not come
+    assert caplog.text.count("matches no file") == 1
+    collector.stop()
+    await task
 
 
 async def test_status_pages(kit):

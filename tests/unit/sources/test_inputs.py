@@ -10,6 +10,7 @@ import pytest
 
 from dpiped.errors import FatalPluginError, TemporaryError
 from dpiped.plugin import PluginContext, Receipt
+from dpiped.sources import tail
 from dpiped.telemetry import Telemetry
 from plugins.inputs.stdin import StdinConfig, StdinInput
 from plugins.inputs.syslog import SyslogConfig, SyslogInput
@@ -86,6 +87,21 @@ async def test_tail_that_does_not_follow_ends(tmp_path):
     await plugin.run(emit)
     await plugin.close()
     assert emit.data == b"1\n2\n"
+
+
+async def test_tail_tells_a_pattern_that_matches_nothing_once(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(tail, "UNMATCHED_SECS", 0.0)
+    plugin = TailInput(TailConfig(paths=(f"{tmp_path}/*.log",)), context())
+
+    async def told():
+        async with asyncio.timeout(10):
+            while not caplog.records:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.5)  # for more, which must not come
+        assert plugin.status()["unmatched"] == [f"{tmp_path}/*.log"]
+
+    await running(plugin, Emitted(), told())
+    assert [record.details for record in caplog.records] == [{"plugin": "in", "detail": f"{tmp_path}/*.log"}]
 
 
 async def test_multiline_is_read_as_json_whatever_the_codec(tmp_path):

@@ -432,6 +432,30 @@ def test_exclude_and_folders(tmp_path):
     assert sorted(tail.read()) == ["a/b/z.log", "a/y.log", "x.log"]
 
 
+def test_patterns_that_match_no_file_are_told_after_a_while(tmp_path, log):
+    (tmp_path / "folder").mkdir()
+    patterns = tuple(f"{tmp_path}/{name}" for name in ("app.log", "later.log", "typo/*.log", "folder", "out.log"))
+    add(tmp_path / "out.log", "1\n")
+    add(log, "1\n")
+    now = 0.0
+    follower = Follower(FollowOptions(paths=patterns, exclude=("out.*",)), clock=lambda: now)
+    follower.start(None)
+    assert follower.unmatched == ()
+    now += 5.0
+    add(tmp_path / "later.log", "1\n")
+    follower.step()
+    now += 6.0
+    log.unlink()
+    follower.step()
+    assert follower.unmatched == patterns[2:]
+    (tmp_path / "typo").mkdir()
+    add(tmp_path / "typo" / "a.log", "1\n")
+    now += 1.1
+    follower.step()
+    assert follower.unmatched == patterns[3:]
+    follower.close()
+
+
 def test_links_to_folders_are_followed_also_in_a_circle(tmp_path):
     logs = tmp_path / "logs"
     for name in ("x/a.log", "x/.hidden/b.log", "top.log"):
