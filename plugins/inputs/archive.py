@@ -55,7 +55,7 @@ class ArchiveConfig(PluginConfig):
     threads: Annotated[int, Field(ge=1, le=64)] = 2
     """So many files are read at once; the lines of each keep their order."""
     max_line_bytes: Annotated[Bytes, Field(ge=256)] = 1 << 20
-    """Lines that are about so long lose their rest, and are counted."""
+    """Longer lines are cut, and counted."""
     host: str = ""
     """Name of the machine in the events."""
     progress: bool = True

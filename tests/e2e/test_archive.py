@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import itertools
+import os
 import random
 import sys
 import tarfile
@@ -110,6 +111,31 @@ def test_a_torn_file_is_named_and_the_rest_is_read(tmp_path: Path, programs: lis
     run.start()
     assert ended(run) == 4, "so much of it is read as it had at the first start"
     assert set(numbers(tmp_path).values()) == {1}
+
+
+def test_a_torn_member_of_a_tar_file_is_named_and_the_others_are_read(tmp_path: Path, programs: list[Program]) -> None:
+    whole = [gzip.compress(lines_from(2_000 * number, 2_000)) for number in range(3)]
+    (tmp_path / "in").mkdir()
+
+    def put(*members: bytes) -> None:
+        with tarfile.open(tmp_path / "in" / "a.tar", "w") as tar:
+            for number, data in enumerate(members):
+                info = tarfile.TarInfo(f"{number}.gz")
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+        os.truncate(tmp_path / "in" / "a.tar", 1 << 20)  # as large when it is mended as it was
+
+    put(whole[0], whole[1][: len(whole[1]) // 2], whole[2])
+    run = program(tmp_path)
+    started(programs, run)
+    assert ended(run) == 4
+    assert "a.tar: of member 1.gz: it is cut off in the middle" in run.text()
+    found = numbers(tmp_path)
+    assert set(found) > {*range(2_000), *range(4_000, 6_000)}
+    put(*whole)
+    run.start()
+    assert ended(run) == 0
+    assert numbers(tmp_path) == Counter(range(6_000))
 
 
 def test_no_file_is_one_line(tmp_path: Path, programs: list[Program]) -> None:

@@ -12,10 +12,11 @@ from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
+import msgspec
 import pytest
 import zstandard
 
-from dpiped.archive import DamagedFileError, Plan, Reader, Spot
+from dpiped.archive import DamagedFileError, Lines, Plan, Reader, Spot
 from dpiped.archive import reader as reader_module
 from dpiped.archive.disk import Disk
 from dpiped.errors import DpipeError
@@ -127,6 +128,92 @@ def test_damage_in_the_middle_and_a_torn_tar_file(tmp_path: Path) -> None:
         list(reader(file).lines())
 
 
+def read_until_damage(file: Path, spot: Spot) -> tuple[list[Lines], str]:
+    """What comes before the error, and the error."""
+    taken: list[Lines] = []
+    with pytest.raises(DamagedFileError) as damage:
+        for piece in reader(file, spot).lines():
+            taken.append(piece)
+    return taken, str(damage.value)
+
+
+@pytest.mark.parametrize("packing", ["plain", "gzip"])
+@pytest.mark.parametrize("tear", ["head", "cut"])
+@pytest.mark.parametrize("which", [{1}, {0, 1}, {3}, {1, 2, 3}], ids=str)
+def test_a_torn_member_hides_none_behind_it(packing: str, tear: str, which: set[int], tmp_path: Path) -> None:
+    texts = [b"".join(b"%d %d %d\n" % (m, n, n * n * 7919 % 1_000_003) for n in range(3_000)) for m in range(4)]
+    whole = {f"{m}.gz": gzip.compress(text[:20_000]) + gzip.compress(text[20_000:]) for m, text in enumerate(texts)}
+    torn = dict(whole)
+    for number in which:
+        at = len(gzip.compress(texts[number][:20_000]))
+        packed = whole[f"{number}.gz"]
+        torn[f"{number}.gz"] = packed[: at + 2] + b"\xff" + packed[at + 3 :] if tear == "head" else packed[: at + 2_000]
+    file = tmp_path / "a.tar"
+    file.write_bytes(PACKINGS[packing](tarred(torn)))
+    spot = Spot(1 << 30)
+    pieces, why = read_until_damage(file, spot)
+    assert f"member {min(which)}.gz: it is" in why
+    assert ("more members" in why) == (len(which) > 1)
+
+    def check(pieces: list[Lines], but: set[int]) -> None:
+        for number, text in enumerate(texts):
+            got = b"".join(one.data for one in pieces if one.source == f"{file}!{number}.gz")
+            assert text.startswith(got)
+            assert (got == text) == (number not in but)
+
+    check(pieces, which)
+    for number, piece in enumerate(pieces):
+        stored = msgspec.json.decode(msgspec.json.encode(piece.spot), type=Spot)
+        check([*pieces[: number + 1], *read_until_damage(file, stored)[0]], which)
+    file.write_bytes(PACKINGS[packing](tarred(whole)))
+    for number, piece in enumerate(pieces):
+        rest = list(reader(file, piece.spot).lines())
+        for at, one in enumerate(rest):
+            check([*pieces[: number + 1], *rest[: at + 1], *reader(file, one.spot).lines()], set())
+
+
+def test_many_torn_members_are_not_all_remembered(tmp_path: Path) -> None:
+    file = tmp_path / "a.tar"
+    file.write_bytes(tarred({f"{n:03}": gzip.compress(b"1\n")[:-4] if n < 101 else b"2\n" for n in range(150)}))
+    pieces, why = read_until_damage(file, Spot(1 << 30))
+    assert "cut off" in why
+    assert len(pieces) == 101
+    file.write_bytes(tarred({f"{n:03}": gzip.compress(b"1\n")[:-4] if n < 100 else b"2\n" for n in range(150)}))
+    pieces, why = read_until_damage(file, Spot(1 << 30))
+    assert "99 more members" in why
+    assert len(pieces) == 150
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "filling"),
+    [(1536, 2048, b"\xff" * 512), (1600, 1 << 20, b""), (2148, 2400, b""), (2560, 3072, b"")],
+    ids=["a damaged header", "cut in a header", "a member that lacks some bytes", "a member that lacks a block"],
+)
+def test_a_tar_file_that_is_damaged_itself_does_not_end_there(
+    begin: int, end: int, filling: bytes, tmp_path: Path
+) -> None:
+    whole = bytearray(tarred({name: b"%s\n" % name.encode() * 400 for name in "abcd"})[512:])  # without the folder
+    whole[begin:end] = filling
+    file = tmp_path / "a.tar"
+    file.write_bytes(whole)
+    pieces, why = read_until_damage(file, Spot(1 << 30))
+    assert "it is damaged" in why
+    assert pieces[0].data == b"a\n" * 400
+    assert pieces[-1].spot.torn == {}
+
+
+def test_of_a_torn_tar_file_what_can_be_read_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader_module, "LINES_BYTES", 900_000)
+    lines = b"".join(b"%d %s\n" % (n, sha256(b"%d" % n).hexdigest().encode()) for n in range(40_000))
+    file = tmp_path / "a.tar"
+    packed = gzip.compress(tarred({"a": lines, "b": b"b\n"}))
+    file.write_bytes(packed[: len(packed) // 2])
+    pieces, _ = read_until_damage(file, Spot(1 << 30))
+    found = b"".join(piece.data for piece in pieces)
+    assert lines.startswith(found)
+    assert len(found) > len(lines) // 2 - 200_000
+
+
 def test_what_a_file_grows_is_not_read(tmp_path: Path) -> None:
     file = tmp_path / "a.log"
     file.write_bytes(LINES)
@@ -159,6 +246,24 @@ def test_a_line_that_is_too_long_loses_its_rest(last: bytes, tmp_path: Path) -> 
         assert [one.data for one in rest] == [one.data for one in pieces[number + 1 :]]
 
 
+@pytest.mark.parametrize("last", [b"", b"\n"])
+@pytest.mark.parametrize("most", [256, 9_999, 10_000, 10_001, 30_000])
+@pytest.mark.parametrize("more", [-1, 0, 1, 2, 15_000])
+def test_long_lines_are_cut_exactly(most: int, more: int, last: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "a.log"
+    long = b"x" * (most + more)
+    file.write_bytes(b"\n".join([b"a", long, b"b", b"c" * most, long, b"", long]) + last)
+    made = reader(file, most=most)
+    pieces = list(made.lines())
+    lines = b"".join(piece.data for piece in pieces).splitlines()
+    assert lines == [b"a", long[:most], b"b", b"c" * most, long[:most], b"", long[:most]]
+    assert made.cut == (3 if more > 0 else 0)
+    assert pieces[-1].spot.offset == file.stat().st_size
+    for number, piece in enumerate(pieces):
+        rest = reader(file, piece.spot, most).lines()
+        assert b"".join(one.data for one in rest) == b"".join(one.data for one in pieces[number + 1 :])
+
+
 def files(count: int) -> list[tuple[str, int]]:
     return [(f"/a/{number:04}", 10) for number in range(count)]
 
@@ -180,6 +285,13 @@ def test_a_plan_goes_on_where_it_was() -> None:
         again.finished(path)
     assert list(Plan(files(5), again.text()).left()) == []
     assert len(again.text()) < 100
+
+
+def test_a_spot_of_before_torn_members_were_remembered_is_read() -> None:
+    plan = Plan(files(2), '{"version":1,"done":1,"last":"/a/0000","beyond":[],"open":{"/a/0000":[10,5,2]}}')
+    assert dict(plan.left())["/a/0000"] == Spot(10, 5, 2)
+    plan.reached("/a/0000", Spot(10, 0, 4, {2: 5}))
+    assert dict(Plan(files(2), plan.text()).left())["/a/0000"] == Spot(10, 0, 4, {2: 5})
 
 
 def test_files_that_come_later_are_read_or_told() -> None:
