@@ -13,7 +13,7 @@ from dpiped.plugin import Emit, Input
 from dpiped.sources.noted import Noted
 from dpiped.sources.options import TailOptions
 from dpiped.sources.tail import Follower, follow
-from dpiped.sources.tail_marks import Chunk, Positions
+from dpiped.sources.tail_marks import Chunk, Positions, shown_path
 
 
 class FollowConfig(PluginConfig, TailOptions):
@@ -49,6 +49,11 @@ class FollowInput(Input[C]):
     def position(self) -> str:
         """Where the input goes on after the chunk that was applied last."""
         return self._positions.text()
+
+    def path_of(self, number: int) -> str:
+        """What the chunks of a file of the position call it; empty if it is not in there."""
+        mark = self._positions.files.get(number)
+        return shown_path(mark.source) if mark is not None else ""
 
     async def run(self, emit: Emit) -> None:
         async for chunks in follow(self._follower):

@@ -83,6 +83,7 @@ class DockerInput(FollowInput[DockerConfig]):
         """Path -> number of the newest file there; a line may begin in the one before."""
         self._counts: Counter[str] = Counter()
         await super().open()
+        self._newest |= {self.path_of(number): number for number in sorted(self._parts)}
 
     def read_position(self, text: str | None) -> str | None:
         stored = _stored(text)

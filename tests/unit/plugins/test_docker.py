@@ -82,6 +82,30 @@ async def test_a_line_that_was_cut_goes_on_in_the_file_after_rotation(tmp_path: 
     assert [event["message"] for event in events_in(tmp_path / "out.ndjson")] == ["one", "begin", ""]
 
 
+@pytest.mark.parametrize("more", ["", "g"])
+@pytest.mark.parametrize("times", [1, 2, 3])
+async def test_a_line_that_was_cut_goes_on_after_rotations_while_nothing_ran(
+    tmp_path: Path, log: Path, more: str, times: int
+) -> None:
+    log.write_text(line("one\n") + line("be") + line("E", "stderr"), encoding="utf-8")
+    async with running(config(tmp_path), tmp_path) as engine:
+        await until(lambda: len(events_in(tmp_path / "out.ndjson")) == 1)
+        await until(lambda: engine.inputs[0].report().get("unfinished_lines") == 1)
+    if more:
+        with log.open("a", encoding="utf-8") as out:
+            out.write(line(more))
+    for number in range(times):
+        for old in range(number, 0, -1):
+            Path(f"{log}.{old}").rename(f"{log}.{old + 1}")
+        log.rename(f"{log}.1")
+        log.write_text(line(f"{number}"), encoding="utf-8")
+    with log.open("a", encoding="utf-8") as out:
+        out.write(line("gin\n") + line("rr\n", "stderr") + line("two\n"))
+    found = await read(tmp_path, 4)
+    middle = more + "".join(map(str, range(times)))
+    assert [event["message"] for event in found] == ["one", f"be{middle}gin", "Err", "two"]
+
+
 async def test_what_is_no_line_of_docker_is_rejected(tmp_path: Path, log: Path) -> None:
     log.write_text(line("one\n") + "no json\n" + line("two\n"), encoding="utf-8")
     found = await read(tmp_path, 3)
