@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter, deque
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -21,6 +22,7 @@ from dpiped.sources.tail_identify import (
     resolve,
     rest_of,
 )
+from dpiped.sources.tail_index import Index
 from dpiped.sources.tail_marks import (
     Chunk,
     FileMark,
@@ -33,8 +35,9 @@ from dpiped.sources.tail_marks import (
 from dpiped.sources.tail_open import Descriptors
 from dpiped.sources.tail_options import FollowOptions
 from dpiped.sources.tail_past import Past
-from dpiped.sources.tail_scan import FileKey, Folders, Found, Globs, is_excluded, siblings
+from dpiped.sources.tail_scan import FileKey, Folders, Found, Globs, is_excluded, leads_to, siblings
 from dpiped.sources.tail_shape import Shaper
+from dpiped.sources.tail_unseen import Left, candidates, is_stranger, look_until_still, newest
 
 
 class FileSet:
@@ -51,10 +54,7 @@ class FileSet:
         self.descriptors = Descriptors(self.files, options, counts)
         self.ring: deque[TailFile] = deque()
         """The followed files, in the order in which they are read next."""
-        self._by_path: dict[str, TailFile] = {}
-        """Path, and path by which it is followed -> the newest such file, as of the last scan with changes."""
-        self._by_log: dict[tuple[str, str], list[TailFile]] = {}
-        """Folder and name without what rotation adds -> the files of that log, as of the last scan with changes."""
+        self._index = Index(self.files)
         self.chunks: list[Chunk] = []
         self._past = Past()
         self._gzip_seen: dict[FileKey, Found] = {}
@@ -69,11 +69,12 @@ class FileSet:
 
     def take_up(self, positions: Positions | None, now: float) -> None:
         """The first scan. Files of saved marks go on from there; None: the very first start."""
-        found = self._scan()
         if positions is not None:
             self._next_id = positions.next_id
-            self._resolve(list(positions.files.values()), found, now)
-        for key, seen in found.items():
+            self._resolve(list(positions.files.values()), now)
+        else:
+            self._scan()
+        for key, seen in self._found.items():
             if key not in self.files:
                 file = self._add(key, seen, now)
                 if positions is None and self.options.from_end:
@@ -100,20 +101,16 @@ class FileSet:
                 if file.reader is None:
                     look_near(file, near)
         if left or other or not found.keys() <= self.files.keys():
-            self._by_path, self._by_log = {}, {}
-            for file in self.files.values():
-                self._index(file)
+            self._index.renew()
         self._unjudged = []
         for file in other:  # all of them first: the inode of one may be that of the copy of another by now
             self._drop(file)
         before = {file.key: self._gone(file, near, now) for file in other}
         slipped, self._slipped = self._slipped, []
-        for file in left:
-            self._add_unseen(file.mark, near, now, file)
-        for mark in slipped:
-            self._add_unseen(mark, near, now, self._by_path.get(mark.source))
-        for key, seen in found.items():
-            if key not in self.files:
+        away = [(file.mark, file) for file in left]
+        self._find_unseen([*away, *((mark, self._index.newest(mark.source)) for mark in slipped)], near, now)
+        for key, seen in [*found.items()]:
+            if key not in self.files and key in found:
                 self._appeared(key, seen, now)
             if before.get(key) and key in self.files:
                 self.files[key].after = before[key]
@@ -125,19 +122,19 @@ class FileSet:
         self._found_paths = {seen.path for seen in self._found.values()}
         return self._found
 
-    def _resolve(self, marks: list[FileMark], found: dict[FileKey, Found], now: float) -> None:
-        resolved, missing = resolve(marks, found)
+    def _resolve(self, marks: list[FileMark], now: float) -> None:
+        found, resolved, missing = resolve(marks, self._scan)
         resumed: dict[int, TailFile] = {}
         for key, item in sorted(resolved.items(), key=lambda pair: pair[1].mark.id):
             file = resumed[item.mark.id] = self._add(key, item.found, now, item, number=item.mark.id)
             if key not in found:
                 file.rotated_at = now
         inodes = {seen.path: key[1] for key, seen in found.items()}
-        newest = _newest(marks)
+        latest = newest(marks)
         for mark in missing:
             if mark.offset:  # else nothing was read of it, so nothing can be lost
                 # what was read to its end was written to afterwards if it was rotated only then
-                if not mark.was_read_whole or (mark in newest and mark.source in inodes):
+                if not mark.was_read_whole or (mark in latest and mark.source in inodes):
                     self.counts["truncated" if inodes.get(mark.path) == mark.inode else "vanished"] += 1
                 self._past.ended.append(mark)
         self._add_rotated_since(marks, resumed, now)
@@ -149,15 +146,17 @@ class FileSet:
 
     def _add_rotated_since(self, marks: list[FileMark], resumed: dict[int, TailFile], now: float) -> None:
         """What took the place of the newest file of each log and left it too, while nothing ran."""
-        near = Folders()
-        for mark in _newest(marks):
+        left: Left = []
+        for mark in newest(marks):
             last = resumed.get(mark.id)
             if last is None or not mark.offset:  # an unread one may be another file with the same inode
-                unseen = self._add_unseen(mark, near, now)
-                if last is not None and last.rotated_at is None:
-                    last.after = unseen
+                left.append((mark, None))
             elif last.rotated_at is not None:
-                self._add_unseen(last.mark, near, now, last)
+                left.append((last.mark, last))
+        for (mark, before), unseen in zip(left, self._find_unseen(left, Folders(), now), strict=True):
+            last = resumed.get(mark.id)
+            if before is None and last is not None and last.rotated_at is None:
+                last.after = unseen
 
     def can_wait_for(self, file: TailFile) -> bool:
         """Whether a file that cannot be opened now may be opened later: the next scan finds it, or it only moved, and
@@ -165,19 +164,28 @@ class FileSet:
         """
         return self.options.follow and (file.rotated_at is None or (file.missing and look_near(file, Folders())))
 
-    def _add_unseen(self, left: FileMark, near: Folders, now: float, before: TailFile | None = None) -> TailFile | None:
-        """Files that took the place of one that left the globs, and left it too before anybody looked: two rotations
-        between two scans, or while nothing ran. They are read under its name, after it. Returns the last of them.
+    def _find_unseen(self, left: Left, near: Folders, now: float) -> list[TailFile | None]:
+        """Files that took the place of those that left the globs, and left it too before anybody looked: two rotations
+        between two scans, or while nothing ran. They are read under the name of the one that left, after the file that
+        stands beside its mark here. Returns the last of them for each.
         """
-        if not left.written_ns:
-            return before
-        for key, seen in sorted(near.siblings(left.home).items(), key=lambda item: item[1].mtime_ns):
-            if seen.mtime_ns <= left.written_ns or not is_rotated_name(seen.path, left.home):
+        last, moving = look_until_still(left, near, partial(self._add_unseen, now))
+        self._slipped += moving
+        return last
+
+    def _add_unseen(self, now: float, left: FileMark, near: Folders, before: TailFile | None) -> TailFile | None:
+        for key, seen in candidates(left, near):
+            if is_excluded(seen.path, self.options.exclude):
                 continue
-            if key in self._found or not seen.size or is_excluded(seen.path, self.options.exclude):
+            known, found = self.files.get(key), self._found.get(key)
+            if found is not None:
+                if known is not None or leads_to(found.path, key):
+                    continue
+                self._slip_found(key)
+            if known is not None and not is_stranger(known, seen):
                 continue
-            known = self.files.get(key)
-            if (known is not None and not self._is_stranger(known, seen)) or self._is_known(seen):
+            it = Candidate(key, seen)
+            if self._is_known(it) or not it.is_there:
                 continue
             if known is not None:
                 self.end(known, now)
@@ -188,6 +196,16 @@ class FileSet:
                 before = file
         return before
 
+    def _slip_found(self, key: FileKey) -> None:
+        """What the scan saw was moved since, and another file may have its inode."""
+        seen = self._found.pop(key)
+        file = TailFile(0, key, seen.path, self.shaper, self.counts)
+        file.home, file.written_ns = os.path.realpath(seen.path), seen.mtime_ns
+        self._slip(file)
+
+    def _slip(self, file: TailFile) -> None:
+        self._slipped.append(msgspec.structs.replace(file.mark, written_ns=file.written_ns - COPIED_GRAIN_NS))
+
     def _holds(self, file: TailFile, now: float) -> bool:
         """Opens a file that was just found, before rotation takes it away. False: it did already, so another may have
         its inode; it is not followed then, and the next scan finds it by what it became.
@@ -197,21 +215,12 @@ class FileSet:
         if not file.missing or file.path.endswith(".gz"):
             return True
         self._drop(file)
-        self._slipped.append(msgspec.structs.replace(file.mark, written_ns=file.written_ns - COPIED_GRAIN_NS))
+        self._slip(file)
         return False
 
-    def _is_stranger(self, file: TailFile, seen: Found) -> bool:
-        """Whether the inode of a closed file is that of a compressed one by now, or the other way round, beside the
-        globs. One of the same kind only moved on, or was truncated.
-        """
-        if file.reader is not None or seen.path.endswith(".gz") == file.path.endswith(".gz"):
-            return False
-        return not (file.head_len and file.intact(seen.path))
-
-    def _is_known(self, seen: Found) -> bool:
+    def _is_known(self, it: Candidate) -> bool:
         """Whether it may hold what a file held that is or was followed."""
-        it = Candidate(seen)
-        alike = self._alike(it.real)
+        alike = self._index.alike(it.real)
         marks = [(mark, False) for mark in self._past.ended] + [
             (file.mark, file.is_away or not file.intact()) for file in alike
         ]
@@ -223,8 +232,8 @@ class FileSet:
         if seen.path.endswith(".gz") and self._gzip_seen.get(key) != seen:
             self._unjudged.append(os.path.realpath(seen.path))
             return  # perhaps still being written: a gzip file is read when it has not changed between two scans
-        it = Candidate(seen)
-        for file in self._alike(it.real):
+        it = Candidate(key, seen)
+        for file in self._index.alike(it.real):
             if not is_copy_name(it.real, file.home):
                 continue
             if not file.intact():
@@ -233,25 +242,29 @@ class FileSet:
                 return
             elif file.is_away and may_hold(file.mark, it, later=True):
                 rest = rest_of(file.mark, it, sure=False)  # it can be compared with what is known only
-                if rest is not None:
+                if rest is not None and it.is_there:
                     self.chunks.append(self._add(key, seen, now, rest).chunk())
                     self.end(file, now)
                     return
-        if key not in self.files and not self._replaces(key, seen, now):
-            file = self._add(key, seen, now, self._past.rest_of_any(key, it))
-            if self._holds(file, now):
-                self.chunks.append(file.chunk())
+        if key in self.files or self._replaces(key, seen, now):
+            return
+        rest = self._past.rest_of_any(key, it)
+        if seen.path.endswith(".gz") and not it.is_there:
+            return  # it was moved meanwhile: the next scans tell
+        file = self._add(key, seen, now, rest)
+        if self._holds(file, now):
+            self.chunks.append(file.chunk())
 
     def _replaces(self, key: FileKey, seen: Found, now: float) -> bool:
         """Whether it was put in the place of a followed file that it begins with, as rsync and editors save: then it is
         read on there. Rotation leaves the old file beside the new one, which may be equal.
         """
-        old = self._by_path.get(seen.path)
+        old = self._index.newest(seen.path)
         if old is None or old.rotated_at is None or old.path != seen.path or old.mark.is_short:
             return False
         is_gone = old.is_unlinked() if old.reader is not None else not look_near(old, Folders())
         before = verify(old.mark, seen.path) if is_gone else None
-        if before is None:
+        if before is None or not leads_to(seen.path, key):
             return False
         new = self._add(key, seen, now, Resolved(old.mark, seen, before))
         self.chunks.append(new.chunk())
@@ -282,7 +295,7 @@ class FileSet:
         if item is not None:
             file.resume(item.mark, item.before)
         else:
-            old = self._by_path.get(path)
+            old = self._index.newest(path)
             file.after = old if old is not None and self.files.get(old.key) is old else None
         if path == file.source:
             file.home = os.path.realpath(path)
@@ -290,17 +303,8 @@ class FileSet:
         file.renamed = file.renamed or (stem in self._found_paths and is_rotated_name(path, stem))
         self.files[key] = file
         self.ring.append(file)
-        self._index(file)
+        self._index.add(file)
         return file
-
-    def _index(self, file: TailFile) -> None:
-        self._by_path[file.source] = self._by_path[file.path] = file
-        self._by_log.setdefault(_log_of(file.home), []).append(file)
-
-    def _alike(self, real: str) -> list[TailFile]:
-        """The followed files of the log of a real path."""
-        near = self._by_log.get(_log_of(real), ())
-        return [file for file in near if self.files.get(file.key) is file]
 
     def truncated(self, file: TailFile, now: float) -> None:
         """What the file held is gone; a copy beside it may hold the rest. The file itself is read from its
@@ -311,7 +315,7 @@ class FileSet:
         self._past.ended.append(mark)
         file.restart()
         rest = self._take_rest(file, mark, now)
-        file.after = self._add_unseen(mark, Folders(), now, rest or file.after)
+        (file.after,) = self._find_unseen([(mark, rest or file.after)], Folders(), now)
         self.chunks.append(file.chunk())
 
     def _is_other(self, file: TailFile, seen: Found) -> bool:
@@ -331,11 +335,12 @@ class FileSet:
         elif before is None and file.behind:
             self.counts["vanished"] += 1
         self._tell_end(file, now)
-        return self._add_unseen(mark, near, now, before)
+        (last,) = self._find_unseen([(mark, before)], near, now)
+        return last
 
     def has_successor(self, file: TailFile) -> bool:
         """Whether it still had its name at the last scan, which another file has now: it was written to until then."""
-        is_taken = file.source in self._found_paths and self._by_path.get(file.source) is not file
+        is_taken = file.source in self._found_paths and self._index.newest(file.source) is not file
         return is_taken and file.path == file.source
 
     def take_copy(self, file: TailFile, now: float) -> bool:
@@ -350,8 +355,9 @@ class FileSet:
         for key, seen in sorted(siblings(file.place).items(), key=lambda item: item[1].mtime_ns):
             if key in self.files:
                 continue
-            rest = self._past.rest_of_gone(key, Candidate(seen), mark)
-            if rest is not None:
+            it = Candidate(key, seen)
+            rest = self._past.rest_of_gone(key, it, mark)
+            if rest is not None and it.is_there:
                 copy = self._add(key, seen, now, rest)
                 self.chunks.append(copy.chunk())
                 return copy
@@ -377,8 +383,9 @@ class FileSet:
         mark = file.mark
         self._past.ended.append(mark)
         for key, seen in self._past.copies_of(mark):
-            rest = rest_of(mark, Candidate(seen), sure=True) if key not in self.files else None
-            if rest is not None:
+            it = Candidate(key, seen)
+            rest = rest_of(mark, it, sure=True) if key not in self.files else None
+            if rest is not None and it.is_there:
                 self.chunks.append(self._add(key, seen, now, rest).chunk())
         self.chunks.append(file.chunk(gone=True))
 
@@ -387,13 +394,3 @@ class FileSet:
         yield from [file.path for file in self.files.values() if file.id == mark.id]
         yield mark.path
         yield from (seen.path for seen in siblings(mark.place).values())
-
-
-def _newest(marks: list[FileMark]) -> list[FileMark]:
-    """The mark of each log that was written last."""
-    return list({mark.source: mark for mark in sorted(marks, key=lambda mark: (mark.written_ns, mark.id))}.values())
-
-
-def _log_of(path: str) -> tuple[str, str]:
-    """What rotation may make of one log has this in common."""
-    return path.rpartition("/")[0], rotation_stem(path)

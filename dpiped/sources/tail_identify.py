@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +25,7 @@ from dpiped.sources.tail_marks import (
     same_log,
 )
 from dpiped.sources.tail_reader import PlainReader, open_reader
-from dpiped.sources.tail_scan import FileKey, Folders, Found
+from dpiped.sources.tail_scan import LOOK_AGAIN_SECS, LOOKS, FileKey, Folders, Found, leads_to
 
 COPIED_GRAIN_NS = 1_000_000
 """Programs that compress a file keep its mtime, but not all of its digits."""
@@ -42,16 +43,33 @@ class Resolved(NamedTuple):
     """The bytes before the offset."""
 
 
-def resolve(marks: Iterable[FileMark], found: dict[FileKey, Found]) -> tuple[dict[FileKey, Resolved], list[FileMark]]:
+def resolve(
+    marks: list[FileMark], scan: Callable[[], dict[FileKey, Found]]
+) -> tuple[dict[FileKey, Found], dict[FileKey, Resolved], list[FileMark]]:
+    """Scans, and finds the file of each mark; again while rotation moves files of logs of which one is missed.
+
+    Returns: what the scan saw, what was found, and the marks of files that are gone or truncated.
+    """
+    for again in range(LOOKS):
+        if again:
+            time.sleep(LOOK_AGAIN_SECS)
+        folders, found = Folders(), scan()
+        resolved, missing = _resolved(marks, found, folders)
+        after = Folders()
+        if all(folders.as_listed(mark.place) == after.as_listed(mark.place) for mark in missing):
+            break
+    return found, resolved, missing
+
+
+def _resolved(
+    marks: Iterable[FileMark], found: dict[FileKey, Found], folders: Folders
+) -> tuple[dict[FileKey, Resolved], list[FileMark]]:
     """Finds the file of each mark: the same inode, the same inode out of reach of the globs but in the same folder, the
     same path, the same head under any name that the globs match, and last what rotation may have made of it out of
     their reach. Each must pass `verify`.
-
-    Returns: what was found, and the marks of files that are gone or truncated.
     """
     resolved: dict[FileKey, Resolved] = {}
     heads: dict[str, list[tuple[FileKey, Found]]] = {}
-    folders = Folders()
 
     def same_inode(mark: FileMark) -> Iterable[tuple[FileKey, Found]]:
         same = by_inode.get(mark.inode, ())
@@ -88,7 +106,7 @@ def resolve(marks: Iterable[FileMark], found: dict[FileKey, Found]) -> tuple[dic
                 if key in resolved or not may_be(mark, key, file, by_globs=key in found):
                     continue
                 before = verify(mark, file.path)
-                if before is not None:
+                if before is not None and leads_to(file.path, key):
                     resolved[key] = Resolved(mark, file, before)
                     break
             else:
@@ -211,7 +229,8 @@ def _is_begin(copy: PlainReader, original: PlainReader) -> bool:
 class Candidate:
     """A file that may hold what another one held. What tells that is read once, for all marks."""
 
-    def __init__(self, seen: Found) -> None:
+    def __init__(self, key: FileKey, seen: Found) -> None:
+        self.key = key
         self.seen = seen
 
     @cached_property
@@ -223,6 +242,11 @@ class Candidate:
     def head(self) -> str:
         """The hash of its whole head; empty if it is shorter."""
         return _head(self.seen.path)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it still has its path: else it may be another file that was looked at."""
+        return leads_to(self.seen.path, self.key)
 
 
 def may_hold(mark: FileMark, candidate: Candidate, *, later: bool) -> bool:

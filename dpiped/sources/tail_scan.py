@@ -11,6 +11,9 @@ from typing import NamedTuple
 
 from dpiped.sources.tail_marks import rotation_stem
 
+LOOKS = 5
+"""So often is looked again when rotation moved files meanwhile; what was read by a path may be of another file then."""
+LOOK_AGAIN_SECS = 0.02
 FileKey = tuple[int, int]
 """(device, inode): names an open or existing file while the program runs; nothing of it is trusted after a restart."""
 
@@ -25,6 +28,16 @@ class Found(NamedTuple):
 
 def key_of(status: os.stat_result) -> FileKey:
     return status.st_dev, status.st_ino
+
+
+def leads_to(path: str, key: FileKey) -> bool:
+    """Whether a path is that of a file. What was read by it before was read of that file then, for rotation brings no
+    file back to a name that it had.
+    """
+    try:
+        return key_of(os.stat(path)) == key  # noqa: PTH116 - as below
+    except OSError:
+        return False
 
 
 def is_excluded(path: str, exclude: Sequence[str]) -> bool:
@@ -111,8 +124,8 @@ class Folders:
     """What stands near files, each folder listed once. For one pass: a listing goes out of date."""
 
     def __init__(self) -> None:
-        self._listed: dict[str, dict[str | int, list[str]]] = {}
-        """folder -> stem or inode -> names of its files."""
+        self._listed: dict[str, dict[str | int, list[tuple[str, int]]]] = {}
+        """folder -> stem or inode -> names and inodes of its files."""
 
     def siblings(self, place: str) -> dict[FileKey, Found]:
         """Files in the folder of a real path whose names rotation may have made of it: where a file went that left the
@@ -124,12 +137,20 @@ class Folders:
         """The file of that inode in the same folder, whatever its name."""
         return {key: seen for key, seen in self._named(place, inode).items() if key[1] == inode}
 
-    def _named(self, place: str, by: str | int) -> dict[FileKey, Found]:
+    def as_listed(self, place: str) -> set[tuple[str, int]]:
+        """What the listing says of `siblings`: if a later one says the same, none of them was moved meanwhile."""
+        return set(self._entries(place, rotation_stem(place)))
+
+    def _entries(self, place: str, by: str | int) -> Sequence[tuple[str, int]]:
         folder = os.path.dirname(place)  # noqa: PTH120
         if folder not in self._listed:
             self._listed[folder] = _listing(folder)
+        return self._listed[folder].get(by, ())
+
+    def _named(self, place: str, by: str | int) -> dict[FileKey, Found]:
+        folder = os.path.dirname(place)  # noqa: PTH120
         found: dict[FileKey, Found] = {}
-        for name in self._listed[folder].get(by, ()):
+        for name, _ in self._entries(place, by):
             near = f"{folder}/{name}"
             try:
                 status = os.stat(near, follow_symlinks=False)  # noqa: PTH116 - as above
@@ -145,14 +166,15 @@ def siblings(place: str) -> dict[FileKey, Found]:
     return Folders().siblings(place)
 
 
-def _listing(folder: str) -> dict[str | int, list[str]]:
+def _listing(folder: str) -> dict[str | int, list[tuple[str, int]]]:
     """Names by what they are without what rotation adds, and by inode; none if the folder is gone or closed to us."""
-    names: dict[str | int, list[str]] = {}
+    names: dict[str | int, list[tuple[str, int]]] = {}
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                names.setdefault(rotation_stem(entry.name), []).append(entry.name)
-                names.setdefault(entry.inode(), []).append(entry.name)
+                named = entry.name, entry.inode()
+                names.setdefault(rotation_stem(entry.name), []).append(named)
+                names.setdefault(entry.inode(), []).append(named)
     except OSError:
         pass
     return names

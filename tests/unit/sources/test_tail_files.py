@@ -15,7 +15,7 @@ from dpiped.sources.tail import Follower, follow
 from dpiped.sources.tail_marks import Positions, rotation_stem
 from dpiped.sources.tail_options import FollowOptions
 from dpiped.sources.tail_reader import open_reader
-from dpiped.sources.tail_scan import _listing, scan
+from dpiped.sources.tail_scan import Folders, Globs, _listing, scan
 
 
 class Tail:
@@ -637,6 +637,63 @@ def test_files_that_were_rotated_away_before_anybody_looked_are_read_in_their_or
     assert tail.read() == ["2", "3", "4", "5"]
     assert {mark.source or mark.path for mark in tail.positions.files.values()} == {str(log)}
     assert [line for _ in range(5) for line in tail.read()] == []
+
+
+@pytest.mark.parametrize(("down", "moves"), [(False, 1), (False, 3), (False, 6), (True, 1), (True, 3)])
+@pytest.mark.parametrize("size", [3, 100])
+def test_files_that_rotation_moves_while_they_are_looked_at(tmp_path, log, monkeypatch, down, moves, size):
+    def lines(number):
+        return [f"{number} {n}" for n in range(size)]
+
+    put(log, "".join(f"{line}\n" for line in lines(0)))
+    tail = Tail(tmp_path)
+    assert tail.read() == lines(0)
+    numbers = itertools.count(1)
+    put(log, "late\n")
+    for _ in range(2):
+        rotate(log, lines="".join(f"{line}\n" for line in lines(next(numbers))), compress=True)
+    siblings, left = Folders.siblings, iter(range(moves))
+
+    def moving(self, place):
+        found = siblings(self, place)
+        if next(left, None) is not None:
+            rotate(log, lines="".join(f"{line}\n" for line in lines(next(numbers))), compress=True)
+        return found
+
+    monkeypatch.setattr("dpiped.sources.tail_scan.Folders.siblings", moving)
+    tail = tail.again(tmp_path) if down else tail
+    got = [line for _ in range(8) for line in tail.read()]
+    wanted = ["late", *(line for number in range(1, next(numbers)) for line in lines(number))]
+    assert sorted(got) == sorted(wanted)
+    assert not tail.follower.counts
+
+
+def test_the_inode_of_what_the_scan_saw_may_be_that_of_another_file_by_now(tmp_path, monkeypatch):
+    """Both are read: what has the inode now, and what had it."""
+    first, second = tmp_path / "a.log", tmp_path / "b.log"
+    put(first, "a1\n")
+    put(second, "b1\n")
+    tail = Tail(tmp_path)
+    assert sorted(tail.read()) == ["a1", "b1"]
+    rotate(first, lines="a2\n")
+    rotate(second, lines="b2\n")
+    globs = Globs.scan
+
+    def moving(self):
+        found = globs(self)
+        monkeypatch.undo()
+        rotate(first, lines="a3\n")
+        rotate(second, lines="b3\n", compress=True)
+        packed = second.with_name("b.log.1.gz")
+        content, old = packed.read_bytes(), first.with_name("a.log.1")
+        put(first.with_name("a.log.1.gz"), gzip.compress(old.read_bytes()))
+        packed.unlink()
+        put(reuse_inode(old, packed, content), "")
+        return found
+
+    monkeypatch.setattr("dpiped.sources.tail_scan.Globs.scan", moving)
+    got = [line for _ in range(4) for line in tail.read()]
+    assert sorted(got) == ["a2", "a3", "b2", "b3"]
 
 
 def test_only_what_rotation_surely_made_is_read_so(tmp_path, log):

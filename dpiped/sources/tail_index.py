@@ -1,0 +1,41 @@
+"""Index: the followed files by their paths and by the logs that they are of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dpiped.sources.tail_file import TailFile
+from dpiped.sources.tail_marks import rotation_stem
+from dpiped.sources.tail_scan import FileKey
+
+
+class Index:
+    """Of `files`, which are the followed ones at any time, as they were when it was renewed, and those added since."""
+
+    def __init__(self, files: Mapping[FileKey, TailFile]) -> None:
+        self._files = files
+        self._by_path: dict[str, TailFile] = {}
+        self._by_log: dict[tuple[str, str], list[TailFile]] = {}
+
+    def renew(self) -> None:
+        self._by_path, self._by_log = {}, {}
+        for file in self._files.values():
+            self.add(file)
+
+    def add(self, file: TailFile) -> None:
+        self._by_path[file.source] = self._by_path[file.path] = file
+        self._by_log.setdefault(_log_of(file.home), []).append(file)
+
+    def newest(self, path: str) -> TailFile | None:
+        """The last file that had this path, or is followed by it."""
+        return self._by_path.get(path)
+
+    def alike(self, real: str) -> list[TailFile]:
+        """The files of the log of a real path that are still followed."""
+        near = self._by_log.get(_log_of(real), ())
+        return [file for file in near if self._files.get(file.key) is file]
+
+
+def _log_of(path: str) -> tuple[str, str]:
+    """Folder, and name without what rotation adds."""
+    return path.rpartition("/")[0], rotation_stem(path)
