@@ -10,15 +10,15 @@ from pathlib import Path
 
 import msgspec
 
-from dpiped.sources.tail_file import TailFile, verify
+from dpiped.sources.tail_file import TailFile
 from dpiped.sources.tail_identify import (
-    COPIED_GRAIN_NS,
     Candidate,
     Resolved,
     is_copy_of,
     look_near,
     may_be,
     may_hold,
+    replaced,
     resolve,
     rest_of,
 )
@@ -27,6 +27,7 @@ from dpiped.sources.tail_marks import (
     Chunk,
     FileMark,
     Positions,
+    is_backup_name,
     is_copy_name,
     is_rotated_name,
     rotation_stem,
@@ -37,7 +38,17 @@ from dpiped.sources.tail_options import FollowOptions
 from dpiped.sources.tail_past import Past
 from dpiped.sources.tail_scan import FileKey, Folders, Found, Globs, is_excluded, leads_to, siblings
 from dpiped.sources.tail_shape import Shaper
-from dpiped.sources.tail_unseen import Left, candidates, is_stranger, look_until_still, newest
+from dpiped.sources.tail_unseen import (
+    Left,
+    begins_as,
+    candidates,
+    is_known,
+    is_new,
+    is_stranger,
+    look_until_still,
+    missed,
+    newest,
+)
 
 
 class FileSet:
@@ -75,7 +86,9 @@ class FileSet:
         else:
             self._scan()
         for key, seen in self._found.items():
-            if key not in self.files:
+            it = Candidate(key, seen)
+            is_copy = is_backup_name(it.real) and any(is_copy_of(it, file) for file in self._index.alike(it.real))
+            if key not in self.files and not is_copy:
                 file = self._add(key, seen, now)
                 if positions is None and self.options.from_end:
                     file.history = seen.size
@@ -109,6 +122,7 @@ class FileSet:
         slipped, self._slipped = self._slipped, []
         away = [(file.mark, file) for file in left]
         self._find_unseen([*away, *((mark, self._index.newest(mark.source)) for mark in slipped)], near, now)
+        self._slipped += [file.mark for file in self._index.without_heir(self._found_paths)]
         for key, seen in [*found.items()]:
             if key not in self.files and key in found:
                 self._appeared(key, seen, now)
@@ -174,58 +188,45 @@ class FileSet:
         return last
 
     def _add_unseen(self, now: float, left: FileMark, near: Folders, before: TailFile | None) -> TailFile | None:
-        for key, seen in candidates(left, near):
+        for key, seen in candidates(left, near, before):
             if is_excluded(seen.path, self.options.exclude):
                 continue
             known, found = self.files.get(key), self._found.get(key)
             if found is not None:
                 if known is not None or leads_to(found.path, key):
                     continue
-                self._slip_found(key)
+                self._slipped.append(missed(key, self._found.pop(key), self._index.newest(found.path)))
             if known is not None and not is_stranger(known, seen):
                 continue
             it = Candidate(key, seen)
-            if self._is_known(it) or not it.is_there:
+            if self._is_known(it, left) or not it.is_there:
                 continue
             if known is not None:
                 self.end(known, now)
             file = self._add(key, seen, now, left=left)
             file.rotated_at, file.after = now, before
-            if self._holds(file, now):
+            if self._holds(file, seen, now):
                 self.chunks.append(file.chunk())
                 before = file
         return before
 
-    def _slip_found(self, key: FileKey) -> None:
-        """What the scan saw was moved since, and another file may have its inode."""
-        seen = self._found.pop(key)
-        file = TailFile(0, key, seen.path, self.shaper, self.counts)
-        file.home, file.written_ns = os.path.realpath(seen.path), seen.mtime_ns
-        self._slip(file)
-
-    def _slip(self, file: TailFile) -> None:
-        self._slipped.append(msgspec.structs.replace(file.mark, written_ns=file.written_ns - COPIED_GRAIN_NS))
-
-    def _holds(self, file: TailFile, now: float) -> bool:
+    def _holds(self, file: TailFile, seen: Found, now: float) -> bool:
         """Opens a file that was just found, before rotation takes it away. False: it did already, so another may have
-        its inode; it is not followed then, and the next scan finds it by what it became.
+        its inode, or even its name as well, and is shorter; it is not followed then, but looked for by what it became.
         """
         if not file.offset:
             self.descriptors.hold(file, now)
-        if not file.missing or file.path.endswith(".gz"):
+        is_shorter = file.reader is not None and file.reader.signature()[0] < seen.size
+        if not (file.missing or is_shorter) or file.path.endswith(".gz"):
             return True
         self._drop(file)
-        self._slip(file)
         return False
 
-    def _is_known(self, it: Candidate) -> bool:
-        """Whether it may hold what a file held that is or was followed."""
+    def _is_known(self, it: Candidate, left: FileMark) -> bool:
         alike = self._index.alike(it.real)
-        marks = [(mark, False) for mark in self._past.ended] + [
-            (file.mark, file.is_away or not file.intact()) for file in alike
-        ]
-        holds = (rest_of(mark, it, sure=False) for mark, later in marks if may_hold(mark, it, later=later))
-        return any(holds) or any(is_copy_of(it, file) for file in alike)
+        new = [Candidate(key, seen) for key, seen in self._found.items() if key not in self.files]
+        may_be_known = not is_rotated_name(it.real, left.home) and not is_new(it, self._past.ended, self.files.values())
+        return may_be_known or is_known(it, self._past.ended, alike) or begins_as(it, new)
 
     def _appeared(self, key: FileKey, seen: Found, now: float) -> None:
         """A file that is not followed yet: a new one, or a copy of one that is or was."""
@@ -252,19 +253,18 @@ class FileSet:
         if seen.path.endswith(".gz") and not it.is_there:
             return  # it was moved meanwhile: the next scans tell
         file = self._add(key, seen, now, rest)
-        if self._holds(file, now):
+        if self._holds(file, seen, now):
             self.chunks.append(file.chunk())
+        else:
+            self._slipped.append(missed(key, seen, file.after))
 
     def _replaces(self, key: FileKey, seen: Found, now: float) -> bool:
         """Whether it was put in the place of a followed file that it begins with, as rsync and editors save: then it is
         read on there. Rotation leaves the old file beside the new one, which may be equal.
         """
         old = self._index.newest(seen.path)
-        if old is None or old.rotated_at is None or old.path != seen.path or old.mark.is_short:
-            return False
-        is_gone = old.is_unlinked() if old.reader is not None else not look_near(old, Folders())
-        before = verify(old.mark, seen.path) if is_gone else None
-        if before is None or not leads_to(seen.path, key):
+        before = replaced(old, seen) if old is not None else None
+        if old is None or before is None or not leads_to(seen.path, key):
             return False
         new = self._add(key, seen, now, Resolved(old.mark, seen, before))
         self.chunks.append(new.chunk())

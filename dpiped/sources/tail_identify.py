@@ -19,6 +19,7 @@ from dpiped.sources.tail_marks import (
     TAIL_BYTES,
     FileMark,
     fingerprint,
+    is_backup_name,
     is_copy_name,
     is_rotated_name,
     rotation_stem,
@@ -181,6 +182,7 @@ def look_near(file: TailFile, near: Folders) -> bool:
     seen = near.siblings(place).get(file.key)
     # of the same kind: then it only moved on, or was truncated if its content is another
     by_name = seen is not None and seen.path.endswith(".gz") == file.path.endswith(".gz")
+    by_name = by_name and not (seen and is_backup_name(seen.path))
     seen = seen or near.same_inode(place, file.key[1]).get(file.key)
     if seen is None or not (by_name or (file.head_len and file.intact(seen.path))):
         return False
@@ -188,15 +190,24 @@ def look_near(file: TailFile, near: Folders) -> bool:
     return True
 
 
+def replaced(old: TailFile, seen: Found) -> bytes | None:
+    """The bytes before the offset of a followed file if another was put in its place that begins with it, else None."""
+    if old.rotated_at is None or old.path != seen.path or old.mark.is_short:
+        return None
+    is_gone = old.is_unlinked() if old.reader is not None else not look_near(old, Folders())
+    return verify(old.mark, seen.path) if is_gone else None
+
+
 def is_copy_of(candidate: Candidate, file: TailFile) -> bool:
     """Whether a file is a copy, perhaps still being made, of one that is followed and was not truncated.
 
-    Only what still has its name is copied as it is; what was renamed is compressed at most. Of two that are equal the
-    older one is no copy. A log of its own may have the same content, so the names have to fit as well.
+    Only what still has its name is copied as it is; what was renamed is compressed at most, unless an editor copied it
+    before. Of two that are equal the older one is no copy, but what logrotate compresses may have an older time.
+    A log of its own may have the same content, so the names have to fit as well.
     """
     seen = candidate.seen
-    is_gzip = seen.path.endswith(".gz")
-    if file.path.endswith(".gz") or not (is_gzip or file.path == file.source):
+    is_gzip, is_backup = seen.path.endswith(".gz"), is_backup_name(candidate.real)
+    if file.path.endswith(".gz") or not (is_gzip or is_backup or file.path == file.source):
         return False
     if not is_copy_name(candidate.real, file.home):
         return False
@@ -207,7 +218,9 @@ def is_copy_of(candidate: Candidate, file: TailFile) -> bool:
             if original.key != file.key or not _is_begin(copy, original):
                 return False
             size, mtime_ns = original.signature()
-            return copy.size() < size or seen.mtime_ns > mtime_ns - COPIED_GRAIN_NS
+            if is_backup or copy.size() < size or (is_gzip and copy.size() >= HEAD_BYTES):
+                return True
+            return seen.mtime_ns > mtime_ns - COPIED_GRAIN_NS
     except OSError:
         return False
 

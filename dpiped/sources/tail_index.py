@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterator, Mapping
 
 from dpiped.sources.tail_file import TailFile
-from dpiped.sources.tail_marks import rotation_stem
+from dpiped.sources.tail_marks import log_of
 from dpiped.sources.tail_scan import FileKey
 
 
@@ -24,7 +24,7 @@ class Index:
 
     def add(self, file: TailFile) -> None:
         self._by_path[file.source] = self._by_path[file.path] = file
-        self._by_log.setdefault(_log_of(file.home), []).append(file)
+        self._by_log.setdefault(log_of(file.home), []).append(file)
 
     def newest(self, path: str) -> TailFile | None:
         """The last file that had this path, or is followed by it."""
@@ -32,10 +32,11 @@ class Index:
 
     def alike(self, real: str) -> list[TailFile]:
         """The files of the log of a real path that are still followed."""
-        near = self._by_log.get(_log_of(real), ())
+        near = self._by_log.get(log_of(real), ())
         return [file for file in near if self._files.get(file.key) is file]
 
-
-def _log_of(path: str) -> tuple[str, str]:
-    """Folder, and name without what rotation adds."""
-    return path.rpartition("/")[0], rotation_stem(path)
+    def without_heir(self, paths: Container[str]) -> Iterator[TailFile]:
+        """Files that left when no other had come by their name, which is none of these paths: one may come and go."""
+        for file in self._files.values():
+            if file.rotated_at is not None and file.source not in paths and self._by_path.get(file.source) is file:
+                yield file

@@ -37,7 +37,7 @@ SHOWN_MOST = 1024
 _LONE = re.compile(r"[\ud800-\udfff]")
 """What Python makes of a byte of a name that is no UTF-8."""
 
-_SUFFIXES = re.compile(r"(?:\.(?:gz|old|bak|save|prev|orig))+$")
+_SUFFIXES = re.compile(r"(?:\.(?:gz|old|bak|backup|save|prev|orig)|(?:\.~\d+)?~)+$")
 _NUMBERS = re.compile(r"[-._]\d[\d\-_.T:]*Z?(?=[-._]|$)")
 
 
@@ -125,8 +125,15 @@ def fingerprint(head: bytes) -> str:
 
 @lru_cache(maxsize=1 << 16)
 def rotation_stem(path: str) -> str:
-    """The base name without what rotation adds: numbers, dates, `.gz`, `.old`. `app.log.2.gz` is `app.log`."""
+    """The base name without what rotation and editors add: numbers, dates, `.gz`, `.old`, `~`. `app.log.2.gz` is
+    `app.log`.
+    """
     return _NUMBERS.sub("", _SUFFIXES.sub("", Path(path).name))
+
+
+def log_of(path: str) -> tuple[str, str]:
+    """Folder, and name without what rotation adds."""
+    return path.rpartition("/")[0], rotation_stem(path)
 
 
 def same_log(path: str, other: str) -> bool:
@@ -134,12 +141,17 @@ def same_log(path: str, other: str) -> bool:
     return rotation_stem(path) == rotation_stem(other)
 
 
+def is_backup_name(path: str) -> bool:
+    """Whether an editor gives such a name to its copy of what it is about to change."""
+    return path.endswith("~")
+
+
 def is_rotated_name(path: str, log: str) -> bool:
     """Whether rotation surely made one name of the other: something was put behind it, or a date into it.
-    `worker-1.log` is rather a neighbour of `worker.log`.
+    `worker-1.log` is rather a neighbour of `worker.log`, and `worker.log~` a copy of it that an editor made.
     """
     name, base = Path(path).name, Path(log).name
-    if not same_log(path, log) or name == base:
+    if not same_log(path, log) or name == base or is_backup_name(path):
         return False
     return name.startswith(base) or _is_dated(name)
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import re
 import time
 from collections.abc import Callable, Iterable
 
 from dpiped.sources.tail_file import TailFile
-from dpiped.sources.tail_marks import FileMark, is_rotated_name
+from dpiped.sources.tail_identify import COPIED_GRAIN_NS, Candidate, is_copy_of, may_hold, rest_of
+from dpiped.sources.tail_marks import HEAD_BYTES, FileMark, fingerprint, is_rotated_name, log_of, path_to_text
 from dpiped.sources.tail_scan import LOOK_AGAIN_SECS, LOOKS, FileKey, Folders, Found
+
+_NUMBER = re.compile(r"\d+")
 
 Left = list[tuple[FileMark, TailFile | None]]
 """Files that left the globs, each with the one after which those are read that took its place."""
@@ -35,14 +40,75 @@ def look_until_still(left: Left, near: Folders, look: Look) -> tuple[list[TailFi
     return last, [left[at][0] for at in moving]
 
 
-def candidates(left: FileMark, near: Folders) -> list[tuple[FileKey, Found]]:
-    """What rotation may have made of files that were written after the one that `left`, the oldest first."""
+def candidates(left: FileMark, near: Folders, before: TailFile | None) -> list[tuple[FileKey, Found]]:
+    """What rotation may have made of files that were written after the one that `left`, the oldest first. What the file
+    `before` them was renamed to tells how this log's are named, beside the usual ways.
+    """
+    shape = _shape(_moved_to(before, near)) if before is not None else ""
     found = sorted(near.siblings(left.home).items(), key=lambda item: item[1].mtime_ns)
     return [
         (key, seen)
         for key, seen in found
-        if seen.size and seen.mtime_ns > left.written_ns and is_rotated_name(seen.path, left.home)
+        if seen.size and seen.mtime_ns > left.written_ns
+        if is_rotated_name(seen.path, left.home) or _shape(seen.path) == shape
     ]
+
+
+def _moved_to(file: TailFile, near: Folders) -> str:
+    """The real path that it was moved to; empty if that cannot be told."""
+    if file.path != file.source:
+        return file.place
+    seen = near.same_inode(file.home, file.key[1]).get(file.key)
+    is_it = seen is not None and (file.reader is not None or (file.head_len and file.intact(seen.path)))
+    return seen.path if seen is not None and is_it and seen.path != file.home else ""
+
+
+def _shape(path: str) -> str:
+    return _NUMBER.sub("0", path)
+
+
+def begins_as(it: Candidate, new: Iterable[Candidate]) -> bool:
+    """Whether it is a copy of a file of its log that is not followed yet: it has the whole head of that."""
+    return any(it.head == other.head != "" for other in new if log_of(other.real) == log_of(it.real))
+
+
+def is_known(it: Candidate, ended: Iterable[FileMark], alike: list[TailFile]) -> bool:
+    """Whether it may hold what a file held that is or was followed.
+
+    Args:
+        alike: the followed files of its log.
+    """
+    marks = [(mark, False) for mark in ended] + [(file.mark, file.is_away or not file.intact()) for file in alike]
+    holds = (rest_of(mark, it, sure=False) for mark, later in marks if may_hold(mark, it, later=later))
+    return any(holds) or any(is_copy_of(it, file) for file in alike)
+
+
+def is_new(it: Candidate, ended: Iterable[FileMark], files: Iterable[TailFile]) -> bool:
+    """Whether its whole head proves that it is none that is or was followed; for a name that proves too little."""
+    return bool(it.head) and it.head not in {*(mark.head for mark in ended), *map(_head_of, files)}
+
+
+def _head_of(file: TailFile) -> str:
+    """The hash of the whole head of a file, also if nothing was read of it yet."""
+    if not file.mark.is_short:
+        return file.head
+    if file.reader is None:
+        return Candidate(file.key, Found(file.path, 0, 0)).head
+    try:
+        return fingerprint(file.reader.pread(HEAD_BYTES, 0))
+    except OSError:
+        return ""
+
+
+def missed(key: FileKey, seen: Found, before: TailFile | None) -> FileMark:
+    """The mark of a file that was moved between the look at it and its opening, as if the file `before` it had just
+    left: logrotate gives what it compresses a time at which it may still have been written to.
+    """
+    written_ns = seen.mtime_ns - COPIED_GRAIN_NS
+    if before is not None:
+        written_ns = min(written_ns, before.written_ns)
+    path, home = path_to_text(seen.path), path_to_text(os.path.realpath(seen.path))
+    return FileMark(0, path, "", key[1], 0, "", 0, 0, False, written_ns, home)
 
 
 def newest(marks: Iterable[FileMark]) -> list[FileMark]:

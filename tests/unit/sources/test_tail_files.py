@@ -13,6 +13,7 @@ import pytest
 
 from dpiped.sources.tail import Follower, follow
 from dpiped.sources.tail_marks import Positions, rotation_stem
+from dpiped.sources.tail_open import Descriptors
 from dpiped.sources.tail_options import FollowOptions
 from dpiped.sources.tail_reader import open_reader
 from dpiped.sources.tail_scan import Folders, Globs, _listing, scan
@@ -696,6 +697,155 @@ def test_the_inode_of_what_the_scan_saw_may_be_that_of_another_file_by_now(tmp_p
     assert sorted(got) == ["a2", "a3", "b2", "b3"]
 
 
+def long(word, lines=200):
+    return [f"{word} {number}" for number in range(lines)]
+
+
+def text_of(lines):
+    return "".join(f"{line}\n" for line in lines)
+
+
+@pytest.mark.parametrize("down", [False, True])
+def test_a_file_that_logrotate_found_in_its_way_is_read(tmp_path, log, down):
+    """A program made the log anew before logrotate did, which moves it aside."""
+    put(log, "1\n")
+    tail = Tail(tmp_path)
+    assert tail.read() == ["1"]
+    rotate(log, lines="2\n")
+    log.rename(log.with_name("app.log-2026113020.backup"))
+    put(log, "3\n")
+    tail = tail.again(tmp_path) if down else tail
+    assert [line for _ in range(3) for line in tail.read()] == ["2", "3"]
+
+
+@pytest.mark.parametrize("down", [False, True])
+@pytest.mark.parametrize("most_open", [1, 64])
+@pytest.mark.parametrize("keep", [False, True], ids=["new time", "old time"])
+@pytest.mark.parametrize(
+    ("name", "pattern", "size"),
+    [
+        *itertools.product(("app.log~", "app.log.~1~"), ("app.log", "app.log*"), (3, 200)),
+        ("app.log.bak", "app.log", 200),  # which rotation may have made as well
+    ],
+)
+@pytest.mark.parametrize("moment", ["before", "between", "after"])
+def test_a_copy_that_an_editor_made_is_not_read(tmp_path, log, down, most_open, keep, size, pattern, name, moment):
+    lines, more = long("old", size), long("new", size)
+    put(log, text_of(lines))
+    tail = Tail(tmp_path, pattern, max_open_files=most_open)
+    tail.read()
+
+    def copy():
+        (shutil.copy2 if keep else shutil.copy)(log, log.with_name(name))
+        if not keep:
+            put(log.with_name(name), "")
+
+    if moment == "before":
+        copy()
+    put(log, "more\n")
+    if moment == "between":
+        copy()
+    rotate(log, lines=text_of(more))
+    if moment == "after":
+        copy()
+    tail = tail.again(tmp_path, pattern=pattern, max_open_files=most_open) if down else tail
+    assert [line for _ in range(9) for line in tail.read()] == ["more", *more]
+    assert not tail.follower.counts
+
+
+@pytest.mark.parametrize("down", [False, True])
+@pytest.mark.parametrize("most_open", [1, 64])
+def test_names_that_a_log_was_seen_to_be_given_are_those_of_its_rotation(tmp_path, log, down, most_open):
+    put(log.with_name("app-7.log"), text_of(long("older")))
+    put(log, text_of(long("1")))
+    tail = Tail(tmp_path, "app.log", max_open_files=most_open)
+    assert tail.read() == long("1")
+    log.rename(log.with_name("app-1.log"))
+    put(log, text_of(long("2")))
+    log.rename(log.with_name("app-2.log"))
+    put(log, text_of(long("3")))
+    log.rename(log.with_name("app-10.log"))
+    put(log, text_of(long("4")))
+    for number, name in enumerate(("app-1.log", "app-10.log", "app.log")):
+        shutil.copy(log.with_name(name), log.with_name(f"app-{20 + number}.log"))
+        put(log.with_name(f"app-{20 + number}.log"), "")
+    put(log.with_name("app-30.log"), "too short to tell\n")
+    put(log.with_name("app-x.log"), text_of(long("another")))
+    tail = tail.again(tmp_path, pattern="app.log", max_open_files=most_open) if down else tail
+    assert [line for _ in range(9) for line in tail.read()] == [*long("2"), *long("3"), *long("4")]
+    assert not tail.follower.counts
+    log.rename(log.with_name("app-11.log"))
+    put(log, "5\n")
+    assert [line for _ in range(9) for line in tail.read()] == ["5"]
+
+
+def test_a_name_that_no_log_was_seen_to_be_given_is_a_neighbour(tmp_path, log):
+    put(log, text_of(long("1")))
+    tail = Tail(tmp_path, "app.log")
+    assert tail.read() == long("1")
+    rotate(log)
+    put(log.with_name("app-1.log"), text_of(long("neighbour")))
+    put(log.with_name("app-2.log"), text_of(long("neighbour")))
+    assert tail.again(tmp_path, pattern="app.log").read() == []
+
+
+def test_what_came_and_went_after_a_scan_that_found_no_file_of_that_name_is_read(tmp_path, log):
+    put(log, "1\n")
+    tail = Tail(tmp_path)
+    assert tail.read() == ["1"]
+    log.rename(f"{log}.1")
+    assert tail.read() == []
+    put(log, "2\n")
+    rotate(log, lines="3\n")
+    assert tail.read() == ["2", "3"]
+
+
+@pytest.mark.parametrize("reused", [False, True], ids=["another inode", "the same inode"])
+def test_what_rotation_compressed_after_the_scan_has_a_time_of_before(tmp_path, log, monkeypatch, reused):
+    """logrotate looks at all logs, rotates the first and compresses it, and what was written to the last meanwhile does
+    not move the time of that.
+    """
+    put(log, "1\n")
+    tail = Tail(tmp_path)
+    assert tail.read() == ["1"]
+    rotate(log, lines="2\n")
+    before = log.stat().st_mtime_ns
+    put(log, "late\n")
+    hold = Descriptors.hold
+
+    def moving(self, file, now):
+        monkeypatch.undo()
+        put(log, "later\n")
+        rotate(log)
+        packed = log.with_name("app.log.1.gz")
+        packed.write_bytes(gzip.compress(log.with_name("app.log.1").read_bytes()))
+        os.utime(packed, ns=(before, before))
+        if reused:
+            reuse_inode(log.with_name("app.log.1"), log, b"")
+        else:
+            log.with_name("app.log.1").unlink()
+        put(log, "3\n")
+        hold(self, file, now)
+
+    monkeypatch.setattr("dpiped.sources.tail_open.Descriptors.hold", moving)
+    assert [line for _ in range(3) for line in tail.read()] == ["2", "late", "later", "3"]
+
+
+def test_what_was_compressed_before_it_was_read_may_have_an_older_time(tmp_path, log):
+    put(log, "1\n")
+    tail = Tail(tmp_path)
+    assert tail.read() == ["1"]
+    rotate(log, lines=text_of(long("2")))
+    tail.follower._set.scan(tail.now)  # opened, and nothing read yet
+    put(log, "late\n")
+    before = log.stat().st_mtime_ns
+    put(log, "later\n")
+    put(log, "")  # more than a grain later
+    rotate(log, lines="3\n", compress=True)
+    os.utime(log.with_name("app.log.1.gz"), ns=(before, before))
+    assert [line for _ in range(5) for line in tail.read()] == [*long("2"), "late", "later", "3"]
+
+
 def test_only_what_rotation_surely_made_is_read_so(tmp_path, log):
     put(log, "1\n")
     tail = Tail(tmp_path, "app.log", exclude=("*.bak",))
@@ -941,6 +1091,10 @@ def test_a_name_that_is_no_utf8_is_stored_as_it_is_and_shown_as_text(tmp_path):
         ("app.log.20261130T120000Z", "app.log"),
         ("app-2026-11-30T12:00:00Z.log.gz", "app.log"),
         ("syslog.old", "syslog"),
+        ("app.log-2026113020.backup", "app.log"),
+        ("app.log~", "app.log"),
+        ("app.log.1~", "app.log"),
+        ("app.log.~2~", "app.log"),
         ("v2.log", "v2.log"),
     ],
 )
