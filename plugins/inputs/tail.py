@@ -2,7 +2,9 @@
 
 Delivery: every line enters the journal once; how far each file was read is stored in one write with its events. What
 rotation moved aside before anybody looked, also while nothing ran, is found by name and time as long as it is in the
-same folder. Lines that are truncated away before they were read are lost, and every truncation is counted.
+same folder: `app.log.1`, `app.log-20260102`, `app-2026-01-02.log`, `app.log.old`, each also with `.gz`; and `app-2.log`
+when the file before it was seen to become `app-1.log`. `app.log~` is taken for the copy of an editor. Lines that
+are truncated away before they were read are lost, and every truncation is counted.
 """
 
 from __future__ import annotations
