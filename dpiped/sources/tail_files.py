@@ -21,6 +21,7 @@ from dpiped.sources.tail_identify import (
     replaced,
     resolve,
     rest_of,
+    whole_head,
 )
 from dpiped.sources.tail_index import Index
 from dpiped.sources.tail_marks import (
@@ -40,7 +41,6 @@ from dpiped.sources.tail_scan import FileKey, Folders, Found, Globs, is_excluded
 from dpiped.sources.tail_shape import Shaper
 from dpiped.sources.tail_unseen import (
     Left,
-    begins_as,
     candidates,
     is_known,
     is_new,
@@ -75,7 +75,7 @@ class FileSet:
         """Real paths of those that changed since."""
         self._found: dict[FileKey, Found] = {}
         """What the last scan saw."""
-        self._found_paths: set[str] = set()
+        self._found_paths: dict[str, FileKey] = {}
         self._next_id = 1
 
     def take_up(self, positions: Positions | None, now: float) -> None:
@@ -133,7 +133,7 @@ class FileSet:
 
     def _scan(self) -> dict[FileKey, Found]:
         self._found = self.globs.scan()
-        self._found_paths = {seen.path for seen in self._found.values()}
+        self._found_paths = {seen.path: key for key, seen in self._found.items()}
         return self._found
 
     def _resolve(self, marks: list[FileMark], now: float) -> None:
@@ -216,17 +216,20 @@ class FileSet:
         """
         if not file.offset:
             self.descriptors.hold(file, now)
-        is_shorter = file.reader is not None and file.reader.signature()[0] < seen.size
+        is_shorter = file.path == file.source and file.reader is not None and file.reader.signature()[0] < seen.size
         if not (file.missing or is_shorter) or file.path.endswith(".gz"):
             return True
         self._drop(file)
         return False
 
     def _is_known(self, it: Candidate, left: FileMark) -> bool:
-        alike = self._index.alike(it.real)
-        new = [Candidate(key, seen) for key, seen in self._found.items() if key not in self.files]
-        may_be_known = not is_rotated_name(it.real, left.home) and not is_new(it, self._past.ended, self.files.values())
-        return may_be_known or is_known(it, self._past.ended, alike) or begins_as(it, new)
+        """Whether it may be a copy of a file that is or was followed, or of a new one that has the name of `left`."""
+        if not is_rotated_name(it.real, left.home) and not is_new(it, self._past.ended, self.files.values()):
+            return True
+        is_followed = self._found_paths.get(left.source, it.key) in self.files
+        if not is_followed and it.head == whole_head(left.source) != "":
+            return True
+        return is_known(it, self._past.ended, self._index.alike(it.real))
 
     def _appeared(self, key: FileKey, seen: Found, now: float) -> None:
         """A file that is not followed yet: a new one, or a copy of one that is or was."""

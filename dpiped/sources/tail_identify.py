@@ -82,7 +82,7 @@ def _resolved(
     def same_head(mark: FileMark) -> Iterator[tuple[FileKey, Found]]:
         if not heads:
             for key, file in found.items():
-                heads.setdefault(_head(file.path) if key not in resolved else "", []).append((key, file))
+                heads.setdefault(whole_head(file.path) if key not in resolved else "", []).append((key, file))
         if not mark.is_short:
             yield from heads.get(mark.head, ())
         elif mark.head_len:
@@ -159,19 +159,19 @@ def _group(items: Iterable[tuple[object, FileKey, Found]]) -> dict[object, list[
     return groups
 
 
-def _head(path: str, length: int = HEAD_BYTES) -> str:
-    """The hash of the first bytes, by default of a whole head; empty when the file is shorter or cannot be read."""
+def whole_head(path: str) -> str:
+    """The hash of a whole head; empty when the file is shorter or cannot be read."""
     try:
         reader = open_reader(path)
     except OSError:
         return ""
     try:
-        head = reader.pread(length, 0)
+        head = reader.pread(HEAD_BYTES, 0)
     except OSError:
         return ""
     finally:
         reader.close()
-    return fingerprint(head) if len(head) == length else ""
+    return fingerprint(head) if len(head) == HEAD_BYTES else ""
 
 
 def look_near(file: TailFile, near: Folders) -> bool:
@@ -254,7 +254,7 @@ class Candidate:
     @cached_property
     def head(self) -> str:
         """The hash of its whole head; empty if it is shorter."""
-        return _head(self.seen.path)
+        return whole_head(self.seen.path)
 
     @property
     def is_there(self) -> bool:

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Iterable
 
 from dpiped.sources.tail_file import TailFile
-from dpiped.sources.tail_identify import COPIED_GRAIN_NS, Candidate, is_copy_of, may_hold, rest_of
-from dpiped.sources.tail_marks import HEAD_BYTES, FileMark, fingerprint, is_rotated_name, log_of, path_to_text
+from dpiped.sources.tail_identify import COPIED_GRAIN_NS, Candidate, is_copy_of, may_hold, rest_of, whole_head
+from dpiped.sources.tail_marks import HEAD_BYTES, FileMark, fingerprint, is_rotated_name, path_to_text
 from dpiped.sources.tail_scan import LOOK_AGAIN_SECS, LOOKS, FileKey, Folders, Found
 
 _NUMBER = re.compile(r"\d+")
@@ -44,14 +44,12 @@ def candidates(left: FileMark, near: Folders, before: TailFile | None) -> list[t
     """What rotation may have made of files that were written after the one that `left`, the oldest first. What the file
     `before` them was renamed to tells how this log's are named, beside the usual ways.
     """
-    shape = _shape(_moved_to(before, near)) if before is not None else ""
-    found = sorted(near.siblings(left.home).items(), key=lambda item: item[1].mtime_ns)
-    return [
-        (key, seen)
-        for key, seen in found
-        if seen.size and seen.mtime_ns > left.written_ns
-        if is_rotated_name(seen.path, left.home) or _shape(seen.path) == shape
-    ]
+    found = [item for item in near.siblings(left.home).items() if item[1].size and item[1].mtime_ns > left.written_ns]
+    usual = [(key, seen) for key, seen in found if is_rotated_name(seen.path, left.home)]
+    if before is not None and len(usual) < len(found):
+        shape = _shape(_moved_to(before, near))
+        usual += [item for item in found if item not in usual and _shape(item[1].path) == shape]
+    return sorted(usual, key=lambda item: item[1].mtime_ns)
 
 
 def _moved_to(file: TailFile, near: Folders) -> str:
@@ -65,11 +63,6 @@ def _moved_to(file: TailFile, near: Folders) -> str:
 
 def _shape(path: str) -> str:
     return _NUMBER.sub("0", path)
-
-
-def begins_as(it: Candidate, new: Iterable[Candidate]) -> bool:
-    """Whether it is a copy of a file of its log that is not followed yet: it has the whole head of that."""
-    return any(it.head == other.head != "" for other in new if log_of(other.real) == log_of(it.real))
 
 
 def is_known(it: Candidate, ended: Iterable[FileMark], alike: list[TailFile]) -> bool:
@@ -93,7 +86,7 @@ def _head_of(file: TailFile) -> str:
     if not file.mark.is_short:
         return file.head
     if file.reader is None:
-        return Candidate(file.key, Found(file.path, 0, 0)).head
+        return whole_head(file.path)
     try:
         return fingerprint(file.reader.pread(HEAD_BYTES, 0))
     except OSError:
