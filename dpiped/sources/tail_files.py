@@ -97,6 +97,7 @@ class FileSet:
 
     def scan(self, now: float) -> None:
         """Looks for what came, moved and went. Blocks: call it in a thread."""
+        self._slipped += [file.mark for file in self._index.without_heir(self._found_paths)]
         found, near = self._scan(), Folders()
         left, other = [], []
         for key, file in self.files.items():
@@ -122,7 +123,6 @@ class FileSet:
         slipped, self._slipped = self._slipped, []
         away = [(file.mark, file) for file in left]
         self._find_unseen([*away, *((mark, self._index.newest(mark.source)) for mark in slipped)], near, now)
-        self._slipped += [file.mark for file in self._index.without_heir(self._found_paths)]
         for key, seen in [*found.items()]:
             if key not in self.files and key in found:
                 self._appeared(key, seen, now)
@@ -161,10 +161,11 @@ class FileSet:
     def _add_rotated_since(self, marks: list[FileMark], resumed: dict[int, TailFile], now: float) -> None:
         """What took the place of the newest file of each log and left it too, while nothing ran."""
         left: Left = []
+        read_ns = {mark.source: mark.written_ns for mark in newest(mark for mark in marks if mark.offset)}
         for mark in newest(marks):
             last = resumed.get(mark.id)
             if last is None or not mark.offset:  # an unread one may be another file with the same inode
-                left.append((mark, None))
+                left.append((msgspec.structs.replace(mark, written_ns=read_ns.get(mark.source, mark.written_ns)), None))
             elif last.rotated_at is not None:
                 left.append((last.mark, last))
         for (mark, before), unseen in zip(left, self._find_unseen(left, Folders(), now), strict=True):

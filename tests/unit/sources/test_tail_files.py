@@ -789,12 +789,16 @@ def test_a_name_that_no_log_was_seen_to_be_given_is_a_neighbour(tmp_path, log):
     assert tail.again(tmp_path, pattern="app.log").read() == []
 
 
-def test_what_came_and_went_after_a_scan_that_found_no_file_of_that_name_is_read(tmp_path, log):
+@pytest.mark.parametrize("down", [False, True])
+def test_what_came_and_went_after_a_scan_that_found_no_file_of_that_name_is_read(tmp_path, log, down):
     put(log, "1\n")
     tail = Tail(tmp_path)
     assert tail.read() == ["1"]
     log.rename(f"{log}.1")
-    assert tail.read() == []
+    if down:
+        tail = tail.again(tmp_path)
+    else:
+        assert tail.read() == []
     put(log, "2\n")
     rotate(log, lines="3\n")
     assert tail.read() == ["2", "3"]
@@ -831,7 +835,7 @@ def test_what_rotation_compressed_after_the_scan_has_a_time_of_before(tmp_path, 
     assert [line for _ in range(3) for line in tail.read()] == ["2", "late", "later", "3"]
 
 
-def test_what_was_compressed_before_it_was_read_may_have_an_older_time(tmp_path, log):
+def test_what_is_open_and_was_compressed_before_it_was_read_comes_once(tmp_path, log):
     put(log, "1\n")
     tail = Tail(tmp_path)
     assert tail.read() == ["1"]
@@ -839,11 +843,30 @@ def test_what_was_compressed_before_it_was_read_may_have_an_older_time(tmp_path,
     tail.follower._set.scan(tail.now)  # opened, and nothing read yet
     put(log, "late\n")
     before = log.stat().st_mtime_ns
-    put(log, "later\n")
-    put(log, "")  # more than a grain later
+    for _ in range(3):  # more than a grain later
+        put(log, "later\n")
     rotate(log, lines="3\n", compress=True)
     os.utime(log.with_name("app.log.1.gz"), ns=(before, before))
-    assert [line for _ in range(5) for line in tail.read()] == [*long("2"), "late", "later", "3"]
+    assert [line for _ in range(5) for line in tail.read()] == [*long("2"), "late", *["later"] * 3, "3"]
+
+
+@pytest.mark.parametrize("down", [False, True])
+@pytest.mark.parametrize("size", [3, 200])
+def test_what_was_compressed_before_it_was_read_may_have_an_older_time(tmp_path, log, down, size):
+    put(log, "1\n")
+    tail = Tail(tmp_path)
+    assert tail.read() == ["1"]
+    rotate(log, lines=text_of(long("2", size)))
+    before = log.stat().st_mtime_ns
+    put(log, "late\n")
+    tail.follower._set.scan(tail.now)  # opened, and nothing read yet
+    for chunk in tail.follower._set.chunks:
+        tail.positions.apply(chunk)
+    put(log, "later\n")
+    rotate(log, lines="3\n", compress=True)
+    os.utime(log.with_name("app.log.1.gz"), ns=(before, before))
+    tail = tail.again(tmp_path) if down else tail
+    assert [line for _ in range(5) for line in tail.read()] == [*long("2", size), "late", "later", "3"]
 
 
 def test_only_what_rotation_surely_made_is_read_so(tmp_path, log):
