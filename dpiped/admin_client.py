@@ -29,11 +29,14 @@ class Text(NamedTuple):
 class AdminClient:
     """A daemon's admin API at `url`, such as `http://127.0.0.1:9876`; `tls` is for https."""
 
-    def __init__(self, url: str, token: str = "", tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, url: str, token: str = "", tls: ssl.SSLContext | None = None, timeout_secs: float = TIMEOUT_SECS
+    ) -> None:
         scheme = "https" if tls is not None else "http"
         self.url = url.rstrip("/") if "://" in url else f"{scheme}://{url}".rstrip("/")
         self._token = token
         self._tls = tls
+        self._timeout_secs = timeout_secs
 
     def get(self, path: str, query: Mapping[str, object] | None = None) -> Any:
         """The answer of a GET, decoded; raises DpipeError."""
@@ -61,7 +64,7 @@ class AdminClient:
         url = self.url + path + ("?" + urllib.parse.urlencode(pairs, doseq=True) if pairs else "")
         request = urllib.request.Request(url, body, headers)
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_SECS, context=self._tls) as answer:
+            with urllib.request.urlopen(request, timeout=self._timeout_secs, context=self._tls) as answer:
                 return Text(answer.read().decode(errors="replace"), answer.headers.get(MORE_HEADER) == "true")
         except urllib.error.HTTPError as exc:
             raise DpipeError(f"{self.url} answered {exc.code}: {_reason(exc)}") from exc

@@ -352,4 +352,4 @@ class StatefulFilterRunner(FilterRunner):
         return cast("type[StatefulFilter[Any]]", self.table.plugin_class)
 
     def report(self) -> dict[str, object]:
-        return {**super().report(), "emitted": self.emitted}
+        return {**super().report(), "emitted": self.emitted, "fingerprint": self.saved.fingerprint}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 from zlib import crc32
 
@@ -21,6 +22,9 @@ from dpiped.telemetry import Telemetry
 VERSION = 2
 MIGRATED = (1,)
 """Older layouts that are made today's: values in LevelDB get seals, see leveldb.py; checkpoint.json as well."""
+READERS_SECS = 5.0
+"""A start waits so long for commands that only read."""
+READERS_POLL_SECS = 0.02
 UMASK = 0o027
 """Of daemon and collector, whatever the caller's is: files are 0640, folders 0750, also those that libraries make."""
 
@@ -40,20 +44,26 @@ class DataDir:
             self._fd = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         except OSError as exc:
             raise DpipeError(f"data_dir {self.path}: {exc.strerror}; choose a folder that can be written") from exc
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
+        if not self._take():
             other = os.pread(self._fd, 32, 0).decode(errors="replace").strip()
             self.unlock()
-            raise LockedError(
-                f"data_dir {self.path} is in use by process {other}: stop it or set another data_dir"
-            ) from exc
+            raise LockedError(f"data_dir {self.path} is in use by process {other}: stop it or set another data_dir")
         try:
             self._write_pid()
             self._check_version()
         except (DpipeError, OSError):
             self.unlock()
             raise
+
+    def _take(self) -> bool:
+        """Waits a while for those who only read."""
+        until = time.monotonic() + READERS_SECS
+        while not _flock(self._fd, fcntl.LOCK_EX):
+            if not _flock(self._fd, fcntl.LOCK_SH) or time.monotonic() > until:
+                return False
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+            time.sleep(READERS_POLL_SECS)
+        return True
 
     def _write_pid(self) -> None:
         """Only for the message of another process: a disk that is full keeps nobody from the lock."""
@@ -69,24 +79,37 @@ class DataDir:
             self._fd = os.open(self.path / "lock", os.O_RDONLY)
         except FileNotFoundError as exc:
             raise DpipeError(f"{self.path} is no data_dir: there is no file `lock` in it") from exc
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError as exc:
+        if not _flock(self._fd, fcntl.LOCK_SH):
             self.unlock()
-            raise LockedError(f"data_dir {self.path} is in use by a running daemon") from exc
-        self._check_version()
+            raise LockedError(f"data_dir {self.path} is in use by a running daemon")
+        try:
+            self._known_version()
+        except (DpipeError, OSError):
+            self.unlock()
+            raise
 
-    def _check_version(self) -> None:
+    def owner(self) -> int | None:
+        """The process that has it, or had it last. Raises OSError."""
+        said = (self.path / "lock").read_text("ascii", errors="replace").strip()
+        return int(said) if said.isdigit() else None
+
+    def _known_version(self) -> int | None:
+        """None when it is not there, or damaged. Raises DpipeError for one of which nothing is known."""
         file = self.path / "VERSION"
         found = _parse(file.read_bytes()) if file.exists() else None
-        if found == VERSION:
-            return
         if found is not None and found > VERSION:
             raise DpipeError(
                 f"data_dir {self.path} has layout {found}, this version knows {VERSION}: start the newer one"
             )
-        if found is not None and found not in MIGRATED:
+        if found is not None and found not in (VERSION, *MIGRATED):
             raise DpipeError(f"data_dir {self.path} has layout {found}, of which nothing is known: use its own version")
+        return found
+
+    def _check_version(self) -> None:
+        file = self.path / "VERSION"
+        found = self._known_version()
+        if found == VERSION:
+            return
         if found is None and file.exists():
             Quarantine(self.path, self._telemetry).take(file, "damaged; each part of the data tells its version too")
         if found is not None:
@@ -97,6 +120,15 @@ class DataDir:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def _flock(fd: int, how: int) -> bool:
+    """Whether the lock was to be had at once. Raises OSError when there is none to be had ever."""
+    try:
+        fcntl.flock(fd, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def version_line(version: int) -> bytes:

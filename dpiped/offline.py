@@ -14,10 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import msgspec
-
 from dpiped.errors import DpipeError, LockedError
-from dpiped.journal.state import VERSION, RunnerKey, Saved, cursor_key
+from dpiped.journal.state import VERSION, RunnerKey, Saved, decode_saved, runner_of
 from dpiped.leveldb import LevelDb
 from dpiped.lock import DataDir
 
@@ -88,34 +86,55 @@ def borrowed(folder: Path) -> Iterator[LevelDb]:
     if not (folder / "CURRENT").exists():
         raise DpipeError(f"{folder} is no LevelDB: name the `path` of an output leveldb")
     fd = os.open(folder / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-    with tempfile.TemporaryDirectory(prefix="dpiped-") as place:
+    try:
         try:
-            try:
-                fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as LevelDB itself locks
-            except OSError as exc:
-                text = f"{folder} is in use by a running daemon: stop that, or copy the folder and name the copy"
-                raise LockedError(text) from exc
-            copy = Path(place, "copy")
-            copy.mkdir()
-            for file in folder.iterdir():
-                if file.suffix in (".ldb", ".sst"):
-                    (copy / file.name).symlink_to(file.absolute())
-                elif file.name != "LOCK":
-                    shutil.copyfile(file, copy / file.name)
-            database = LevelDb(copy, adopt=False)
-            try:
-                yield database
-            finally:
-                database.close()
+            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as LevelDB itself locks
+        except OSError as exc:
+            text = f"{folder} is in use by a running daemon: stop that, or copy the folder and name the copy"
+            raise LockedError(text) from exc
+        with _linked(folder, adopt=False) as database:
+            yield database
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def _linked(folder: Path, *, adopt: bool) -> Iterator[LevelDb]:
+    """A copy, open; of use for as long as nobody else opens the folder."""
+    with tempfile.TemporaryDirectory(prefix="dpiped-") as place:
+        copy = Path(place, "copy")
+        copy.mkdir()
+        for file in folder.iterdir():
+            if file.suffix in (".ldb", ".sst"):
+                (copy / file.name).symlink_to(file.absolute())
+            elif file.name != "LOCK":
+                shutil.copyfile(file, copy / file.name)
+        database = LevelDb(copy, adopt=adopt)
+        try:
+            yield database
         finally:
-            os.close(fd)
+            database.close()
+
+
+def cursors_of(data_dir: Path) -> dict[RunnerKey, Saved]:
+    """What the state says of each runner; a start waits meanwhile. Raises LockedError, DpipeError, OSError."""
+    lock = DataDir(data_dir)
+    lock.lock_shared()
+    try:
+        if not (data_dir / "state" / "CURRENT").exists():
+            return {}
+        with _linked(data_dir / "state", adopt=True) as database:
+            return cursors_in(database)
+    finally:
+        lock.unlock()
 
 
 def cursors_in(database: LevelDb | None) -> dict[RunnerKey, Saved]:
-    """What the state says of each runner."""
+    """What the state says of each runner; what is damaged is for the next start to tell."""
     if database is None:
         return {}
     version = database.get(b"v")
     if version not in (None, VERSION):
         raise DpipeError(f"state has layout {version!r}, this dpiped knows {VERSION!r}: use the newer one")
-    return {cursor_key(key): msgspec.msgpack.decode(value, type=Saved) for key, value in database.scan(b"c\0")}
+    pairs = [(runner_of(key), decode_saved(value)) for key, value in database.scan(b"c\0")]
+    return {runner: saved for runner, saved in pairs if runner is not None and saved is not None}

@@ -63,11 +63,23 @@ def check_command(arguments: argparse.Namespace) -> int:
         for table in config.tables:
             for note in table.plugin_class.notes(table.config):
                 print(f"note: {table.place}: {label(table)}: {note}")
+        _compare_states(config)
         print(f"ok: {path}: {summary(config)}")
         refused |= arguments.connect and not _connect(config)
     if problems:
         raise ConfigError(problems)
     return ExitCode.FAILED if refused else ExitCode.DONE
+
+
+def _compare_states(config: DaemonConfig) -> None:
+    """Tells what a start with this config would set aside."""
+    from dpiped.aside import look  # here, so that the other commands start fast
+
+    found = look(config)
+    for warning in found.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    for note in found.notes:
+        print(f"note: {note}")
 
 
 def _connect(config: DaemonConfig) -> bool:

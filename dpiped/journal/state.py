@@ -79,12 +79,6 @@ class Loss(msgspec.Struct, array_like=True, gc=False, frozen=True):
     events: int
 
 
-def cursor_key(key: bytes) -> RunnerKey:
-    """The runner of a key that begins with `c`."""
-    kind, name, type_name = key.decode().split("\0")[1:]
-    return RunnerKey(kind, name, type_name)
-
-
 class Database(Protocol):
     """What the state needs of LevelDb; a dict-like one serves the memory journal."""
 
@@ -184,8 +178,8 @@ class State:
             self._read_cursor(key, value, mended=mended)
 
     def _read_cursor(self, key: bytes, value: bytes, *, mended: bool) -> None:
-        runner = _runner_of(key)
-        saved = _decode_saved(value)
+        runner = runner_of(key)
+        saved = decode_saved(value)
         if runner is None or saved is None:
             self._tell_lost(runner, f"cursor {key!r} is damaged")
         elif mended and runner.kind == "filter":  # parts of its snapshot may be gone, or older than the cursor
@@ -353,7 +347,7 @@ class State:
         self._database.close()
 
 
-def _runner_of(key: bytes) -> RunnerKey | None:
+def runner_of(key: bytes) -> RunnerKey | None:
     """The runner of a cursor's key; None when it was not written by `RunnerKey.key`."""
     try:
         parts = key.decode().split("\0")[1:]
@@ -362,7 +356,8 @@ def _runner_of(key: bytes) -> RunnerKey | None:
     return RunnerKey(*parts) if len(parts) == 3 else None
 
 
-def _decode_saved(value: bytes) -> Saved | None:
+def decode_saved(value: bytes) -> Saved | None:
+    """None when it is damaged."""
     try:
         return msgspec.msgpack.decode(value, type=Saved)
     except (msgspec.MsgspecError, UnicodeDecodeError):

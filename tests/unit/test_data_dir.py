@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import threading
+import time
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from dpiped.errors import DpipeError
+from dpiped.errors import DpipeError, LockedError
 from dpiped.exit_code import ExitCode
 from dpiped.lock import VERSION, DataDir, version_line
 from dpiped.patience import patiently
@@ -156,3 +158,35 @@ def test_the_same_hang_is_counted_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
         with pytest.raises(SystemExit):
             Watchdog(watch, tmp_path, 1.0)._end("traffic", 3)
         assert load_hang(tmp_path, quarantine).times == times
+
+
+@pytest.mark.parametrize("content", [b"1\n", b"two\n", None])
+def test_who_only_reads_writes_nothing(tmp_path: Path, content: bytes | None) -> None:
+    (tmp_path / "lock").touch()
+    if content is not None:
+        (tmp_path / "VERSION").write_bytes(content)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*")}
+    reader = DataDir(tmp_path)
+    reader.lock_shared()
+    reader.unlock()
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*")} == before
+
+
+def test_a_start_waits_for_those_who_only_read_and_for_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked(tmp_path)
+    reader, owner = DataDir(tmp_path), DataDir(tmp_path)
+    reader.lock_shared()
+    threading.Timer(0.1, reader.unlock).start()
+    owner.lock()
+    started = time.monotonic()
+    with pytest.raises(LockedError):
+        DataDir(tmp_path).lock()
+    assert time.monotonic() - started < 1
+    owner.unlock()
+    reader.lock_shared()
+    monkeypatch.setattr("dpiped.lock.READERS_SECS", 0.05)
+    with pytest.raises(LockedError):
+        owner.lock()
+    reader.unlock()
