@@ -86,6 +86,8 @@ from dpiped.kafka import (
 from dpiped.keyed import KeyTemplate, Lacking, check_key
 from dpiped.keys import KeyFields, keys_of
 from dpiped.leveldb import LevelDb, LevelDbError, is_reserved
+from dpiped.long_texts import LONGEST as LONGEST_TEXT
+from dpiped.long_texts import held_with_lists
 from dpiped.normalise import Normaliser, NormaliseRule
 from dpiped.objects import OBJECT_BATCH, Body, Deliverer, bytes_body, pattern_of
 from dpiped.objects import Stored as StoredObject
@@ -151,6 +153,7 @@ __all__ = [
     "FACILITIES",
     "HEADER_FIELDS",
     "LANE",
+    "LONGEST_TEXT",
     "NOTHING",
     "OBJECT_BATCH",
     "OTHER",
@@ -314,6 +317,7 @@ __all__ = [
     "first_contact",
     "gzip_bytes",
     "headline",
+    "held_with_lists",
     "host_of",
     "index_names",
     "index_template",

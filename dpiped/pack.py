@@ -14,6 +14,7 @@ import msgspec
 
 from dpiped import gzip, zstd
 from dpiped.errors import DpipeError
+from dpiped.long_texts import LONGEST, has_long_lines
 
 if TYPE_CHECKING:
     from dpiped.projection import Projection
@@ -132,7 +133,7 @@ class Pack:
     `holders` says who holds it and since when (monotonic seconds); the pool takes it back when the last one lets go.
     """
 
-    __slots__ = ("_body", "_views", "head", "holders", "lacks", "route", "size", "stored")
+    __slots__ = ("_body", "_has_long_texts", "_views", "head", "holders", "lacks", "route", "size", "stored")
 
     def __init__(self) -> None:
         self.holders: dict[str, float] = {}
@@ -147,6 +148,7 @@ class Pack:
         self._body = body
         self.lacks: frozenset[str] = frozenset()
         """Of `_host` and `_source`, those that the intake knows no event to have."""
+        self._has_long_texts: bool | None = None
         self.size = len(stored) + head.raw_bytes + head.count * VIEW_BYTES + HEAD_BYTES
 
     def shrink(self) -> int:
@@ -169,6 +171,14 @@ class Pack:
         if self._body is None:
             self._body = decode_body(self.stored, self.head.encoding)
         return self._body
+
+    @property
+    def has_long_texts(self) -> bool:
+        """Whether a value in it may be a text that is not held whole; see long_texts.py."""
+        if self._has_long_texts is None:
+            head = self.head
+            self._has_long_texts = max(len(head.source), len(head.host)) > LONGEST or has_long_lines(self.body)
+        return self._has_long_texts
 
     def events(self, projection: Projection) -> list[Any]:
         """The events as structs of the projection, decoded once per pack and projection. Never change them."""

@@ -3,6 +3,9 @@
 The sketch is fed with the values in the order in which they first came; values that it knows do not change it. So it is
 the same wherever an update ended. `error` is one sigma, and holds for merged sketches too (1.04 / sqrt(2**lg_k)).
 
+Long texts come as they are held (`long_texts.py`). Versions that did not cut them fed them whole to their sketches: in
+a window that both have seen, such a value may count twice.
+
 Stored: [0, [values in order]] or [1, bytes of the sketch (HLL_8, updatable)].
 """
 

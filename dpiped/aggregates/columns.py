@@ -26,6 +26,7 @@ from dpiped.aggregates.base import Column
 from dpiped.aggregates.buckets import edge_codes, quantile_codes
 from dpiped.aggregates.plain import hashable, whole
 from dpiped.expressions import Predicate, compile_where
+from dpiped.long_texts import held, held_with_lists
 
 if TYPE_CHECKING:
     from dpiped.view import PackView
@@ -104,6 +105,8 @@ class Columns:
     def _stamped(self, column: Column) -> list[Any]:
         """Pairs (time, value as JSON)."""
         values = self._chosen(column, column.field, self._clean_absent)
+        if self.view.pack.has_long_texts:
+            values = list(map(held_with_lists, values))
         pairs = zip(self.view.column("@timestamp"), values, strict=True)
         return [None if value is None else (at, _encode(value)) for at, value in pairs]
 
@@ -155,7 +158,7 @@ class Columns:
         if str in kinds and "" in values:
             self._skip("empty", values.count(""))
             values = [None if value == "" else value for value in values]
-        return values
+        return list(map(held, values)) if str in kinds and self.view.pack.has_long_texts else values
 
 
 def _is_usable(value: int | float) -> bool:

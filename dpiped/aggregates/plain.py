@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from dpiped.long_texts import held
+
 _BIG_INT = 1
 _SMALL = range(-(1 << 63), 1 << 63)
 
@@ -68,10 +70,10 @@ def storable(value: Any) -> Any:
 
 
 def stored(value: Any) -> Any:
-    """The inverse of `storable`."""
+    """The inverse of `storable`; long texts, which were once stored whole, are cut."""
     if isinstance(value, msgspec.msgpack.Ext):
         return int(value.data)
-    return _truth(value) if type(value) is bool else value
+    return _truth(value) if type(value) is bool else held(value)
 
 
 def order(value: Any) -> tuple[str, Any]:

@@ -19,6 +19,7 @@ from dpiped.alarms.slices import MANY, Effort
 from dpiped.alarms.store import digest_of
 from dpiped.alarms.table import Table
 from dpiped.alarms.teller import Finding
+from dpiped.long_texts import held
 from dpiped.panes.shape import Key
 from dpiped.plugin import PAUSE, PackDraft
 from dpiped.view import PackView
@@ -106,7 +107,7 @@ class Events:
                 continue
             self.seen.put(digest, True)
             if not learns:
-                group = {**self._group(keys[place]), self._config.new: shown(value)}
+                group = {**self._group(keys[place]), self._config.new: held(shown(value))}
                 severity = self._config.severity
                 yield self._single(pack, place, stamps[place], "new", group, {COUNT: 1}, severity)
 

@@ -45,7 +45,9 @@ class GroupedConfig(PluginConfig):
     timezone: Annotated[str, AfterValidator(_check_zone)] = "UTC"
     """Where `window` begins and ends: an IANA name such as `Europe/Berlin`."""
     group_by: tuple[Annotated[str, Field(min_length=1)], ...] = ()
-    """Fields whose values part the events; `_host`, `_source`, `_ident` and `_project` too."""
+    """Fields whose values part the events; `_host`, `_source`, `_ident` and `_project` too. A text of more than 4,096
+    characters becomes its first 1,000, `..` and a hash, here and in `topn`, `first` and `last`.
+    """
     max_groups: Annotated[int, Field(gt=0)] = 10_000
     """More groups in a window than these are counted together, as `_other`."""
     metrics: dict[str, AnyMetric] = Field(min_length=1, examples=[{"hits": {"op": "count"}}])

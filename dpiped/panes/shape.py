@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dpiped.aggregates import Aggregate, Column, Columns, fields_of
 from dpiped.aggregates.plain import hashable
+from dpiped.long_texts import held
 
 if TYPE_CHECKING:
     from dpiped.panes.config import GroupedConfig
@@ -54,6 +55,8 @@ class Shape:
         if not self.group_by:
             return [()] * view.count
         columns = [hashable(*self.group_column(view, name)) for name in self.group_by]
+        if view.pack.has_long_texts:
+            columns = [list(map(held, column)) for column in columns]
         return columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
 
     def group_column(self, view: PackView, name: str) -> tuple[list[Any], set[type]]:

@@ -14,6 +14,7 @@ import msgspec
 from pydantic import Field, model_validator
 
 from dpiped.api import (
+    LONGEST_TEXT,
     PAUSE,
     KeyFields,
     PackDraft,
@@ -21,6 +22,7 @@ from dpiped.api import (
     PluginConfig,
     StatefulFilter,
     WindowSecs,
+    held_with_lists,
     keys_of,
     register,
 )
@@ -45,7 +47,8 @@ class DedupeConfig(PluginConfig):
     """
     count: bool = False
     """When the time of a first event that had repeats is over, emit one more event: its `fields`, `_repeats` (how many
-    were dropped), `_first` (time of the first) and `@timestamp` (of the last).
+    were dropped), `_first` (time of the first) and `@timestamp` (of the last). A text of more than 4,096 characters
+    is told as its first 1,000, `..` and a hash.
     """
 
     @model_validator(mode="after")
@@ -68,7 +71,7 @@ class Seen(msgspec.Struct, array_like=True, gc=False):
     """Time of the last repeat."""
     project: str
     key: bytes
-    """Its values, for the summary; empty if there will be none."""
+    """Its values, for the summary, of which long ones are cut; empty if there will be none."""
 
 
 _encode, _decode_seen = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(Seen).decode
@@ -137,13 +140,21 @@ class DedupeFilter(StatefulFilter[DedupeConfig]):
     def _remember(self, digest: bytes, at_ms: int, project: str, key: bytes) -> list[Seen]:
         """Returns those that had to go for it."""
         gone = [seen] if (seen := self._seen.pop(digest, None)) else []
-        self._seen[digest] = Seen(self._next, at_ms, 0, at_ms, project, key if self.config.count else b"")
+        self._seen[digest] = Seen(self._next, at_ms, 0, at_ms, project, self._told(key) if self.config.count else b"")
         self._changed[digest] = None
         self._next += 1
         if len(self._seen) > self.config.max_keys:
             gone.append(self._pop())
             self._note("key_forgotten", 1)
         return gone
+
+    def _told(self, key: bytes) -> bytes:
+        """What is held of the values of a first event."""
+        if len(key) <= LONGEST_TEXT:
+            return key
+        values = msgspec.json.decode(key)
+        one = len(self.config.fields) == 1
+        return msgspec.json.encode(held_with_lists(values) if one else list(map(held_with_lists, values)))
 
     def _pop(self) -> Seen:
         """Forgets the oldest."""
@@ -215,7 +226,9 @@ class DedupeFilter(StatefulFilter[DedupeConfig]):
             if key == CLOCK:
                 self._newest_ms, self._idle_ticks, self._next = _decode_clock(value)
             else:
-                found.append((key[1:], _decode_seen(value)))
+                seen = _decode_seen(value)
+                seen.key = self._told(seen.key)
+                found.append((key[1:], seen))
         self._seen = dict(sorted(found, key=lambda pair: pair[1].number))
 
     def fingerprint(self) -> str:
