@@ -11,9 +11,11 @@ import asyncio
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from dpiped.config.doors import listen_of
 from dpiped.config.load import load_daemon_config
 from dpiped.config.schema import DaemonConfig, PluginTable
 from dpiped.errors import ConfigError, DpipeError
+from dpiped.web.handover import handing_over
 
 if TYPE_CHECKING:
     from dpiped.engine import Engine
@@ -46,7 +48,8 @@ async def apply_config(engine: Engine, config: DaemonConfig) -> list[str]:
     }
     said += [*_renew(inputs), *_renew(runners), *await _renew_admin(engine)]
     said += _differences(engine, config, {*inputs, *runners})
-    await _end(engine, inputs, runners)
+    with handing_over(_kept_addresses(old, config)):
+        await _end(engine, inputs, runners)
     try:
         await _begin(engine, config, inputs, runners)
     except Exception as exc:
@@ -62,6 +65,15 @@ def _is_in(table: PluginTable[Any], tables: Iterable[PluginTable[Any]]) -> bool:
         == (other.kind, other.options, other.plugin_class, other.config)
         for other in tables
     )
+
+
+def _kept_addresses(old: DaemonConfig, new: DaemonConfig) -> set[str]:
+    """Where the same class of input listens before and after."""
+    before, after = (
+        {(table.plugin_class, listen_of(table)) for table in config.inputs if not table.options.disabled}
+        for config in (old, new)
+    )
+    return {listen for _, listen in before & after if listen is not None}
 
 
 class _Renewable(Protocol):

@@ -72,9 +72,7 @@ class HalfOpen:
             body.feed_eof()
 
     def _is_busy(self) -> bool:
-        """Whether anything waits for its answer."""
-        waiter = self._handler._waiter
-        return bool(self._handler._messages) or waiter is None or waiter.done()
+        return is_busy(self._handler)
 
     def _close_when_answered(self) -> None:
         if self._handler.transport is None:
@@ -83,3 +81,11 @@ class HalfOpen:
             asyncio.get_running_loop().call_later(LOOK_SECS, self._close_when_answered)
         else:
             self._handler.force_close()
+
+
+def is_busy(handler: Any) -> bool:
+    """Whether anything that came waits for its answer; False where this version of aiohttp does not tell."""
+    if not HalfOpen.fits(handler):
+        return False
+    waiter = handler._waiter
+    return bool(handler._messages) or waiter is None or waiter.done()

@@ -8,19 +8,25 @@ line, 128 lines.
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from dpiped.config.base import split_listen
 from dpiped.tls import HANDSHAKE_SECS, ServerTls, Tls
-from dpiped.web.half_open import HalfOpen
+from dpiped.web.half_open import HalfOpen, is_busy
+from dpiped.web.handover import copies_of, leave, take
 
 if TYPE_CHECKING:
     from aiohttp import web
 
 SWEEP_SECS = 1.0
+QUIET_SECS = 0.5
+"""While it is closed, a connection without a request is closed: one that has just been made may say something yet."""
+LOOK_SECS = 0.02
 LINGER_SECS = 2.0
 """A connection that is turned away may read its answer for so long."""
 _TURNED_AWAY = (
@@ -58,11 +64,14 @@ class HttpListener:
         self._idle_secs = idle_secs
         self._note = note
         self._half_open = half_open
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
+        """One, or one for each socket that was taken over."""
         self._last_seen: dict[Any, float] = {}
         """Connection -> when its last request ended; infinity while one is being answered."""
         self._arriving: dict[Any, float] = {}
         """Connections whose handshake may still be under way -> since when."""
+        self.closing = False
+        """Connections are to be closed once their request is answered: answers say so."""
         self.address = ""
         """The real one, after `open`."""
 
@@ -71,20 +80,24 @@ class HttpListener:
         if self._tls_config is not None:
             self._tls = Tls(self._tls_config)
         await self._runner.setup()
-        self._server = await self._bind(*split_listen(self._listen))
-        host, port = self._server.sockets[0].getsockname()[:2]
+        await self._serve(take(self._listen))
+        host, port = self._servers[0].sockets[0].getsockname()[:2]
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
-    async def _bind(self, host: str, port: int) -> asyncio.Server:
-        return await asyncio.get_running_loop().create_server(
+    async def _serve(self, sockets: Sequence[socket.socket]) -> None:
+        """Accepts on these sockets; on new ones if there are none."""
+        create = partial(
+            asyncio.get_running_loop().create_server,
             self._protocol,
-            host,
-            port,
             ssl=self._tls.context if self._tls is not None else None,
             ssl_handshake_timeout=HANDSHAKE_SECS if self._tls is not None else None,
             backlog=1024,
-            reuse_address=True,
         )
+        if sockets:
+            self._servers = [await create(sock=sock) for sock in sockets]
+        else:
+            host, port = split_listen(self._listen)
+            self._servers = [await create(host, port, reuse_address=True)]
 
     @property
     def connections(self) -> int:
@@ -133,28 +146,53 @@ class HttpListener:
             if connection not in here and now - since < HANDSHAKE_SECS
         }
 
+    def _close_quiet(self) -> None:
+        """As above, all that have nothing to answer and said nothing for a moment."""
+        self._close_idle()
+        until = time.monotonic() - QUIET_SECS
+        for connection, since in self._last_seen.items():
+            if since < until and not is_busy(connection):
+                connection.force_close()
+
     def renew(self) -> bool:
         """Takes the files of TLS again; see Tls.renew. Raises TlsError."""
         return self._tls is None or self._tls.renew()
 
+    async def _stop_accepting(self) -> None:
+        """asyncio forgets a connection that was accepted right before its server is closed: nobody would read it, nor
+        close it. So what was accepted gets its turn first.
+        """
+        for server in self._servers:
+            for sock in server.sockets:
+                asyncio.get_running_loop().remove_reader(sock.fileno())
+        await asyncio.sleep(0)
+        for server in self._servers:
+            server.close()
+
     async def bind_again(self) -> None:
-        """A new context on the same address: authorities that were taken out are forgotten. Open connections are closed
+        """A new context on the same sockets: authorities that were taken out are forgotten. Open connections are closed
         once their request is answered.
         """
         assert self._tls_config is not None
-        assert self._server is not None
         self._tls = Tls(self._tls_config)
-        host, port = self._server.sockets[0].getsockname()[:2]
-        self._server.close()
-        self._server = await self._bind(host, port)
+        sockets = copies_of(self._servers)
+        await self._stop_accepting()
+        await self._serve(sockets)
         if self._runner.server is not None:
             for connection in self._runner.server.connections:
                 connection.close()
 
-    async def close(self) -> None:
-        """Stops listening; requests under way get the runner's `shutdown_timeout`."""
-        if self._server is not None:
-            self._server.close()
+    async def close(self, within_secs: float = 0.0) -> None:
+        """Stops listening. Requests under way get so long to arrive and be answered, and then the runner's
+        `shutdown_timeout`, in which aiohttp reads no more of their bodies.
+        """
+        leave(self._listen, self._servers)
+        await self._stop_accepting()
+        self.closing = True
+        until = time.monotonic() + within_secs
+        while time.monotonic() < until and (self.connections or self._arriving):
+            self._close_quiet()
+            await asyncio.sleep(LOOK_SECS)
         await self._runner.cleanup()
 
 

@@ -58,6 +58,8 @@ from dpiped.api import (
 _encode = msgspec.json.Encoder().encode
 SHUTDOWN_SECS = 3.0
 """What requests get to end at a stop; the runner allows 5 s for all of `close`."""
+CUT_SECS = 0.5
+"""And what they get when they are cut off."""
 FRAMES_AT_ONCE = 500
 
 
@@ -102,7 +104,7 @@ class HttpInput(Input[HttpConfig]):
             keepalive_timeout=config.idle_secs,
         )
         self._listener = HttpListener(
-            web.ServerRunner(server, handle_signals=False, shutdown_timeout=SHUTDOWN_SECS),
+            web.ServerRunner(server, handle_signals=False, shutdown_timeout=CUT_SECS),
             config.listen,
             config.tls,
             max_connections=config.max_connections,
@@ -135,15 +137,18 @@ class HttpInput(Input[HttpConfig]):
 
     async def close(self) -> None:
         if hasattr(self, "_listener"):
-            await self._listener.close()
+            await self._listener.close(SHUTDOWN_SECS)
 
     # ---- one request -----------------------------------------------------------------------------------------------
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         with self._listener.answering(request):
             try:
-                return await self._handle(request)
+                answer: web.StreamResponse = await self._handle(request)
             except Refused as exc:
-                return exc.answer()
+                answer = exc.answer()
+        if self._listener.closing:
+            answer.force_close()
+        return answer
 
     async def _handle(self, request: web.BaseRequest) -> web.Response:
         place = self._places.find(request)

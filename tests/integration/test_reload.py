@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from dpiped.config.schema import PluginTable, RunnerOptions
@@ -108,3 +111,88 @@ async def test_many_reloads_under_load_lose_nothing(tmp_path: Path) -> None:
             await post(engine, "rs/app", b'{"n":%d}' % (2 * turn + 1))
         await until(lambda: len(numbers(tmp_path / "b.ndjson")) >= 80)
     assert numbers(tmp_path / "a.ndjson") == numbers(tmp_path / "b.ndjson") == list(range(80))
+
+
+@pytest.mark.parametrize("ends", [True, False])
+async def test_a_reload_refuses_nobody_while_a_client_stalls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: bool
+) -> None:
+    monkeypatch.setattr("plugins.inputs.http.SHUTDOWN_SECS", 20.0 if ends else 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    http = HTTP.replace(":0", f":{port}")
+    sent: list[int] = []
+    done = asyncio.Event()
+
+    async def send(number: int) -> None:
+        """One event by a connection of its own; raises when it is refused, or cut off."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        body = b'{"n":%d}' % number
+        writer.write(b"POST /ingest/rs/app HTTP/1.1\r\nHost: x\r\nConnection: close\r\n")
+        writer.write(b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        assert (await reader.read()).startswith(b"HTTP/1.1 200")
+        writer.close()
+        sent.append(number)
+
+    async def keep_sending(first: int) -> None:
+        number = first
+        while not done.is_set():
+            await send(number)
+            number += 1
+            await asyncio.sleep(0.01)
+
+    async def keep_sending_by_one_connection(number: int) -> None:
+        async with aiohttp.ClientSession() as session:
+            while not done.is_set():
+                url = f"http://127.0.0.1:{port}/ingest/rs/app"
+                async with session.post(url, data=b'{"n":%d}' % number) as answer:
+                    assert answer.status == 200
+                sent.append(number)
+                number += 1
+                await asyncio.sleep(0.01)
+
+    async with running(PROJECT + http + output(tmp_path, "a"), tmp_path) as engine:
+        reader, stalled = await asyncio.open_connection("127.0.0.1", port)
+        stalled.write(b"POST /ingest/rs/app HTTP/1.1\r\nHost: x\r\nContent-Length: 7\r\n\r\n{")
+        await until(lambda: engine.report()[0]["connections"] == 1)
+        async with asyncio.TaskGroup() as senders:
+            for first in (1_000, 2_000, 3_000):
+                senders.create_task(keep_sending(first))
+            senders.create_task(keep_sending_by_one_connection(4_000))
+            await until(lambda: len(sent) > 10)
+            rewrite(engine, http, http + "idle_secs = 30\n")
+            reloading = asyncio.create_task(reload_file(engine))
+            await asyncio.sleep(0.8)
+            assert not reloading.done()
+            if ends:
+                stalled.write(b'"n":1}')
+                assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+            assert await reloading == ["http changed"]
+            before = len(sent)
+            await until(lambda: len(sent) > before + 10)
+            done.set()
+        await until(lambda: sorted(numbers(tmp_path / "a.ndjson")) == sorted([*([1] if ends else []), *sent]))
+        stalled.close()
+
+
+async def test_an_address_that_nobody_takes_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dpiped.web.handover.KEPT_SECS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        address = probe.getsockname()
+    http = HTTP.replace(":0", f":{address[1]}")
+
+    def is_bound() -> bool:
+        with socket.socket() as client:
+            return client.connect_ex(address) == 0
+
+    async with running(PROJECT + http + HTTP + 'name = "b"\n' + output(tmp_path, "a"), tmp_path) as engine:
+        assert is_bound()
+        monkeypatch.setattr("dpiped.web.listener.take", lambda address: [])
+        rewrite(engine, http, http + "idle_secs = 30\n")
+        await reload_file(engine)  # it cannot bind at first
+        await until(lambda: engine.inputs[0].status == "running")
+        monkeypatch.undo()
+        assert (await post(engine, "rs/app", b'{"n":1}'))[0] == 200
+        rewrite(engine, http + "idle_secs = 30\n", "")
+        await reload_file(engine)
+        assert not is_bound()
