@@ -25,6 +25,7 @@ from collector.config import CollectorConfig, Config, Input, StdinInput, TailInp
 from collector.confirm import ConfirmFeed
 from collector.feed import Feed
 from collector.giving_up import until_hopeless
+from dpiped.arguments import secs, secs_or_none
 from dpiped.command_line import Parser, common_options, run_command_line
 from dpiped.config.fields import secrets_of
 from dpiped.errors import ConfigError, DpipeError
@@ -80,10 +81,10 @@ def _add_send(commands: Any, common: Parser) -> None:
     send.add_argument("--ca", default="", metavar="FILE", help="PEM file of the authority of https endpoints")
     send.add_argument("--cert", default="", metavar="FILE", help="PEM file of the certificate to show them")
     send.add_argument("--key", default="", metavar="FILE", help="PEM file of its key")
-    send.add_argument("--batch-secs", type=float, default=1.0, metavar="SECS", help="longest wait for a full batch (1)")
+    send.add_argument("--batch-secs", type=secs, default=1.0, metavar="SECS", help="longest wait for a full batch (1)")
     send.add_argument(
         "--timeout-secs",
-        type=float,
+        type=secs_or_none,
         metavar="SECS",
         help="at TERM or INT, time to deliver what was read (5); if given, also the time that daemons may refuse after "
         "the end of standard input",

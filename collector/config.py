@@ -38,7 +38,11 @@ from dpiped.tls import SERVER_EXAMPLE, ClientTls, ServerTls, problems_of, warnin
 
 def _check_endpoint(value: str) -> str:
     parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+    try:
+        has_port = parts.port != 0
+    except ValueError:
+        has_port = False
+    if not has_port or parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ValueError('expected the URL of a daemon such as "http://10.0.0.5:9800"')
     if parts.username or parts.password:
         raise ValueError("no credentials belong into a URL, for URLs are shown: set token")

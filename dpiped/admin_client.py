@@ -8,9 +8,11 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
+from http import HTTPStatus
+from http.client import HTTPException
 from typing import Any, NamedTuple
 
-from dpiped.errors import DpipeError
+from dpiped.errors import DpipeError, WrongArgumentError
 
 TIMEOUT_SECS = 600.0
 """Calls that send many dead letters again take their time."""
@@ -67,8 +69,9 @@ class AdminClient:
             with urllib.request.urlopen(request, timeout=self._timeout_secs, context=self._tls) as answer:
                 return Text(answer.read().decode(errors="replace"), answer.headers.get(MORE_HEADER) == "true")
         except urllib.error.HTTPError as exc:
-            raise DpipeError(f"{self.url} answered {exc.code}: {_reason(exc)}") from exc
-        except (OSError, ValueError) as exc:
+            kind = WrongArgumentError if exc.code == HTTPStatus.UNPROCESSABLE_ENTITY else DpipeError
+            raise kind(f"{self.url} answered {exc.code}: {_reason(exc)}") from exc
+        except (OSError, ValueError, HTTPException) as exc:
             reason = getattr(exc, "reason", exc)
             raise DpipeError(f"no answer from the daemon at {self.url}: {reason}; --admin names another") from exc
 

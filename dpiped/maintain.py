@@ -19,7 +19,7 @@ from dpiped.config.schema import DaemonConfig
 from dpiped.config.validate import did_you_mean
 from dpiped.errors import DpipeError, WrongArgumentError
 from dpiped.files import sync_folder
-from dpiped.journal.bound import Bound
+from dpiped.journal.bound import MOST_DIGITS, Bound
 from dpiped.journal.inspect import Found, Share, look_all
 from dpiped.journal.state import Loss, RunnerKey, Saved
 from dpiped.leveldb import LevelDb
@@ -122,8 +122,8 @@ def _offset(where: str, segments: list[Found], cursors: Mapping[RunnerKey, Saved
         return end
     if where == "earliest":
         return first if first >= 0 else end
-    if not where.isascii() or not where.isdigit():
-        raise WrongArgumentError(f'"{where}": expected earliest, latest or an offset')
+    if not where.isascii() or not where.isdigit() or len(where) > MOST_DIGITS:
+        raise WrongArgumentError(f'"{where[:40]}": expected earliest, latest or an offset')
     offset = int(where)
     if not (first if first >= 0 else end) <= offset <= end:
         raise DpipeError(f"offset {offset} is not in the journal, which holds {max(first, 0)} to {end}")

@@ -14,6 +14,8 @@ from typing import Any
 
 import msgspec
 
+from dpiped.arguments import time as time_text
+from dpiped.arguments import whole
 from dpiped.commands.target import Target, add_target
 from dpiped.deadletter import DeadLetters
 from dpiped.errors import ConfigError, DpipeError
@@ -48,7 +50,9 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
         if name != "show":
             _add_filters(parser)
         if name == "ls":
-            parser.add_argument("--limit", type=int, default=100, metavar="N", help="at most so many (100)")
+            parser.add_argument(
+                "--limit", type=whole(MOST_SHOWN), default=100, metavar="N", help="at most so many (100)"
+            )
             parser.add_argument("--json", action="store_true", help="one JSON object a line, with the bytes")
         elif name != "show":
             parser.add_argument("--all", action="store_true", help="all of them")
@@ -58,7 +62,7 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plugin", default="", metavar="NAME", help="refused by this input, filter or output")
     parser.add_argument("--ident", default="", metavar="PATTERN", help="as in `match`")
     parser.add_argument("--project", default="", metavar="NAME", help="of this project")
-    parser.add_argument("--since", default="", metavar="TIME", help="refused since then; also -2h")
+    parser.add_argument("--since", default="", type=time_text, metavar="TIME", help="refused since then; also -2h")
     parser.add_argument("--text", default="", help="part of the reason")
 
 
@@ -93,8 +97,6 @@ def _listing(target: Target, asked: Selection, limit: int) -> dict[str, Any]:
 
 def ls_command(arguments: Arguments) -> int:
     """A table, or JSON lines."""
-    if not 0 < arguments.limit <= MOST_SHOWN:
-        raise ConfigError([f"dpiped: --limit {arguments.limit}: expected a number from 1 to {MOST_SHOWN}"])
     found = _listing(Target(arguments, admin_will_do=True), _asked(arguments), arguments.limit)
     if arguments.json:
         for letter in found["letters"]:

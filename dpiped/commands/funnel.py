@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from dpiped.arguments import place, whole
+from dpiped.commands.query import MOST
 from dpiped.commands.target import Target, add_target
 
 
@@ -15,9 +17,11 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     funnel.add_argument("--steps", required=True, metavar="A,B,C", help="the actions, in order")
     funnel.add_argument("--within", metavar="TIME", help="longest time from the first step to the last, such as 7d")
     funnel.add_argument("--by", metavar="DIM", help="a kept dimension that divides users")
-    funnel.add_argument("--from", dest="since", metavar="TIME", help="only users who enter at or after it; also -2h")
-    funnel.add_argument("--to", metavar="TIME", help="only users who enter before it")
-    funnel.add_argument("--limit", type=int, default=1_000, metavar="N", help="at most so many groups (1000)")
+    funnel.add_argument(
+        "--from", dest="since", type=place, metavar="TIME", help="only users who enter at or after it; also -2h"
+    )
+    funnel.add_argument("--to", type=place, metavar="TIME", help="only users who enter before it")
+    funnel.add_argument("--limit", type=whole(MOST), default=1_000, metavar="N", help="at most so many groups (1000)")
     funnel.add_argument("--format", choices=("text", "csv", "json"), default="text", help="text, csv or json")
     add_target(funnel)
     funnel.set_defaults(command=funnel_command)

@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from dpiped.arguments import place
 from dpiped.backlog import Behind, behind
 from dpiped.commands.target import Target, add_target
 from dpiped.errors import DpipeError, WrongArgumentError
@@ -43,7 +44,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     add("verify", verify_command, "check every record; status 1 if any is damaged or missing")
     _add_export(add("export", export_command, "write events as one JSON object a line"))
     drop = add("drop", drop_command, "give up the oldest packs; no daemon may run")
-    drop.add_argument("--before", required=True, metavar="TIME|OFFSET", help="whole segments below it go")
+    drop.add_argument("--before", required=True, type=place, metavar="TIME|OFFSET", help="whole segments below it go")
     drop.add_argument("--yes", action="store_true", help="do it; without, it is only told")
     cursors = add("cursors", cursors_command, "where runners are; or `set RUNNER earliest|latest|OFFSET`", admin=True)
     cursors.add_argument("change", nargs="*", metavar="set RUNNER PLACE", help="make a runner go on from elsewhere")
@@ -54,15 +55,23 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         "--ident", action="append", default=[], metavar="PATTERN", help="as in `match`; may be repeated"
     )
     parser.add_argument("--project", default="", help="of this project only")
-    parser.add_argument("--from", dest="start", metavar="TIME|OFFSET", help="from here on")
-    parser.add_argument("--to", dest="end", metavar="TIME|OFFSET", help="up to here, without it")
+    parser.add_argument("--from", dest="start", type=place, metavar="TIME|OFFSET", help="from here on")
+    parser.add_argument("--to", dest="end", type=place, metavar="TIME|OFFSET", help="up to here, without it")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write to this new file instead of standard output")
     parser.add_argument("--metadata", action="store_true", help="with `_host` and `_source`, as outputs write them")
 
 
-def bound_of(text: str | None) -> Bound | None:
-    """A place that stands in the arguments."""
-    return None if text is None else parse_bound(text, int(time.time() * 1000))
+def bounds_of(arguments: Arguments) -> tuple[Bound | None, Bound | None]:
+    """What `--from` and `--to` say. Raises WrongArgumentError when nothing can be between them."""
+    now_ms = int(time.time() * 1000)
+    start, end = (None if text is None else parse_bound(text, now_ms) for text in (arguments.start, arguments.end))
+    if start is not None and end is not None and any(map(_is_behind, start, end)):
+        raise WrongArgumentError(f"--from {arguments.start} is behind --to {arguments.end}")
+    return start, end
+
+
+def _is_behind(one: int | None, other: int | None) -> bool:
+    return one is not None and other is not None and one > other
 
 
 # ---- look ----------------------------------------------------------------------------------------------------------
@@ -142,7 +151,7 @@ def verify_command(arguments: Arguments) -> int:
 def export_command(arguments: Arguments) -> int:
     """Status 1 when something was damaged and is left out."""
     target = Target(arguments)
-    chosen = Selection(arguments.ident, arguments.project, bound_of(arguments.start), bound_of(arguments.end))
+    chosen = Selection(arguments.ident, arguments.project, *bounds_of(arguments))
     with _new_file(arguments.output) if arguments.output else nullcontext(sys.stdout.buffer) as file:
         done = export(target.data_dir, chosen, file, metadata=arguments.metadata)
         file.flush()

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from dpiped.arguments import whole
 from dpiped.errors import DpipeError
 from dpiped.leveldb import LevelDb, is_reserved
 from dpiped.offline import borrowed
@@ -33,7 +34,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     scan.add_argument("--prefix", default="", metavar="TEXT", help="only keys that begin so")
     scan.add_argument("--from", dest="since", default="", metavar="KEY", help="only this key and those behind it")
     scan.add_argument("--to", metavar="KEY", help="only keys in front of this one")
-    scan.add_argument("--limit", type=int, metavar="N", help="at most so many")
+    scan.add_argument("--limit", type=whole(), metavar="N", help="at most so many")
     scan.set_defaults(command=scan_command)
 
 

@@ -8,9 +8,11 @@ import time
 from typing import Any
 from urllib.parse import quote
 
+from dpiped.arguments import place, secs, whole
 from dpiped.commands.target import Target, add_target
-from dpiped.errors import ConfigError
 
+MOST = 10_000
+"""As the API has it."""
 CLEAR = "\x1b[H\x1b[2J"
 
 
@@ -21,18 +23,18 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     add_target(query)
     query.add_argument("--window", choices=("current", "last", "all"), default="all", help="which windows (all)")
     query.add_argument("--group", metavar="VALUES", help="only this group: its values, joined by commas")
-    query.add_argument("--from", dest="since", metavar="TIME", help="only windows that end after it; also -2h")
-    query.add_argument("--to", metavar="TIME", help="only windows that begin before it")
-    query.add_argument("--limit", type=int, default=1_000, metavar="N", help="at most so many (1000)")
+    query.add_argument(
+        "--from", dest="since", type=place, metavar="TIME", help="only windows that end after it; also -2h"
+    )
+    query.add_argument("--to", type=place, metavar="TIME", help="only windows that begin before it")
+    query.add_argument("--limit", type=whole(MOST), default=1_000, metavar="N", help="at most so many (1000)")
     query.add_argument("--format", choices=("text", "csv", "json"), default="text", help="text, csv or json")
-    query.add_argument("--watch", type=float, metavar="SECS", help="ask again, this often, until Ctrl-C")
+    query.add_argument("--watch", type=secs, metavar="SECS", help="ask again, this often, until Ctrl-C")
     query.set_defaults(command=query_command)
 
 
 def query_command(arguments: argparse.Namespace) -> int:
     """Prints the answers, once or again and again."""
-    if arguments.watch is not None and not arguments.watch > 0:
-        raise ConfigError([f"dpiped: --watch {arguments.watch:g}: expected seconds above 0"])
     admin = Target(arguments, admin_will_do=True).running()
     path, asked = "/api/aggregates", {"format": arguments.format}
     if arguments.filter is not None:

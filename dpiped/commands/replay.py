@@ -9,7 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dpiped.commands.journal import bound_of
+from dpiped.arguments import place
+from dpiped.commands.journal import bounds_of
 from dpiped.commands.run import start_logging
 from dpiped.config.load import load_daemon_config
 from dpiped.config.schema import DaemonConfig
@@ -26,8 +27,10 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     replay = commands.add_parser("replay", parents=[common], help="run a config over what a journal still holds")
     replay.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help="its filters and outputs run")
     replay.add_argument("--data-dir", type=Path, metavar="DIR", help="whose journal; by default as the config says")
-    replay.add_argument("--from", dest="start", metavar="TIME|OFFSET", help="from here on; by default the oldest pack")
-    replay.add_argument("--to", dest="end", metavar="TIME|OFFSET", help="up to here, without it")
+    replay.add_argument(
+        "--from", dest="start", type=place, metavar="TIME|OFFSET", help="from here on; by default the oldest pack"
+    )
+    replay.add_argument("--to", dest="end", type=place, metavar="TIME|OFFSET", help="up to here, without it")
     replay.add_argument(
         "--work-dir", type=Path, metavar="DIR", help="keep the replay's own data here, to go on after a stop"
     )
@@ -42,6 +45,7 @@ def replay_command(arguments: argparse.Namespace) -> int:
         raise ConfigError([f"{arguments.config}: there is no [[filter]] and no [[output]] to replay into"])
     if arguments.work_dir is not None and arguments.work_dir.resolve() == data_dir.resolve():
         raise ConfigError(["dpiped: --work-dir is the data_dir that is replayed: name another folder"])
+    bounds = bounds_of(arguments)
     start_logging(arguments)
     if arguments.data_dir is None and config.outputs:
         text = "the config is that of the data_dir itself: its outputs deliver again what they have delivered"
@@ -49,7 +53,7 @@ def replay_command(arguments: argparse.Namespace) -> int:
     from dpiped.journal.playback import open_playback  # here, so that the other commands start fast
 
     names = [table.name for table in (*config.filters, *config.outputs)]
-    played = open_playback(data_dir, names, bound_of(arguments.start), bound_of(arguments.end))
+    played = open_playback(data_dir, names, *bounds)
     try:
         if arguments.work_dir is not None:
             return _run(config, arguments.work_dir, played)[0]

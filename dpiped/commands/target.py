@@ -8,6 +8,7 @@ import ssl
 from pathlib import Path
 
 from dpiped.admin_client import AdminClient, trusting
+from dpiped.arguments import url
 from dpiped.config.base import split_listen
 from dpiped.config.doors import admin_tokens
 from dpiped.config.load import load_daemon_config
@@ -24,7 +25,7 @@ def add_target(parser: argparse.ArgumentParser, *, admin: bool = True) -> None:
     parser.add_argument("-c", "--config", type=Path, metavar="FILE", help="config of the daemon")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="its data_dir; by default as the config says")
     if admin:
-        parser.add_argument("--admin", metavar="URL", help="its admin API; by default as the config says")
+        parser.add_argument("--admin", type=url, metavar="URL", help="its admin API; by default as the config says")
         parser.add_argument("--ca", metavar="FILE", help="whom to believe over https; by default its own certificate")
         parser.add_argument("--cert", metavar="FILE", default="", help="client certificate, if it is asked for")
         parser.add_argument("--key", metavar="FILE", default="", help="its key; by default in the same file")

@@ -14,8 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from dpiped.admin_client import AdminClient
+from dpiped.arguments import secs
 from dpiped.commands.target import Target, add_target
-from dpiped.errors import ConfigError, DpipeError
+from dpiped.errors import DpipeError
 from dpiped.text import printable, size
 
 MOST_ALARMS = 8
@@ -26,7 +27,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     """Adds the parser."""
     top = commands.add_parser("top", parents=[common], help="show runners, lag and rates, live")
     add_target(top)
-    top.add_argument("--every", type=float, default=1.0, metavar="SECS", help="how often it looks (1)")
+    top.add_argument("--every", type=secs, default=1.0, metavar="SECS", help="how often it looks (1)")
     top.add_argument("--once", action="store_true", help="look twice, print once; so also without a terminal")
     top.set_defaults(command=top_command)
 
@@ -42,8 +43,6 @@ class Look:
 
 def top_command(arguments: argparse.Namespace) -> int:
     """Until Ctrl-C."""
-    if not arguments.every > 0:
-        raise ConfigError([f"dpiped: --every {arguments.every:g}: expected seconds above 0"])
     admin, console = Target(arguments, admin_will_do=True).running(), Console()
     before = look(admin)
     if arguments.once or not console.is_terminal:

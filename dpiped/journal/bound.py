@@ -16,7 +16,9 @@ from typing import NamedTuple
 from dpiped.errors import WrongArgumentError
 from dpiped.pack import Head
 
-_AGO = re.compile(r"-(\d+(?:\.\d+)?)([smhd])")
+_AGO = re.compile(r"-([0-9]{1,12}(?:\.[0-9]{1,12})?)([smhd])")
+MOST_DIGITS = 40
+"""Of an offset."""
 _SECS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 EXPECTED = "expected an offset, a time such as 2026-03-01T12:00:00Z, or how long ago, such as -2h"
 
@@ -38,7 +40,7 @@ class BoundError(WrongArgumentError):
 
 def parse_bound(text: str, now_ms: int) -> Bound:
     """Raises BoundError, with what is expected instead."""
-    if text.isascii() and text.isdigit():
+    if text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS:
         return Bound(offset=int(text))
     ago = _AGO.fullmatch(text)
     if ago:
@@ -46,7 +48,7 @@ def parse_bound(text: str, now_ms: int) -> Bound:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as exc:
-        raise BoundError(f'"{text}": {EXPECTED}') from exc
+        raise BoundError(f'"{text[:40]}": {EXPECTED}') from exc
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return Bound(ms=round(moment.timestamp() * 1000))

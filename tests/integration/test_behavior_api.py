@@ -293,7 +293,7 @@ async def test_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
             command = ["funnel", *target, "--steps", "login,level_up", *more]
             assert await asyncio.to_thread(main, command) == 0
             assert text in capsys.readouterr().out.replace("\r\n", "\n")
-        assert await asyncio.to_thread(main, ["funnel", *target, "--steps", "login"]) == 1
+        assert await asyncio.to_thread(main, ["funnel", *target, "--steps", "login"]) == 2
         error = capsys.readouterr().err
         assert "steps" in error
         assert error.count("\n") == 1

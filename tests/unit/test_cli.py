@@ -203,3 +203,45 @@ def test_no_error_shows_a_secret_with_or_without_a_traceback(
     assert ("Traceback" in told) is verbose
     assert "the store refused *** of http://***@store" in told
     assert not {"geheim5", "hush"} & set(told.replace("@", " ").replace(":", " ").split())
+
+
+BIG = "9" * 5_000
+
+
+@pytest.mark.parametrize(
+    ("command", "values"),
+    [
+        ("leveldb scan DIR --limit", ["-1", "0", "x", "1.5", BIG, "٣"]),
+        ("deadletter ls --data-dir DIR --limit", ["-1", "0", "1001", BIG]),
+        ("deadletter ls --data-dir DIR --since", ["12", "x", BIG, f"-{BIG}d", "2026-13-01", ""]),
+        ("query f --admin 127.0.0.1:1 --limit", ["-1", "0", "10001", BIG]),
+        ("query f --admin 127.0.0.1:1 --watch", ["-1", "0", "nan", "inf", "1e300", "x"]),
+        ("query f --admin 127.0.0.1:1 --from", ["-5", BIG, f"-{BIG}d", "x"]),
+        ("query f --admin 127.0.0.1:1 --to", ["-5", BIG, f"-{BIG}d", "x"]),
+        ("funnel --table t --steps a,b --admin 127.0.0.1:1 --limit", ["-1", "0", "10001"]),
+        ("funnel --table t --steps a,b --admin 127.0.0.1:1 --from", ["x", BIG]),
+        ("top --admin 127.0.0.1:1 --every", ["-1", "0", "nan", "inf", "1e300"]),
+        (
+            "top --admin",
+            ["127.0.0.1:99999", "127.0.0.1:x", "http://:1", "127.0.0.1:-5", "http://[::1", "ftp://x:1", "h:0"],
+        ),
+        ("journal export --data-dir DIR --from", ["-5", BIG, f"-{BIG}d", "2026-13-01", ""]),
+        ("journal export --data-dir DIR --from 10 --to", ["5", "-5"]),
+        ("journal export --data-dir DIR --from -1h --to", ["-2h"]),
+        ("journal drop --data-dir DIR --before", ["-5", BIG, f"-{BIG}d"]),
+        ("replay -c FILE --from 10 --to", ["5", BIG]),
+    ],
+)
+def test_numbers_and_times_that_are_none(
+    tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str], command: str, values: list[str]
+) -> None:
+    *words, option = [{"DIR": str(tmp_path), "FILE": str(config)}.get(word, word) for word in command.split()]
+    for value in values:
+        try:
+            status = main([*words, f"{option}={value}"])
+        except SystemExit as exc:
+            status = exc.code  # type: ignore[assignment]
+        out, err = capsys.readouterr()
+        assert (status, out, err.count("\n")) == (2, "", 1), value
+        assert "expected" in err or "is behind" in err
+        assert len(err) < 300

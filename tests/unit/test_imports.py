@@ -17,6 +17,7 @@ COLLECTOR_MAY_USE = (
     "dpiped.batch",
     "dpiped.codecs",
     "dpiped.compression",
+    "dpiped.arguments",
     "dpiped.command_line",
     "dpiped.config",
     "dpiped.certificates",

@@ -64,6 +64,8 @@ def test_config_is_read(tmp_path):
         (("{logname}", "{name}"), "{stem}, {logname} or {dir}"),
         (("^\\d", "(?=x)"), "pattern"),
         (("http://127.0.0.1:9800", "127.0.0.1:9800"), "URL of a daemon"),
+        ((":9800", ":99999"), "URL of a daemon"),
+        ((":9800", ":0"), "URL of a daemon"),
         (("[collector]", "[colector]"), 'did you mean "collector"'),
     ],
 )
