@@ -21,7 +21,7 @@ from pydantic import SecretStr, ValidationError
 
 from collector.checkpoint import Checkpoint
 from collector.collector import Collector
-from collector.config import CollectorConfig, Config, Input, StdinInput, TailInput, load
+from collector.config import CollectorConfig, Config, Input, StdinInput, TailInput, check_endpoint, load
 from collector.confirm import ConfirmFeed
 from collector.feed import Feed
 from collector.giving_up import until_hopeless
@@ -68,6 +68,7 @@ def _add_send(commands: Any, common: Parser) -> None:
     send.add_argument(
         "--endpoint",
         action="append",
+        type=_endpoint,
         metavar="URL",
         help="a daemon; again: the next one to try (http://127.0.0.1:9800)",
     )
@@ -95,6 +96,13 @@ def _add_send(commands: Any, common: Parser) -> None:
         help="write OK at the start and for each line acknowledged (omprog of rsyslog, confirmMessages)",
     )
     send.set_defaults(command=send_command)
+
+
+def _endpoint(text: str) -> str:
+    try:
+        return check_endpoint(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc
 
 
 def main(argv: Sequence[str] | None = None) -> int:

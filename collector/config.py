@@ -36,7 +36,8 @@ from dpiped.sources.options import SyslogOptions, TailOptions
 from dpiped.tls import SERVER_EXAMPLE, ClientTls, ServerTls, problems_of, warnings_of
 
 
-def _check_endpoint(value: str) -> str:
+def check_endpoint(value: str) -> str:
+    """As it is used. Raises ValueError, which does not show it: there may be a password in it."""
     parts = urlsplit(value)
     try:
         has_port = parts.port != 0
@@ -49,7 +50,7 @@ def _check_endpoint(value: str) -> str:
     return value.rstrip("/")
 
 
-Endpoint = Annotated[str, AfterValidator(_check_endpoint)]
+Endpoint = Annotated[str, AfterValidator(check_endpoint)]
 Template = Annotated[str, AfterValidator(check_template)]
 
 

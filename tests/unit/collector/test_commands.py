@@ -79,6 +79,21 @@ def test_config_errors_name_place_and_remedy(tmp_path, change, complaint):
     assert "abc" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(("--batch-secs", value) for value in ("-1", "0", "nan", "inf", "x")),
+        *(("--timeout-secs", value) for value in ("-1", "nan", "1e300")),
+        *(("--endpoint", value) for value in ("127.0.0.1:9800", "http://h:99999", "http://h:0", "http://u:secret@h")),
+    ],
+)
+def test_numbers_and_addresses_that_are_none(capsys, option, value):
+    with pytest.raises(SystemExit) as caught:
+        main(["send", "--ident", "a", f"{option}={value}"])
+    error = capsys.readouterr().err
+    assert (caught.value.code, error.count("\n"), "secret" in error) == (2, 1, False)
+
+
 def test_check_tells_and_sets_the_status(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("DPIPE_TOKEN", "x")
     good, bad = tmp_path / "good.toml", tmp_path / "bad.toml"
