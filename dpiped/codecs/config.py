@@ -34,8 +34,8 @@ OneCharacter = Annotated[str, Field(min_length=1, max_length=1)]
 
 
 class JsonCodecConfig(ConfigModel):
-    """JSON objects: one a line, arrays, pretty-printed, or with nothing between them. That is for bodies, which are
-    read as a whole; inputs that read streams and files by the block want one object a line.
+    """JSON objects: one a line, in an array or an array a line, pretty-printed, or with nothing between them. That is
+    for bodies, which are read as a whole; inputs that read streams and files by the block want lines that are whole.
     """
 
     type: Literal["json"] = "json"

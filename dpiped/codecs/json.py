@@ -1,4 +1,4 @@
-"""Codec `json`: objects one a line, in arrays, pretty-printed, or with nothing between them.
+"""Codec `json`: objects one a line, in arrays (one, or one a line), pretty-printed, or with nothing between them.
 
 What comes canonical is recognised by a few operations over the whole of it and passed on untouched. Otherwise the
 cheapest repair that helps is taken: splice the time in, clean the lines, take the data as a stream of values or as
@@ -166,7 +166,27 @@ def _find(data: bytes, context: DecodeContext) -> _Found:
             found = _sort_out([(1, value) for value in values], context)
             if not found.rejected:
                 return found
-    return _sort_out(_grouped(data), context)
+    pairs = _grouped(data)
+    if any(line[:1] == b"[" for _, line in pairs):
+        pairs = [(number, each) for number, line in pairs for each in _unwrapped(line, context)]
+    return _sort_out(pairs, context)
+
+
+def _unwrapped(line: bytes, context: DecodeContext) -> list[bytes]:
+    """The elements of the arrays of a line that begins with one; any other line as it is, and one with a bad element:
+    it is rejected as a whole, since it is by their lines that rejected ones are known apart.
+    """
+    if line[:1] != b"[":
+        return [line]
+    try:
+        found: list[bytes] = []
+        for value in raw_values.decode_lines(line):
+            is_array = bytes(value)[:1] == b"["
+            each = msgspec.json.decode(value, type=list[msgspec.Raw]) if is_array else [value]
+            found += [compact(bytes(element)) for element in each]
+    except DecodeFailure:
+        return [line]
+    return [line] if find_good(found, context.projection)[1] else found
 
 
 def _array(data: bytes) -> list[bytes] | None:
@@ -179,7 +199,7 @@ def _array(data: bytes) -> list[bytes] | None:
     except DecodeFailure:
         first_line = data.lstrip(_BLANKS).partition(b"\n")[0].strip(_BLANKS)
         if first_line[-1:] == b"]" and b"\n" in data.strip(_BLANKS):
-            return None  # several lines, each an array: no events, but counted line by line
+            return None  # several lines, each an array: counted line by line
         return split_array(data)
 
 

@@ -210,7 +210,7 @@ def test_times_read_before_change_no_time(texts: list[tuple[int, str, str]], zon
 @settings(max_examples=60, deadline=None)
 @given(
     objects=st.lists(OBJECTS, min_size=1, max_size=6),
-    form=st.sampled_from(["lines", "crlf", "array", "pretty", "glued", "bom"]),
+    form=st.sampled_from(["lines", "crlf", "array", "arrays", "glued arrays", "pretty", "glued", "bom"]),
 )
 def test_json_objects_survive_in_every_form(objects: list[dict[str, Any]], form: str) -> None:
     texts = [json.dumps(each, ensure_ascii=False) for each in objects]
@@ -218,6 +218,8 @@ def test_json_objects_survive_in_every_form(objects: list[dict[str, Any]], form:
         "lines": "\n".join(texts),
         "crlf": "\r\n\r\n".join(texts),
         "array": json.dumps(objects, indent=1),
+        "arrays": "\n".join(json.dumps(objects[at : at + 2]) for at in range(0, len(objects), 2)),
+        "glued arrays": "".join(json.dumps(objects[at : at + 2]) for at in range(0, len(objects), 2)),
         "pretty": "\n".join(json.dumps(each, indent=2) for each in objects),
         "glued": "".join(texts),
         "bom": "\ufeff" + "\n".join(texts) + "\n",

@@ -122,6 +122,22 @@ def test_bad_elements_of_an_array_are_rejected_one_by_one() -> None:
     assert [event["a"] for event in events(answer)] == [1, {"b": [2]}]
 
 
+@pytest.mark.parametrize("hosts", [None, ["h1", "h2", "h3", "h4", "h5", "h6", "h7", "h8"]])
+def test_arrays_on_lines_of_their_own(hosts: list[str] | None) -> None:
+    data = (
+        b'[{"a":1},{"a":2}]\r\n[{"a":3}]\n{"a":5}\n[]\n[{"a":6}][{"a":7}]\n[{"a":8}\n[{"a":9},1,2]\n[{"a":"\xff"},{}]\n'
+    )
+    answer = decode(data, hosts=hosts)
+    assert [event["a"] for event in events(answer)] == [1, 2, 3, 5, 6, 7]
+    assert [(each.line, each.raw) for each in answer.rejected] == [
+        (6, b'[{"a":8}'),
+        (7, b'[{"a":9},1,2]'),
+        (8, b'[{"a":"\xff"},{}]'),
+    ]
+    if hosts is not None:
+        assert [event["_host"] for event in events(answer)] == ["h1", "h1", "h2", "h3", "h5", "h5"]
+
+
 def test_a_pretty_object_that_is_broken_is_rejected_whole() -> None:
     answer = decode(b'{\n "a": 1\n}\n{\n "a": NaN\n}\n{"a":3}\n')
     assert [(each.line, each.raw) for each in answer.rejected] == [(4, b'{\n "a": NaN\n}')]
