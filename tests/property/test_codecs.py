@@ -273,7 +273,9 @@ SYSLOG_EVENTS = st.fixed_dictionaries(
         "appname": PRINTABLE,
         "procid": PRINTABLE,
         "msgid": PRINTABLE,
-        "message": TEXTS.filter(lambda text: not set(text) & set("\r\n\ufeff")),
+        "message": TEXTS.filter(  # a NUL at the end is framing
+            lambda text: not set(text) & set("\r\n\ufeff") and not text.endswith("\0")
+        ),
         "sd": st.dictionaries(
             SD_NAMES, st.dictionaries(SD_NAMES, TEXTS.filter(lambda t: not set(t) & set("\r\n"))), min_size=1
         ),
