@@ -55,7 +55,11 @@ class BodyReader:
         return Hold(self)
 
     async def read(self, request: web.BaseRequest, hold: Hold) -> bytes:
-        """The body as it was sent. Raises Refused: 413, 408, 503."""
+        """The body as it was sent. Raises Refused: 413, 408, 501, 503."""
+        coding = request.headers.get("Transfer-Encoding")
+        if coding is not None and coding.strip().lower() != "chunked":
+            reason = "Transfer-Encoding can only be chunked: compressed bodies are told by Content-Encoding"
+            raise Refused(501, reason, Connection="close")
         length = request.content_length
         if length is not None and length > self._max_bytes:
             raise self._too_large()

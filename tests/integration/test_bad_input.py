@@ -59,7 +59,8 @@ async def raw(engine: Engine, request: bytes) -> tuple[int, bytes]:
         writer.write(request)
         async with asyncio.timeout(10):
             head = await reader.readline()
-            return (int(head.split()[1]) if head else 0), await reader.read(2000) if b" 4" in head else b""
+            status = int(head.split()[1]) if head else 0
+            return status, await reader.read(2000) if status >= 400 else b""
     finally:
         writer.close()
 
@@ -549,6 +550,16 @@ async def test_what_is_no_http_gets_400_or_a_closed_door(tmp_path: Path, data: b
     async with daemon(tmp_path) as engine:
         assert (await raw(engine, data))[0] in (0, 400)
         assert engine.journal.next == 0
+
+
+async def test_another_transfer_encoding_than_chunked_is_refused_as_such(tmp_path: Path) -> None:
+    pieces = b"%x\r\n%b\r\n0\r\n\r\n" % (len(GOOD), GOOD)
+    async with daemon(tmp_path) as engine:
+        for coding, wanted in ((b"Chunked", 200), (b"gzip, chunked", 501)):
+            head = b"POST /ingest/rs/app HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: " + coding + b"\r\n"
+            status, said = await raw(engine, head + b"Connection: close\r\n\r\n" + pieces)
+            assert (status, b"Content-Encoding" in said) == (wanted, wanted == 501)
+        assert engine.journal.next == 1
 
 
 BROKEN = [
