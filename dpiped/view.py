@@ -122,6 +122,10 @@ class PackView:
         constant = self.constant(path)
         if constant:
             return [constant] * self.count, {str}
+        return self.own(path)
+
+    def own(self, path: str) -> tuple[list[Value], set[type]]:
+        """The same of what stands in the events themselves, whatever the head has."""
         column, kinds = self.projection.typed(self.pack.events(self.projection), path)
         return (column if self._mask is None else list(compress(column, self._mask))), kinds
 

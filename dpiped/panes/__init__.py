@@ -5,7 +5,7 @@ from dpiped.panes.config import GroupedConfig, WindowConfig
 from dpiped.panes.periods import CalendarPeriods, FixedPeriods, Periods
 from dpiped.panes.shape import OTHER
 from dpiped.panes.windowed import Parts, WindowedFilter
-from dpiped.panes.wire import PaneError, decode_pane, encode_pane
+from dpiped.panes.wire import PaneError, PaneShape, decode_pane, encode_pane
 
 __all__ = [
     "OTHER",
@@ -13,6 +13,7 @@ __all__ = [
     "FixedPeriods",
     "GroupedConfig",
     "PaneError",
+    "PaneShape",
     "Parts",
     "Periods",
     "Span",

@@ -10,18 +10,28 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from dpiped.aggregates import Aggregate
 from dpiped.panes.shape import Shape
 
+if TYPE_CHECKING:
+    from dpiped.view import PackView
+
 _encode = msgspec.msgpack.Encoder().encode
 
 
 class PaneError(ValueError):
     """Not a pane of this shape."""
+
+
+class PaneShape(Shape):
+    """Of who joins panes: the group of a pane stands in its event, where the head has a field of that name too."""
+
+    def group_column(self, view: PackView, name: str) -> tuple[list[Any], set[type]]:
+        return view.own(name)
 
 
 def encode_pane(event: dict[str, Any], shape: Shape, aggregates: Sequence[Aggregate]) -> bytes:

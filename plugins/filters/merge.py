@@ -17,6 +17,7 @@ from dpiped.api import (
     PackDraft,
     PackView,
     PaneError,
+    PaneShape,
     Span,
     WindowConfig,
     WindowedFilter,
@@ -34,6 +35,9 @@ class MergeConfig(WindowConfig):
 
 @register("merge")
 class MergeFilter(WindowedFilter[MergeConfig]):
+    def make_shape(self) -> PaneShape:
+        return PaneShape(self.config, self.periods.pane_name())
+
     def fields(self) -> Iterable[str]:
         return {*self.config.group_by, PANE, START}
 

@@ -56,8 +56,8 @@ def merge(**options: Any) -> MergeFilter:
     return MergeFilter(config, context("merged"))
 
 
-def view(plugin: Plugin, offset: int, body: bytes) -> PackView:
-    return view_of(body, plugin.fields(), offset=offset, accepted_ms=AT)
+def view(plugin: Plugin, offset: int, body: bytes, **head: str) -> PackView:
+    return view_of(body, plugin.fields(), offset=offset, accepted_ms=AT, **head)
 
 
 def lines(drafts: list[PackDraft]) -> list[dict[str, Any]]:
@@ -103,6 +103,29 @@ def test_it_answers_as_one_daemon_would(options: dict[str, Any], daemons: int) -
     centre = merge(**options)
     found = [out for at, draft in enumerate(drafts) for out in centre.process(view(centre, at, draft.body))]
     assert lines([*found, *centre.finish()]) == lines(owed)
+
+
+def test_groups_by_metadata_are_those_of_the_events_not_of_the_panes() -> None:
+    """A pane's own head has another ident, perhaps a host."""
+    options: dict[str, Any] = {
+        "group_by": ["_ident", "_host", "_source", "_project"],
+        "metrics": {"n": {"op": "count"}},
+    }
+    one, edge, centre = aggregate(**options), aggregate(**options, panes=True), merge(**options)
+    heads: list[dict[str, str]] = [
+        {"ident": "app.a", "host": "web-1", "source": "a.log", "project": "shop"},
+        {"ident": "app.b", "host": "", "source": "", "project": "ops"},
+    ]
+    for at, head in enumerate(heads):
+        body = b"".join(events(random.Random(at), 3 + at))
+        for plugin in (one, edge):
+            assert not emitted(list(plugin.process(view(plugin, at, body, **head))))
+    on_the_way = {"ident": "panes", "host": "edge", "source": "x", "project": "shop"}
+    for at, draft in enumerate(emitted(list(edge.finish()))):
+        assert not emitted(list(centre.process(view(centre, at, draft.body, **on_the_way))))
+    answers = lines(list(centre.finish()))
+    assert [event["n"] for event in answers if event["_ident"] == "app.b"]
+    assert sorted(map(str, answers)) == sorted(map(str, lines(list(one.finish()))))
 
 
 @pytest.mark.parametrize("damage", ["no pane", "", 5, None, "AAAA", "/w==", [1]])
