@@ -21,7 +21,7 @@ from dpiped.errors import DpipeError, WrongArgumentError
 from dpiped.files import sync_folder
 from dpiped.journal.bound import MOST_DIGITS, Bound
 from dpiped.journal.inspect import Found, Share, look_all
-from dpiped.journal.state import Loss, RunnerKey, Saved
+from dpiped.journal.state import FREED_KEY, Loss, RunnerKey, Saved
 from dpiped.leveldb import LevelDb
 from dpiped.offline import cursors_in
 from dpiped.pack import Route
@@ -57,7 +57,7 @@ def plan_cut(data_dir: Path, before: Bound, config: DaemonConfig | None) -> Cut:
 def cut(data_dir: Path, planned: Cut) -> None:
     """Takes it away. The folder is owned; raises OSError or LevelDbError, and can be called again then."""
     with _state(data_dir) as database:
-        items: list[tuple[bytes, bytes | None]] = []
+        items: list[tuple[bytes, bytes | None]] = [(FREED_KEY, b"%d" % planned.end)]
         for key, saved in cursors_in(database).items():
             if saved.cursor < planned.end:
                 routes = behind(planned.segments, {key: saved}, None, planned.end)[0].routes

@@ -33,6 +33,8 @@ from dpiped.telemetry import Telemetry
 from dpiped.telemetry.events import DataLost
 
 VERSION = b"1"
+FREED_KEY = b"f"
+"""Its value: below this offset the journal was given back."""
 FORGET_MS = 7 * 24 * 3600 * 1000
 """So long cursor and state of a runner that left the config are kept."""
 
@@ -172,7 +174,7 @@ class State:
         self.incomplete = version is None or mended
         unsettled: list[tuple[bytes, bytes | None]] = [(UNSETTLED_KEY, b"1")] if self.incomplete else []
         self._database.write([(b"v", VERSION), *unsettled], sync=True)
-        freed = self._database.get(b"f")
+        freed = self._database.get(FREED_KEY)
         self.freed = None if freed is None else int(freed)
         for key, value in list(self._database.scan(b"c\0")):
             self._read_cursor(key, value, mended=mended)
@@ -208,7 +210,7 @@ class State:
     def note_freed(self, end: int) -> None:
         """Before the journal gives back what is below; blocking. Raises LevelDbError."""
         if self.freed is None or end > self.freed:
-            self._database.write([(b"f", b"%d" % end)], sync=True)
+            self._database.write([(FREED_KEY, b"%d" % end)], sync=True)
             self.freed = end
 
     async def complete(self) -> None:
@@ -293,7 +295,7 @@ class State:
         self.losses += 1
         items: list[tuple[bytes, bytes | None]] = [(b"v", VERSION)]
         if self.freed is not None:
-            items.append((b"f", b"%d" % self.freed))
+            items.append((FREED_KEY, b"%d" % self.freed))
         for runner, saved in list(self.synced.items()):
             if runner.kind == "filter":
                 items += [(key, None) for key in self._keys(runner)]

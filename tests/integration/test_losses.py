@@ -203,35 +203,6 @@ async def test_a_snapshot_that_cannot_be_read_starts_its_filter_anew(tmp_path: P
         assert world.state.losses == 1
 
 
-# ---- segments that are missing at the beginning --------------------------------------------------------------------
-async def test_segments_that_somebody_deleted_are_counted_and_freed_ones_are_not(tmp_path: Path) -> None:
-    blocked = tmp_path / "blocked"
-    blocked.write_bytes(b"")
-    config = HTTP + file_output(blocked / "b", "late")
-
-    async def fill(engine: Engine, first: int) -> None:
-        for n in range(first, first + 3):
-            engine.journal.storage._good = 1 << 40  # type: ignore[attr-defined] # each begins a segment
-            await post(engine, "rs/app", lines(n, n + 1))
-
-    async with running(config, tmp_path) as engine:
-        await fill(engine, 0)
-    files = sorted((tmp_path / "dpiped" / "journal").glob("*.seg"))
-    assert len(files) > 2
-    gone = int(files[1].stem)
-    files[0].unlink()
-    blocked.unlink()
-    async with running(config, tmp_path) as engine:
-        assert lost(engine, "journal") == gone
-        await fill(engine, 3)
-        await until(lambda: len(numbers(blocked / "b")) >= 5)
-        await until(lambda: engine.runners[0].saved.cursor >= engine.journal.next)
-        await engine.janitor.free()
-        assert engine.journal.storage.begin() > gone
-    async with running(config, tmp_path) as engine:
-        assert lost(engine, "journal") == 0
-
-
 # ---- runners that left ---------------------------------------------------------------------------------------------
 async def test_a_runner_that_comes_back_goes_on_and_its_gap_is_counted(tmp_path: Path) -> None:
     config = HTTP + file_output(tmp_path / "a", "stays")

@@ -1,0 +1,100 @@
+"""Segments that are missing at a start: what was lost is counted once, at that start; what was given back is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dpiped.engine import Engine
+from dpiped.journal.bound import Bound
+from dpiped.maintain import cut, plan_cut
+from dpiped.offline import owned
+from dpiped.testing import events_in, post, running, until
+
+CONFIG = """
+[[project]]
+name = "rs"
+[[input]]
+type = "http"
+listen = "127.0.0.1:0"
+[[output]]
+type = "file"
+name = "late"
+"""
+
+
+@pytest.fixture(autouse=True)
+def _no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dpiped.runner.RESTART_INITIAL_SECS", 0.005)
+    monkeypatch.setattr("dpiped.runner.SAVE_SECS", 0.02)
+
+
+def config(path: Path) -> str:
+    return f'{CONFIG}path = "{path}"\n'
+
+
+async def fill(engine: Engine, first: int) -> None:
+    """Three packs or more, each in a segment of its own."""
+    for n in range(first, first + 3):
+        engine.journal.storage._good = 1 << 40  # type: ignore[attr-defined] # each begins a segment
+        await post(engine, "rs/app", b'{"@timestamp":%d,"n":%d}\n' % (1_700_000_000_000 + n, n))
+
+
+def lost(engine: Engine, place: str) -> float:
+    return engine.telemetry.metrics.registry.get_sample_value("dpipe_lost_packs_total", {"place": place}) or 0.0
+
+
+def segments(folder: Path) -> list[Path]:
+    return sorted((folder / "dpiped" / "journal").glob("*.seg"))
+
+
+def block(path: Path) -> Path:
+    """Nothing can be written below it until it is removed."""
+    path.write_bytes(b"")
+    return path
+
+
+async def test_segments_that_somebody_deleted_are_counted_and_freed_ones_are_not(tmp_path: Path) -> None:
+    blocked = block(tmp_path / "blocked")
+    async with running(config(blocked / "b"), tmp_path) as engine:
+        await fill(engine, 0)
+    files = segments(tmp_path)
+    assert len(files) > 2
+    gone = int(files[1].stem)
+    files[0].unlink()
+    blocked.unlink()
+    async with running(config(blocked / "b"), tmp_path) as engine:
+        assert lost(engine, "journal") == gone
+        await fill(engine, 3)
+        await until(lambda: len(events_in(blocked / "b")) >= 5)
+        await until(lambda: engine.runners[0].saved.cursor >= engine.journal.next)
+        await engine.janitor.free()
+        assert engine.journal.storage.begin() > gone
+    async with running(config(blocked / "b"), tmp_path) as engine:
+        assert lost(engine, "journal") == 0
+
+
+async def test_what_a_command_drops_is_lost_to_who_wanted_it_not_to_the_journal(tmp_path: Path) -> None:
+    blocked = block(tmp_path / "blocked")
+    async with running(config(blocked / "b"), tmp_path) as engine:
+        await fill(engine, 0)
+    data_dir = tmp_path / "dpiped"
+    with owned(data_dir):
+        planned = plan_cut(data_dir, Bound(offset=int(segments(tmp_path)[2].stem)), None)
+        cut(data_dir, planned)
+    blocked.unlink()
+    async with running(config(blocked / "b"), tmp_path) as engine:
+        assert lost(engine, "journal") == 0
+        assert lost(engine, "late") == 2
+
+
+async def test_a_journal_that_is_gone_as_a_whole_is_counted_once(tmp_path: Path) -> None:
+    async with running(config(tmp_path / "b"), tmp_path) as engine:
+        await fill(engine, 0)
+        await until(lambda: engine.runners[0].saved.cursor >= engine.journal.next)
+        begin, end = engine.journal.storage.begin(), engine.runners[0].saved.cursor
+    for path in segments(tmp_path):
+        path.unlink()
+    async with running(config(tmp_path / "b"), tmp_path) as engine:
+        assert lost(engine, "journal") == end - begin
