@@ -92,15 +92,20 @@ class Journal:
         self.storage.on_damage = self._count_damage
         found = await patiently("journal", self.storage.open, self._telemetry)
         self.marks = found.marks
+        self._tell_lost(found, at_least)
         self.storage.next = max(self.storage.next, at_least)
         self.window = Window(self.pool, self.storage.next)
-        for text in found.damage:
-            self._telemetry.emit(DataLost(place="journal", amount=1, reason=text))
-        if found.lost:
-            self._telemetry.emit(
-                DataLost(place="journal", amount=found.lost, reason="offsets missing between segments")
-            )
         return found
+
+    def _tell_lost(self, found: Recovered, at_least: int) -> None:
+        losses = [(1, text) for text in found.damage]
+        if found.lost:
+            losses.append((found.lost, "offsets missing between segments"))
+        end = self.storage.next
+        if self.storage.begin() < end < at_least:  # nothing but a loss puts the end below a cursor
+            losses.append((at_least - end, f"offsets missing at the end, from {end} on; cursors were at {at_least}"))
+        for amount, reason in losses:
+            self._telemetry.emit(DataLost(place="journal", amount=amount, reason=reason))
 
     def _count_damage(self, text: str) -> None:
         """Called in a reading thread."""

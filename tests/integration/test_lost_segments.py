@@ -89,6 +89,19 @@ async def test_what_a_command_drops_is_lost_to_who_wanted_it_not_to_the_journal(
         assert lost(engine, "late") == 2
 
 
+async def test_an_end_that_is_missing_is_counted_at_once(tmp_path: Path) -> None:
+    """The cursors tell that it was there: what they say is what the next offset begins above."""
+    async with running(config(tmp_path / "b"), tmp_path) as engine:
+        await fill(engine, 0)
+        await until(lambda: engine.runners[0].saved.cursor >= engine.journal.next)
+        end = engine.runners[0].saved.cursor
+    last = segments(tmp_path)[-1]
+    last.unlink()
+    async with running(config(tmp_path / "b"), tmp_path) as engine:
+        assert lost(engine, "journal") == end - int(last.stem) > 0
+        assert engine.journal.next >= end
+
+
 async def test_a_journal_that_is_gone_as_a_whole_is_counted_once(tmp_path: Path) -> None:
     async with running(config(tmp_path / "b"), tmp_path) as engine:
         await fill(engine, 0)
