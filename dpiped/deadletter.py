@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import groupby
 
 import msgspec
 
@@ -197,9 +198,11 @@ class DeadLetters:
 
     # ---- read ------------------------------------------------------------------------------------------------------
     def scan(self) -> Iterator[Letter]:
-        """All letters, oldest first; blocking."""
-        for key, _ in self._database.scan(b"t\0"):
-            yield from self.read((key[2 + _TIME.size :].decode(),))
+        """All letters, oldest first, and those of one moment in the order of their batch; blocking."""
+        start = 2 + _TIME.size
+        keys = (key for key, _ in self._database.scan(b"t\0"))
+        for _, moment in groupby(keys, lambda key: key[:start]):
+            yield from self.read(sorted((key[start:].decode() for key in moment), key=_in_order))
 
     def read(self, causes: Iterable[str]) -> list[Letter]:
         """Those of them that are there; blocking."""
@@ -214,6 +217,11 @@ class DeadLetters:
     def close(self) -> None:
         self._thread.shutdown()
         self._database.close()
+
+
+def _in_order(cause: str) -> list[list[str]]:
+    """SEQ, frame and line of a cause are numbers: 10 stands behind 9."""
+    return [[n.zfill(20) if n.isdecimal() else n for n in part.split(".")] for part in cause.split("/")]
 
 
 def _time_key(letter: Letter) -> bytes:

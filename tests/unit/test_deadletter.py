@@ -32,6 +32,15 @@ async def test_a_repeat_overwrites() -> None:
     letters.close()
 
 
+async def test_those_of_one_moment_come_in_the_order_of_their_lines() -> None:
+    letters = DeadLetters(MemoryDatabase(), Telemetry())
+    causes = [f"s/{seq}{frame}/{line}" for seq in (9, 10) for frame in ("", ".2", ".11") for line in range(1, 13)]
+    await letters.put([letter(cause) for cause in causes])
+    await letters.put([letter("a/1", at_ms=NOW + 1), letter("z/1", at_ms=NOW - 1)])
+    assert [found.cause for found in letters.scan()] == ["z/1", *causes, "a/1"]
+    letters.close()
+
+
 async def test_the_oldest_go_first_and_are_counted() -> None:
     telemetry = Telemetry()
     letters = DeadLetters(MemoryDatabase(), telemetry, max_bytes=5_000)
