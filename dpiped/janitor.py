@@ -103,14 +103,14 @@ class Janitor:
 
     def _below(self) -> int:
         """Nothing from here on is freed: `keep_secs` and `keep_bytes`, for replays. They never make inputs wait: only
-        the newest KEPT_SHARE of the budget is kept, and nothing while the journal is full.
+        the newest KEPT_SHARE of the budget is kept, and nothing while journal or disk is full.
         """
         keep, journal = self._around.keep, self._around.journal
-        if (not keep.secs and not keep.bytes) or journal.full:
+        if (not keep.secs and not keep.bytes) or journal.room.short:
             return journal.next
         since_ms = int((time.time() - keep.secs) * 1000) if keep.secs else _NEVER_MS
         kept = journal.storage.kept_from(since_ms, keep.bytes)
-        return max(kept, journal.storage.kept_from(_NEVER_MS, int(journal.max_bytes * KEPT_SHARE)))
+        return max(kept, journal.storage.kept_from(_NEVER_MS, int(journal.room.max_bytes * KEPT_SHARE)))
 
     def _wanted(self) -> Wanted:
         synced = self._around.state.synced

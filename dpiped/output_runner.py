@@ -90,7 +90,7 @@ class OutputRunner(Runner[OutputOptions]):
             return False
         self._behind_asked = now
         if not self.options.max_behind_bytes:
-            return self.around.journal.full and self.reader.behind
+            return self.around.journal.room.full and self.reader.behind
         return sum(stretch.size for stretch in self._backlog()) > self.options.max_behind_bytes
 
     def _backlog(self) -> list[Backlog]:

@@ -34,7 +34,6 @@ class SelfReport:
         self._journal = journal
         self._heard: deque[tuple[int, Event]] = deque(maxlen=MOST_PER_PERIOD)
         self._left_out = 0
-        self._telemetry = telemetry
         telemetry.listener = self.hear
 
     def hear(self, event: Event) -> None:
@@ -49,9 +48,13 @@ class SelfReport:
             await self.flush()
 
     async def flush(self) -> None:
-        """Appends what was heard. When the journal takes nothing it is only in the log."""
-        if not self._heard and self._journal.failing:
-            self._telemetry.say("journal is tried again", detail=self._journal.failing, level=logging.WARNING)
+        """Appends what was heard. When the journal takes nothing it is only in the log.
+
+        While its last write failed there is always something to append: else nobody would notice that it works again.
+        """
+        if not self._heard and self._journal.room.failing:
+            detail = self._journal.room.failing
+            self.hear(Said(text="journal is tried again", detail=detail, severity=logging.WARNING))
         if not self._heard:
             return
         heard, self._heard = list(self._heard), deque(maxlen=MOST_PER_PERIOD)

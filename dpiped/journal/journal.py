@@ -22,21 +22,19 @@ from dpiped.journal.append import Append, Draft, Kind, Lot, gather, is_repeat
 from dpiped.journal.base import Recovered, Storage, Wanted, learn
 from dpiped.journal.reader import Reader
 from dpiped.journal.record import Frame, Marks
+from dpiped.journal.room import Room
 from dpiped.journal.window import Window
 from dpiped.pack import CACHE_HOLDER, PackPool, Route, encode_body
 from dpiped.patience import patiently
 from dpiped.telemetry import Telemetry
-from dpiped.telemetry.events import DataLost, JournalFailed
+from dpiped.telemetry.events import DataLost
 
 GROUP_BYTES = 8 << 20
 """One write holds at most about so many bytes of bodies."""
 QUEUE_BYTES = 32 << 20
 """Above it whoever wants to append waits."""
-LOW_WATER = 0.9
-"""After being full the journal takes packs again below this share of its budget."""
 FORGET_STREAM_MS = 30 * 24 * 3600 * 1000
 FORGET_EVERY_SECS = 3600.0
-RETRY_AFTER_SECS = 2.0
 
 Streams = ChainMap[str, tuple[int, str, int]]
 """stream -> (seq, nonce, when), as it will be when the group is written."""
@@ -59,8 +57,7 @@ class Journal:
         self.storage = storage
         self.pool = pool
         self._telemetry = telemetry
-        self.max_bytes = max_bytes
-        self._min_free_bytes = min_free_bytes
+        self.room = Room(storage, telemetry, max_bytes, min_free_bytes)
         self._on_commit = on_commit
         self._readers = readers
         self.epoch = f"{int(time.time()):08x}{secrets.token_hex(4)}"
@@ -75,12 +72,7 @@ class Journal:
         self._waiting = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
-        self._full = False
-        self._disk_checked = 0.0
-        self._disk_low = False
         self._forgot_at = time.monotonic()
-        self.failing = ""
-        """Why the last write failed; empty when writing works."""
         self._positions: deque[tuple[int, tuple[str, str]]] = deque()
         """(offset, position) of packs that not all runners have passed; only where the storage is not durable."""
         self._writer = ThreadPoolExecutor(1, "journal-writer")
@@ -122,16 +114,6 @@ class Journal:
     def next(self) -> int:
         """The offset after the last readable pack."""
         return self.window.end
-
-    @property
-    def full(self) -> bool:
-        """Whether inputs have to wait. Filters never do, or a full journal could never drain."""
-        used = self.storage.used_bytes - self.storage.idle_bytes
-        if self._full:
-            self._full = used >= self.max_bytes * LOW_WATER
-        else:
-            self._full = used >= self.max_bytes
-        return self._full
 
     # ---- append --------------------------------------------------------------------------------------------------
     async def append(self, owner: str, kind: Kind, lots: Sequence[Lot]) -> bool:
@@ -217,29 +199,11 @@ class Journal:
                     trial[lot.batch.stream] = (lot.batch.seq, lot.batch.nonce, 0)
         if not fresh:
             return bool(item.lots), []
-        refused = self._refusal(item.kind)
+        refused = self.room.refusal(item.kind)
         if refused is not None:
             return refused, []
         streams.update(trial.maps[0])
         return False, [draft for lot in fresh for draft in lot.drafts]
-
-    def _refusal(self, kind: Kind) -> UnavailableError | None:
-        if kind == "input" and self.full:
-            return UnavailableError("the journal is full: an output is too far behind", RETRY_AFTER_SECS)
-        now = time.monotonic()
-        if now - self._disk_checked > 1.0:
-            self._disk_checked = now
-            free = self._free_disk_bytes()
-            self._disk_low = free is not None and free < self._min_free_bytes
-        if self._disk_low:
-            return UnavailableError("the disk of data_dir has less than min_free_bytes left", RETRY_AFTER_SECS)
-        return None
-
-    def _free_disk_bytes(self) -> int | None:
-        try:
-            return self.storage.free_disk_bytes()
-        except OSError:
-            return None  # nobody knows; the write tells
 
     async def _write(self, drafts: Sequence[Draft]) -> UnavailableError | None:
         loop = asyncio.get_running_loop()
@@ -247,12 +211,9 @@ class Journal:
         try:
             frames = await loop.run_in_executor(self._writer, self._commit, drafts)
         except OSError as exc:
-            await self._cut(exc)
-            return UnavailableError(f"the journal cannot be written: {exc.strerror or exc}", RETRY_AFTER_SECS)
+            return await self._cut(exc)
         self._telemetry.metrics.commit_seconds.observe(time.perf_counter() - started)
-        if self.failing:
-            self._telemetry.say("journal can be written again")
-            self.failing = ""
+        self.room.wrote()
         self._publish(drafts, frames)
         return None
 
@@ -281,13 +242,12 @@ class Journal:
         for name in [name for name, last in self.marks.streams.items() if last[2] <= oldest]:
             del self.marks.streams[name]
 
-    async def _cut(self, exc: OSError) -> None:
+    async def _cut(self, exc: OSError) -> UnavailableError:
         """Takes the failed group back; until that is done nobody gets an answer and nothing else is written."""
         loop = asyncio.get_running_loop()
         pause = 0.05
         while True:
-            self.failing = f"{exc.strerror or exc}"
-            self._telemetry.emit(JournalFailed(error=self.failing))
+            answer = self.room.failed(exc)
             try:
                 await loop.run_in_executor(self._writer, self.storage.cut)
             except OSError as again:
@@ -295,7 +255,7 @@ class Journal:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 5.0)
             else:
-                return
+                return answer
 
     def _publish(self, drafts: Sequence[Draft], frames: Sequence[Frame]) -> None:
         if self.window.end != frames[0].head.offset:  # offsets jumped after a loss

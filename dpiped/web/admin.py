@@ -213,8 +213,8 @@ class AdminServer:
                     "next": journal.next,
                     "first": journal.storage.first(),
                     "bytes": journal.storage.used_bytes,
-                    "full": journal.full,
-                    "failing": journal.failing,
+                    "full": journal.room.full,
+                    "failing": journal.room.failing,
                 },
                 "deadletters": {"count": engine.around.deadletters.count, "bytes": engine.around.deadletters.bytes},
                 "losses": list(engine.telemetry.losses),
@@ -271,10 +271,7 @@ class AdminServer:
             problems.append("starting")
         if engine.stopping.is_set():
             problems.append("stopping")
-        if engine.journal.failing:
-            problems.append(f"journal: {engine.journal.failing}")
-        if engine.journal.full:
-            problems.append("journal: full")
+        problems += engine.journal.room.problems
         losses = list(engine.telemetry.losses)
         answer: dict[str, object] = {"ready": not problems, "problems": problems, "losses": losses}
         if self._is_open and not self._is_allowed(request):

@@ -157,7 +157,7 @@ async def test_a_full_journal_is_said_and_the_same_call_goes_on(
         await post(engine, "rs/web", b"one\n")
     async with running(raw, tmp_path) as engine:
         with monkeypatch.context() as patch:
-            patch.setattr(engine.journal, "_refusal", lambda kind: UnavailableError("the journal is full"))
+            patch.setattr(engine.journal.room, "refusal", lambda kind: UnavailableError("the journal is full"))
             status, told = await ask(engine, "/admin/deadletters/retry", "POST", data={"all": True})
             assert (status, told) == (503, {"error": "the journal is full"})
         assert (await ask(engine, "/admin/deadletters/retry", "POST", data={"all": True}))[0] == 200

@@ -358,8 +358,9 @@ async def test_min_free_bytes_counts_as_full(tmp_path: Path, monkeypatch: pytest
         assert (await post(engine, "rs/app", lines(0, 1)))[0] == 200
         for free, expected in ((1000, 503), (1 << 30, 200)):
             monkeypatch.setattr(engine.journal.storage, "free_disk_bytes", lambda: free)  # noqa: B023
-            engine.journal._disk_checked = 0.0
+            engine.journal.room._looked_at = 0.0
             status, answer = await post(engine, "rs/app", lines(1, 2))
             assert status == expected
+            assert (await ask(engine, "/readyz"))[0] == expected
         assert "min_free_bytes" not in answer
         await until(lambda: numbers(tmp_path / "a") == [0, 1])

@@ -61,3 +61,20 @@ async def test_what_is_kept_for_replays_makes_room_before_inputs_wait(tmp_path: 
                 most = max(most, storage.used_bytes)
         assert most > 1 << 20
         assert storage.first() > 0
+
+
+async def test_what_is_kept_for_replays_goes_when_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(f"[journal]\nkeep_secs = 1e9\n{CONFIG}", tmp_path) as engine:
+        storage = engine.journal.storage
+        for _ in range(2):
+            storage._good = 1 << 40  # type: ignore[attr-defined] # each begins a segment
+            assert (await post(engine, "default/web", b"{}"))[0] == 200
+        await until(lambda: engine.runners[0].saved.cursor >= engine.journal.next)
+        await engine.janitor.free()
+        assert storage.first() == 0
+        monkeypatch.setattr(storage, "free_disk_bytes", lambda: 0)
+        engine.journal.room._looked_at = 0.0
+        await engine.janitor.free()
+        assert storage.first() > 0

@@ -153,7 +153,7 @@ async def test_an_item_in_conflict_writes_nothing_and_claims_no_number() -> None
 async def test_full_stops_inputs_only_and_repeats_are_still_known() -> None:
     disk = Disk()
     async with writing(disk, max_bytes=5_000) as journal:
-        while not journal.full:
+        while not journal.room.full:
             await journal.append("x", "input", [lot(1, "s", journal.next + 1, size=300)])
         last = journal.next
         with pytest.raises(UnavailableError):
@@ -185,10 +185,10 @@ async def test_a_failed_write_is_cut_back_said_and_got_over() -> None:
         with pytest.raises(UnavailableError):
             await journal.append("x", "input", [lot(1, "s", 2, "b")])
         assert (disk.cuts, disk.fail_cuts) == (1, 0), "503 is said only after the cut"
-        assert journal.failing
+        assert journal.room.failing
         assert journal.next == 1
         assert await journal.append("x", "input", [lot(1, "s", 2, "b")]) is False, "it claimed no number"
-        assert not journal.failing
+        assert not journal.room.failing
         assert disk.groups == [[0], [1]]
 
 
