@@ -381,6 +381,8 @@ async def close_plugin(plugin: Closable, name: str, telemetry: Telemetry) -> Non
 
 def one_line(exc: BaseException) -> str:
     """What went wrong, for a log line or a status."""
-    cause = f" ({exc.__cause__})" if isinstance(exc, TemporaryError) and exc.__cause__ is not None else ""
+    cause = ""
+    if isinstance(exc, TemporaryError) and exc.__cause__ is not None:  # of a TimeoutError nothing but its name is known
+        cause = f" ({str(exc.__cause__) or type(exc.__cause__).__name__})"
     name = "" if isinstance(exc, TemporaryError) else f"{type(exc).__name__}: "
     return f"{name}{exc}{cause}".replace("\n", " ")[:500]
