@@ -62,7 +62,7 @@ class Engine:
     def __init__(
         self, config: DaemonConfig, telemetry: Telemetry | None = None, config_path: Path | None = None
     ) -> None:
-        self.config = config
+        self.config = self.first_config = config
         self.config_path = config_path
         """What a reload reads."""
         self.telemetry = telemetry or Telemetry()

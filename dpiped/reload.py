@@ -39,7 +39,7 @@ async def apply_config(engine: Engine, config: DaemonConfig) -> list[str]:
     said = [
         f"[{name}] changed: that takes effect at the next start"
         for name in ("engine", "journal", "deadletter")
-        if getattr(old, name) != getattr(config, name)
+        if getattr(engine.first_config, name) != getattr(config, name)
     ]
     same_projects = old.tokens_of_projects() == config.tokens_of_projects()
     inputs = {source.name: source for source in engine.inputs if same_projects and _is_in(source.table, config.inputs)}

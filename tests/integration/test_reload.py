@@ -196,3 +196,14 @@ async def test_an_address_that_nobody_takes_is_closed(tmp_path: Path, monkeypatc
         rewrite(engine, http + "idle_secs = 30\n", "")
         await reload_file(engine)
         assert not is_bound()
+
+
+async def test_what_waits_for_the_next_start_is_told_until_it_is_taken_back(tmp_path: Path) -> None:
+    a = output(tmp_path, "a")
+    waits = ["[deadletter] changed: that takes effect at the next start"]
+    async with running(PROJECT + HTTP + a, tmp_path) as engine:
+        rewrite(engine, a, a + "[deadletter]\nkeep_secs = 5\n")
+        assert await reload_file(engine) == waits
+        assert await reload_file(engine) == waits
+        rewrite(engine, "[deadletter]\nkeep_secs = 5\n", "")
+        assert await reload_file(engine) == []
