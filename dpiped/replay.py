@@ -103,6 +103,8 @@ class ReplayRunner(InputRunner):
         self.packs = self.events = self.accepted_ms = 0
         self.first = self.last = -1
         """Offsets of the original, of what this process has given."""
+        self.went_on: str | None = None
+        """The offset behind which it begins, if its folder is one of a replay that was stopped."""
 
     async def _open(self) -> None:
         """The files are open already."""
@@ -111,6 +113,8 @@ class ReplayRunner(InputRunner):
         journal, state = self.around.journal, self.around.state
         await journal.settle(self.name)
         place = journal.marks.positions.get(self.name) if self._durable else state.position(self.name)
+        if not self.packs:
+            self.went_on = place
         self.status, self.last_error = "running", ""
         chunks = _chunks(self._engine.played.read(-1 if place is None else int(place)))
         while chunk := await asyncio.to_thread(next, chunks, ()):

@@ -17,9 +17,9 @@ from dpiped.backlog import Behind, behind
 from dpiped.commands.target import Target, add_target
 from dpiped.errors import DpipeError, WrongArgumentError
 from dpiped.exit_code import ExitCode
-from dpiped.journal.bound import Bound, parse_bound, show_ms
+from dpiped.journal.bound import Bound, parse_bound, parse_range, show_ms
 from dpiped.journal.export import Selection, export
-from dpiped.journal.inspect import by_route, look_all, missing
+from dpiped.journal.inspect import by_route, look_all, missing, say_missing
 from dpiped.journal.state import RunnerKey, Saved
 from dpiped.maintain import Cut, cut, plan_cut, set_cursor
 from dpiped.offline import copied, cursors_in, owned
@@ -61,17 +61,9 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metadata", action="store_true", help="with `_host` and `_source`, as outputs write them")
 
 
-def bounds_of(arguments: Arguments) -> tuple[Bound | None, Bound | None]:
-    """What `--from` and `--to` say. Raises WrongArgumentError when nothing can be between them."""
-    now_ms = int(time.time() * 1000)
-    start, end = (None if text is None else parse_bound(text, now_ms) for text in (arguments.start, arguments.end))
-    if start is not None and end is not None and any(map(_is_behind, start, end)):
-        raise WrongArgumentError(f"--from {arguments.start} is behind --to {arguments.end}")
-    return start, end
-
-
-def _is_behind(one: int | None, other: int | None) -> bool:
-    return one is not None and other is not None and one > other
+def range_of(arguments: Arguments) -> tuple[Bound | None, Bound | None]:
+    """`--from` and `--to`."""
+    return parse_range(arguments.start, arguments.end, int(time.time() * 1000))
 
 
 # ---- look ----------------------------------------------------------------------------------------------------------
@@ -135,9 +127,7 @@ def verify_command(arguments: Arguments) -> int:
     """Every record of every segment."""
     segments = list(look_all(Target(arguments).data_dir, check=True))
     problems = [f"{found.path.name}: {text}" for found in segments for text in found.damage]
-    for low, high in missing(segments):
-        what = f"offset {low} is" if high == low + 1 else f"offsets {low} to {high - 1} are"
-        problems.append(f"{what} missing")
+    problems += [say_missing(low, high) for low, high in missing(segments)]
     for problem in problems:
         print(problem)
     unfinished = segments[-1].unfinished if segments and not segments[-1].damage else 0
@@ -151,7 +141,7 @@ def verify_command(arguments: Arguments) -> int:
 def export_command(arguments: Arguments) -> int:
     """Status 1 when something was damaged and is left out."""
     target = Target(arguments)
-    chosen = Selection(arguments.ident, arguments.project, *bounds_of(arguments))
+    chosen = Selection(arguments.ident, arguments.project, *range_of(arguments))
     with _new_file(arguments.output) if arguments.output else nullcontext(sys.stdout.buffer) as file:
         done = export(target.data_dir, chosen, file, metadata=arguments.metadata)
         file.flush()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dpiped.arguments import place
-from dpiped.commands.journal import bounds_of
+from dpiped.commands.journal import range_of
 from dpiped.commands.run import start_logging
 from dpiped.config.load import load_daemon_config
 from dpiped.config.schema import DaemonConfig
@@ -45,7 +45,7 @@ def replay_command(arguments: argparse.Namespace) -> int:
         raise ConfigError([f"{arguments.config}: there is no [[filter]] and no [[output]] to replay into"])
     if arguments.work_dir is not None and arguments.work_dir.resolve() == data_dir.resolve():
         raise ConfigError(["dpiped: --work-dir is the data_dir that is replayed: name another folder"])
-    bounds = bounds_of(arguments)
+    bounds = range_of(arguments)
     start_logging(arguments)
     if arguments.data_dir is None and config.outputs:
         text = "the config is that of the data_dir itself: its outputs deliver again what they have delivered"
@@ -95,7 +95,10 @@ def _run(config: DaemonConfig, work_dir: Path, played: Playback) -> tuple[int, i
 def _summary(engine: ReplayEngine, work_dir: Path, played: Playback) -> tuple[int, int]:
     """Told on standard error, since outputs may use the other."""
     source, letters = engine.source, engine.around.deadletters.count
-    lines = [f"replayed {source.packs} packs, {source.events} events, offsets {source.first} to {source.last}"]
+    where = f", offsets {source.first} to {source.last}" if source.packs else ": there was nothing more to read"
+    lines = [f"replayed {source.packs} packs, {source.events} events{where}"]
+    if source.went_on is not None:
+        lines.append(f"it went on behind offset {source.went_on}, which {work_dir} had come to")
     lines += [
         f"{runner.table.kind} {runner.name}: {runner.packs} packs, {runner.events} events" for runner in engine.runners
     ]

@@ -54,6 +54,15 @@ def parse_bound(text: str, now_ms: int) -> Bound:
     return Bound(ms=round(moment.timestamp() * 1000))
 
 
+def parse_range(start: str | None, end: str | None, now_ms: int) -> tuple[Bound | None, Bound | None]:
+    """`--from` and `--to`. Raises BoundError."""
+    low = None if start is None else parse_bound(start, now_ms)
+    high = None if end is None else parse_bound(end, now_ms)
+    if low is not None and high is not None and (low.offset is None) == (high.offset is None) and low >= high:
+        raise BoundError(f'"{end}" is not behind "{start}": there is nothing from the one up to the other')
+    return low, high
+
+
 def show_ms(ms: int) -> str:
     """A time for people, in UTC; `-` for none."""
     if not ms:

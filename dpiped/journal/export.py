@@ -23,14 +23,14 @@ class Selection:
     ) -> None:
         self._patterns = [Pattern(text) for text in idents]
         self._project = project
-        self._start = start
-        self._end = end
+        self.start = start
+        self.end = end
 
     def takes(self, head: Head) -> bool:
         """Whether the pack has events and is one of those."""
         if not head.count or (self._project and head.project != self._project):
             return False
-        if (self._start and not self._start.reached_by(head)) or (self._end and self._end.reached_by(head)):
+        if (self.start and not self.start.reached_by(head)) or (self.end and self.end.reached_by(head)):
             return False
         if self._patterns:
             return any(pattern.matches(head.project, head.ident) for pattern in self._patterns)
@@ -50,7 +50,7 @@ def export(data_dir: Path, chosen: Selection, file: BinaryIO, *, metadata: bool)
     """Writes the bodies in order; with `metadata` the events carry `_host` and `_source`."""
     done = Exported()
     pack = Pack()
-    for frame in frames(data_dir, chosen.takes, done.damage.append):
+    for frame in frames(data_dir, chosen.takes, done.damage.append, chosen.start, chosen.end):
         pack.fill(frame.head, frame.body, None)
         body = pack.body
         if metadata:

@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from dpiped.errors import DpipeError
+from dpiped.journal.bound import Bound
 from dpiped.journal.file_view import BytesView
 from dpiped.journal.record import COMMIT, DROPPED, PACK, PREFIX_BYTES, Dropped, Frame, decode_head
 from dpiped.journal.segment import SUFFIX, Place, is_whole, places, read_frame
@@ -147,6 +148,11 @@ def missing(segments: list[Found]) -> list[tuple[int, int]]:
     return gaps
 
 
+def say_missing(low: int, high: int) -> str:
+    """One of these ranges, in words."""
+    return f"offset {low} is missing" if high == low + 1 else f"offsets {low} to {high - 1} are missing"
+
+
 def by_route(segments: list[Found], start: int = 0, end: int | None = None) -> dict[Route, Share]:
     """What the packs with offsets of [start, end) amount to, by route."""
     shares: dict[Route, Share] = {}
@@ -157,27 +163,75 @@ def by_route(segments: list[Found], start: int = 0, end: int | None = None) -> d
     return shares
 
 
-def frames(data_dir: Path, take: Callable[[Head], bool], on_damage: Callable[[str], None]) -> Iterator[Frame]:
-    """The packs whose head `take` accepts, in order; damaged ones are told and left out."""
+def frames(
+    data_dir: Path,
+    take: Callable[[Head], bool],
+    on_damage: Callable[[str], None],
+    start: Bound | None = None,
+    end: Bound | None = None,
+) -> Iterator[Frame]:
+    """The packs whose head `take` accepts, in order; what is damaged or missing between the bounds is told."""
+    walk = Walk(on_damage, start, end)
     paths = segment_paths(data_dir)
-    for path in paths:
-        read = read_segment(path, last=path is paths[-1])
+    for path, following in zip(paths, [*paths[1:], None], strict=True):
+        read = read_segment(path, last=following is None)
         if read is not None:
-            yield from frames_in(BytesView(path, read[0][: read[1]]), take, on_damage)
+            yield from walk.frames(BytesView(path, read[0][: read[1]]), take)
+        elif following is not None:
+            walk.freed.append((int(path.stem), int(following.stem)))
 
 
-def frames_in(data: BytesView, take: Callable[[Head], bool], on_damage: Callable[[str], None]) -> Iterator[Frame]:
-    """The same of one segment's bytes; a head is only believed, and shown to `take`, if its record is whole."""
-    damage: list[str] = []
-    for place in places(data, damage):
-        if place.kind != PACK:
-            continue
-        frame = read_frame(data, place.at)
-        if frame is None:
-            damage.append(f"pack at byte {place.at} is damaged")
-        elif take(frame.head):
-            yield frame
+@dataclass
+class Walk:
+    """Goes through segments in order; what is damaged, or missing between them, is told and left out."""
+
+    on_damage: Callable[[str], None]
+    start: Bound | None = None
+    end: Bound | None = None
+    freed: list[tuple[int, int]] = field(default_factory=list)
+    """Half-open ranges of offsets of segments that the daemon has just deleted, oldest first."""
+    _reached: int = -1
+    """The offset after the last that was there or is named as dropped."""
+    _last: Head | None = None
+
+    def frames(self, data: BytesView, take: Callable[[Head], bool]) -> Iterator[Frame]:
+        """The packs of one segment; a head is only believed, and shown to `take`, if its record is whole."""
+        damage: list[str] = []
+        dropped: list[tuple[int, int]] = []
+        first: Head | None = None
+        for place in places(data, damage):
+            if place.kind == DROPPED and is_whole(data, place):
+                packed = data.read(place.at + PREFIX_BYTES, place.head_length)
+                dropped += msgspec.msgpack.decode(packed, type=Dropped).ranges
+            frame = read_frame(data, place.at) if place.kind == PACK else None
+            if frame is not None:
+                if first is None:
+                    first, before = frame.head, self._last
+                self._last = frame.head
+                if take(frame.head):
+                    yield frame
+            elif place.kind == PACK:
+                damage.append(f"pack at byte {place.at} is damaged")
+            self._tell(data, damage)
+        self._tell(data, damage)
+        lows = [low for low, _ in dropped] + ([first.offset] if first is not None else [])
+        for low, high in self.freed:
+            if low <= self._reached < high:
+                self._reached = high
+        if lows and first is not None and self._is_loss(min(lows), before, first):
+            self.on_damage(say_missing(self._reached, min(lows)))
+        ends = [high for _, high in dropped] + ([self._last.offset + 1] if self._last is not None else [])
+        self._reached = max([self._reached, *ends])
+
+    def _tell(self, data: BytesView, damage: list[str]) -> None:
         while damage:
-            on_damage(f"{data.path.name}: {damage.pop(0)}")
-    for text in damage:
-        on_damage(f"{data.path.name}: {text}")
+            self.on_damage(f"{data.path.name}: {damage.pop(0)}")
+
+    def _is_loss(self, low: int, before: Head | None, first: Head) -> bool:
+        """Whether the offsets before this one are missing, and may belong to what is asked for."""
+        start, end = self.start, self.end
+        if not 0 <= self._reached < low or before is None:
+            return False
+        if start is not None and (low <= start.offset if start.offset is not None else not start.reached_by(first)):
+            return False
+        return end is None or (self._reached < end.offset if end.offset is not None else not end.reached_by(before))

@@ -22,7 +22,7 @@ from dpiped.errors import DpipeError
 from dpiped.journal.append import Draft
 from dpiped.journal.bound import Bound
 from dpiped.journal.file_view import BytesView
-from dpiped.journal.inspect import frames_in, segment_paths
+from dpiped.journal.inspect import Walk, segment_paths
 from dpiped.journal.record import DROPPED, PACK, PREFIX_BYTES, Dropped
 from dpiped.journal.segment import places, read_frame
 from dpiped.journal.tail import tail_of
@@ -47,6 +47,8 @@ class Playback:
     damage: list[str] = field(default_factory=list)
     gone: int = 0
     """Offsets of the range that the daemon had given back; those of emissions among them."""
+    freed: list[tuple[int, int]] = field(default_factory=list)
+    """Ranges of offsets of files that went while the others were opened."""
     _skips: dict[int, list[str]] = field(default_factory=dict)
     """Offset -> runners that were told to skip it."""
     _skip_packs: set[int] = field(default_factory=set)
@@ -80,10 +82,11 @@ class Playback:
         def takes(head: Head) -> bool:
             return head.offset > position and self._takes(head)
 
+        walk = Walk(self.damage.append, self.start, self.end, self.freed)
         for name, file in self.files:
             file.seek(0)
             data = file.read(self._last_bytes if name == self.files[-1][0] else -1)
-            for head, body in frames_in(BytesView(Path(name), data), takes, self.damage.append):
+            for head, body in walk.frames(BytesView(Path(name), data), takes):
                 yield [*self._skips_before(head), Draft(_as_new(head), None, body)]
 
     def _note_skip(self, data: BytesView, at: int) -> None:
@@ -130,11 +133,12 @@ def open_playback(
         paths = paths[sum(first <= start.offset for first in later) :]
     played = Playback([], runners, start, end)
     try:
-        for path in paths:
+        for path, following in zip(paths, [*paths[1:], None], strict=True):
             try:
                 played.files.append((path.name, path.open("rb")))
             except FileNotFoundError:  # given back just now: it was gone before the replay began
-                continue
+                if following is not None:
+                    played.freed.append((int(path.stem), int(following.stem)))
         played.prepare()
     except OSError as exc:
         played.close()

@@ -184,6 +184,8 @@ async def test_a_replay_that_was_stopped_goes_on_exactly(tmp_path: Path) -> None
             tables(COUNT + raw, tmp_path / "cut"), tmp_path / "cut", tmp_path / "dpiped", stop_at=stop_at
         )
     assert last.source.packs < whole.source.packs
+    assert whole.source.went_on is None
+    assert last.source.went_on is not None
     for name in ("raw.ndjson", "stats.ndjson"):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert len(events_in(tmp_path / "whole/raw.ndjson")) == 750
@@ -216,6 +218,20 @@ async def test_damage_is_said_and_left_out(tmp_path: Path) -> None:
     engine = await replay(raw, tmp_path, tmp_path / "dpiped")
     assert {event["n"] for event in events_in(tmp_path / "raw.ndjson")} == set(range(10)) - {4}
     assert len(engine.played.damage) == 1
+
+
+async def test_what_is_missing_is_said(tmp_path: Path) -> None:
+    raw = tables('[[output]]\ntype = "file"\nname = "raw"\npath = "FOLDER/raw.ndjson"\n', tmp_path)
+    async with running(LIVE + tables(COUNT, tmp_path / "live"), tmp_path) as engine:
+        for _ in range(3):
+            engine.journal.storage._good = 1 << 40  # type: ignore[attr-defined] # each begins a segment
+            await send(engine, 1)
+    gone = sorted((tmp_path / "dpiped/journal").glob("*.seg"))[1]
+    gone.unlink()
+    engine = await replay(raw, tmp_path, tmp_path / "dpiped")
+    (told,) = engine.played.damage
+    assert told.endswith("missing")
+    assert str(int(gone.stem)) in told
 
 
 class Choosy(Filter[NoConfig]):

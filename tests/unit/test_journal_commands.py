@@ -235,6 +235,22 @@ def test_export_leaves_out_what_is_damaged_and_says_so(data_dir: Path, capsys: p
     assert f"left out: {name}: pack at byte" in err
 
 
+def test_export_says_what_is_missing_where_it_was_asked_for(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = sorted((data_dir / "journal").glob("*.seg"))
+    low, high = int(paths[2].stem), int(paths[3].stem)
+    paths[2].unlink()
+    told = f"dpiped: left out: offsets {low} to {high - 1} are missing\n"
+    status, out, err = journal(capsys, data_dir, "export")
+    assert (status, out.count("\n"), err) == (1, 30 - (high - low), told)
+    moment = "2023-11-14T22:13:{:02}Z"
+    for some in (("--to", low), ("--from", high), ("--from", moment.format(21 + high))):
+        assert journal(capsys, data_dir, "export", *some)[::2] == (0, "")
+    for some in (("--from", low), ("--to", high), ("--from", high - 1), ("--from", low, "--to", high)):
+        assert journal(capsys, data_dir, "export", *some)[::2] == (1, told)
+    status, _, err = journal(capsys, data_dir, "export", "--from", 5, "--to", 5)
+    assert (status, "is not behind" in err) == (2, True)
+
+
 # ---- drop ----------------------------------------------------------------------------------------------------------
 async def test_drop_tells_first_and_the_next_start_counts(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     await cursor_of(data_dir, kind(Keep), 0, disabled=True, name="out")
