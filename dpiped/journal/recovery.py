@@ -46,7 +46,7 @@ class Recovery:
             elif path.name in _SYSTEM:
                 continue
             elif not _NAME.fullmatch(path.name) or not path.is_file():
-                self._aside(path, "no segment of a journal")
+                self._move(path, "no segment of a journal")  # none of our packs was in it: nothing is lost
             elif path.stat().st_size == 0:
                 path.unlink()  # made, and never written to
             else:
@@ -55,6 +55,9 @@ class Recovery:
     def _aside(self, path: Path, reason: str) -> bool:
         """False when it is still there."""
         self.damage.append(f"{path.name}: {reason}")
+        return self._move(path, reason)
+
+    def _move(self, path: Path, reason: str) -> bool:
         return self._quarantine is not None and self._quarantine.take(path, reason)
 
     def _scan(self, path: Path) -> Segment | None:

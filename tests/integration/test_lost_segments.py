@@ -111,3 +111,13 @@ async def test_a_journal_that_is_gone_as_a_whole_is_counted_once(tmp_path: Path)
         path.unlink()
     async with running(config(tmp_path / "b"), tmp_path) as engine:
         assert lost(engine, "journal") == end - begin
+
+
+async def test_a_foreign_file_is_moved_aside_and_no_loss(tmp_path: Path) -> None:
+    async with running(config(tmp_path / "b"), tmp_path) as engine:
+        await fill(engine, 0)
+    (tmp_path / "dpiped" / "journal" / "notes.txt").write_text("what an operator noted")
+    async with running(config(tmp_path / "b"), tmp_path) as engine:
+        assert lost(engine, "journal") == 0
+        (told,) = engine.telemetry.losses
+        assert "notes.txt" in told
