@@ -16,7 +16,7 @@ from pathlib import Path
 
 from dpiped.errors import DpipeError, LockedError
 from dpiped.journal.state import VERSION, RunnerKey, Saved, decode_saved, runner_of
-from dpiped.leveldb import LevelDb
+from dpiped.leveldb import LevelDb, LevelDbDamagedError
 from dpiped.lock import DataDir
 
 
@@ -70,7 +70,11 @@ def copied(data_dir: Path, name: str) -> Iterator[LevelDb | None]:
             shutil.copytree(data_dir / name, Path(place, name), ignore=shutil.ignore_patterns("LOCK"))
         finally:
             lock.unlock()
-        database = LevelDb(Path(place, name))
+        try:
+            database = LevelDb(Path(place, name))
+        except LevelDbDamagedError as exc:
+            text = f"{data_dir / name} is damaged: the next start of the daemon keeps what can be read of it"
+            raise DpipeError(text) from exc
         try:
             yield database
         finally:
