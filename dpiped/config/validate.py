@@ -92,7 +92,8 @@ class _Checker:
         if path in self.spelt:  # told already; what stands under the key that was meant does not fit there
             del parent[key]
             return
-        known = [name for kind in kinds_at(self.model, tuple(around), table) for name in keys_of(kind)]
+        kinds = kinds_at(self.model, tuple(around), table)
+        known = list(dict.fromkeys(name for kind in kinds for name in keys_of(kind)))
         near = nearest(str(key), [name for name in known if name != key])
         text = f'key "{_dotted(path)}" is not known'
         if near:
@@ -134,7 +135,7 @@ class _Checker:
             expected += did_you_mean(value, [choice for error in errors for choice in choices(error)])
         if not path:
             return expected
-        shown = HIDDEN if hidden else _shown(value)
+        shown = HIDDEN if hidden and not isinstance(value, dict) else _shown(value)
         complaint = expected if _is_sentence(errors) else f"expected {expected}"
         return f'key "{_dotted(path)}" = {shown}: {complaint}'
 
@@ -177,7 +178,7 @@ def _misspelt(error: Any, table: Any) -> Path:
     if error["type"] in UNKNOWN:
         return path
     if error["type"] == "union_tag_not_found" and isinstance(value := value_at(table, path), dict):
-        return next(((*path, key) for key in value if nearest(key, CHOOSERS)), ())
+        return next(((*path, key) for key in value if key not in CHOOSERS and nearest(key, CHOOSERS)), ())
     return ()
 
 

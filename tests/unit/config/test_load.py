@@ -217,3 +217,11 @@ def test_an_output_may_have_defaults_of_its_own_for_batch(files: Files, monkeypa
     ]
     assert "#batch.max_secs = 60\n" in render.sample(store)
     assert '`batch.max_bytes = "32MiB"`' in render.reference()
+
+
+def test_a_key_that_chooses_elsewhere_is_told_by_the_key_that_chooses_here(files: Files) -> None:
+    problems = files.problems("""[[input]]
+type = "well"
+codec = { op = "csv", delimiter = ";" }
+""")
+    assert problems == ['3: [[input]] (well): key "codec" = a table: expected a table with a key "type"']
