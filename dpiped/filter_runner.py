@@ -29,7 +29,7 @@ from dpiped.leveldb import LevelDbDamagedError
 from dpiped.pack import MAX_HOPS, TICK_IDENT, Head, Pack, Route
 from dpiped.plugin import PAUSE, Filter, PackDraft, StatefulFilter
 from dpiped.quarantine import set_aside
-from dpiped.runner import CLOSE_SECS, Runner, Surroundings, one_line
+from dpiped.runner import CLOSE_SECS, SAVE_SECS, Runner, Surroundings, one_line
 from dpiped.view import PackView
 from dpiped.windows import WindowPolicy
 
@@ -318,7 +318,10 @@ class StatefulFilterRunner(FilterRunner):
     def save_due_secs(self) -> float | None:
         if self.reader.cursor <= self.saved.cursor:
             return None
-        return max(0.0, self._saved_at + self.around.snapshot_interval_secs - time.monotonic())
+        every = self.around.snapshot_interval_secs
+        if self.around.journal.room.full:  # perhaps it is only this snapshot that holds what is there
+            every = min(every, SAVE_SECS)
+        return max(0.0, self._saved_at + every - time.monotonic())
 
     async def save_cursor(self) -> None:
         """What `changes` gave is kept until it is saved."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from pathlib import Path
@@ -78,3 +79,17 @@ async def test_what_is_kept_for_replays_goes_when_the_disk_is_full(
         engine.journal.room._looked_at = 0.0
         await engine.janitor.free()
         assert storage.first() > 0
+
+
+async def test_a_snapshot_that_is_not_due_holds_no_full_journal(tmp_path: Path) -> None:
+    sums = '[[filter]]\ntype = "aggregate"\nname = "sums"\nmetrics = { n = { op = "count" } }\n'
+    keys = "snapshot_interval_secs = 3600\ntick_secs = 0.1\n"
+    async with running(f'[journal]\nmax_bytes = "2MiB"\n{CONFIG}{sums}', tmp_path, engine_keys=keys) as engine:
+        refused = 0
+        async with asyncio.timeout(20):
+            for number in range(60):
+                body = b'{"n":%d,"pad":"%s"}' % (number, os.urandom(50_000).hex().encode())
+                while (await post(engine, "default/web", body))[0] != 200:
+                    refused += 1
+                    await asyncio.sleep(0.1)
+        assert refused
