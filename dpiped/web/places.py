@@ -87,7 +87,8 @@ class Places:
     def check_project(self, project: str) -> None:
         """Raises Refused (404) when there is no such project."""
         if not is_name(project) or (self._projects and project not in self._projects):
-            raise Refused(404, "unknown project; the daemon's config has no [[project]] of this name")
+            name = f" {project}" if is_name(project) else ""
+            raise Refused(404, f"unknown project{name}; the daemon's config has no [[project]] of this name")
 
     def _codec(self, name: str) -> Codec | None:
         """The codec that the sender names; None: that of the config."""

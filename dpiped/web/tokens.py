@@ -42,12 +42,16 @@ class Tokens:
         """
         if not self._every or shows_one_of(request, self._general):
             return
-        locks = [own for project in projects if (own := self._own.get(project)) or self._general]
-        if all(own and shows_one_of(request, own) for own in locks):
+        shut = next((project for project in projects if not self._is_open(project, request)), None)
+        if shut is None:
             return
         if shows_one_of(request, self._every):
-            raise Refused(403, "this token is for another project")
+            raise Refused(403, f"this token does not open project {shut!r}")
         raise Refused(401, "a valid bearer token is needed", **{"WWW-Authenticate": "Bearer"})
+
+    def _is_open(self, project: str, request: web.BaseRequest) -> bool:
+        own = self._own.get(project, [])
+        return shows_one_of(request, own) if own else not self._general
 
     def check_any(self, request: web.BaseRequest) -> None:
         """Raises Refused (401) when the token opens nothing: before a body is read whose projects are not known yet."""

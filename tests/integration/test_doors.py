@@ -76,6 +76,16 @@ async def test_a_token_of_a_project_opens_only_it(tmp_path: Path) -> None:
         await until(lambda: len(events_in(tmp_path / "blue.ndjson")) == 1)
 
 
+async def test_a_refusal_names_the_project(tmp_path: Path) -> None:
+    """The sender may be another daemon, whose packs are of many."""
+    async with running(TENANTS % ("", tmp_path), tmp_path) as engine:
+        for path, text in (("blue/app", "does not open project 'blue'"), ("grey/app", "unknown project grey;")):
+            _, answer = await post(engine, path, GOOD, headers=bearer("red-token-1"))
+            assert text in answer["error"]
+        _, answer = await post(engine, "%0a/app", GOOD)
+        assert answer["error"].startswith("unknown project;")
+
+
 async def test_streams_of_one_project_say_nothing_of_those_of_another(tmp_path: Path) -> None:
     batch = {"X-Dpipe-Batch": "nightly/7"}
     red, blue = {**bearer("red-token-1"), **batch}, {**bearer("blue-token"), **batch}
