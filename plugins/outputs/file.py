@@ -8,12 +8,12 @@ that another output writes is not touched, and the output waits until it has it 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import time
 import zlib
 from collections import OrderedDict
 from collections.abc import Collection, Iterable
+from logging import INFO, WARNING
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -146,6 +146,8 @@ class FileOutput(Output[FileConfig]):
                     self._say("file is shorter than it was left", path)
                 elif stat.st_size > size:
                     _truncate(path, size)
+                    behind = f"{path}: {stat.st_size - size} bytes"
+                    self._say("file is cut back to what was saved; what was not saved comes again", behind, INFO)
             except FileNotFoundError:
                 self._say("file is gone", path)
             except OSError as exc:
@@ -156,8 +158,8 @@ class FileOutput(Output[FileConfig]):
         if other is not None:
             raise TemporaryError(f"{path} is written by the output {other!r} too: give each of them files of its own")
 
-    def _say(self, text: str, path: str) -> None:
-        self.context.telemetry.say(text, plugin=self.context.name, detail=path, level=logging.WARNING)
+    def _say(self, text: str, detail: str, level: int = WARNING) -> None:
+        self.context.telemetry.say(text, plugin=self.context.name, detail=detail, level=level)
 
     # ---- write -----------------------------------------------------------------------------------------------------
     async def write(self, batch: Batch) -> None:

@@ -117,6 +117,25 @@ def _put_back(saved: Path, out: Path) -> None:
         path.write_bytes(copy.read_bytes() if copy.exists() else b"")
 
 
+async def test_what_stands_behind_the_saved_size_is_cut_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "out"
+    async with parts(tmp_path) as world:
+        await world.start(output(world, out))
+        await world.append(event(0))
+        await until(lambda: numbers(out) == [0])
+    with out.open("ab") as file:
+        file.write(b"foreign\n")
+    with caplog.at_level("INFO"):
+        async with parts(tmp_path) as world:
+            runner = output(world, out)
+            await world.start(runner)
+            await until(lambda: runner.status == "running")
+    assert out.read_bytes() == event(0)
+    assert "file is cut back" in caplog.text
+
+
 async def test_a_replaced_file_is_never_cut(tmp_path: Path) -> None:
     out = tmp_path / "out"
     async with parts(tmp_path) as world:
