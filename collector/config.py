@@ -116,7 +116,7 @@ class TailInput(InputOptions, TailOptions):
     ident: Template = Field(examples=["rs.{logname}"])
     """Whole, as it will be matched; {stem} {logname} {dir} of the file may be used."""
     codec: CodecName = "raw"
-    """How the daemon shall read the lines."""
+    """How the daemon shall read the lines; `regex` and `csv` take the options that its http input has."""
 
 
 class SpooledOptions(InputOptions):
@@ -141,7 +141,7 @@ class StdinInput(SpooledOptions):
 
     type: Literal["stdin"]
     codec: CodecName = "raw"
-    """How the daemon shall read the lines."""
+    """How the daemon shall read the lines; `regex` and `csv` take the options that its http input has."""
     max_line_bytes: Annotated[Bytes, Field(ge=1024)] = 1 << 20
     """Longer lines lose their rest, which is counted."""
 

@@ -13,6 +13,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from logging import ERROR
 
 from collector.checkpoint import Checkpoint, Range, SavedBatch, Stream
 from collector.feed import Feed
@@ -263,6 +264,11 @@ class Lane:
         self.counts["bytes"] += sum(item.raw_bytes for item in items)
         self.counts["duplicates"] += answer.duplicate
         self.counts["rejected"] += answer.rejected
+        if answer.verdict is Verdict.NOTHING_ACCEPTED and not answer.rejected:
+            lines = sum(item.count_lines() for item in items)
+            self._telemetry.emit(EventsDropped(plugin="collector", amount=lines, reason="refused"))
+            text = f"the daemon can never take {lines} lines, and keeps none of them"
+            self._telemetry.say(text, detail=answer.detail, level=ERROR)
         if answer.rejected:
             self._telemetry.say(
                 f"the daemon rejected {answer.rejected} lines, they are in its dead letter", detail=answer.detail

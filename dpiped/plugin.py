@@ -182,6 +182,8 @@ class Input(Plugin[C], ABC):
     replayable: ClassVar[bool] = False
     """Whether it goes on from `context.start_position`, so that nothing enters twice."""
     default_codec: ClassVar[str] = "json"
+    emits_whole: ClassVar[bool] = False
+    """Whether it emits data as the sender made it, such as the body of a request: not cut behind any line."""
     default_keep_old: ClassVar[bool] = False
     """What `keep_old` is when the config does not say it."""
 

@@ -101,6 +101,8 @@ class Codec(ABC):
     """What costs time when it is decoded: lines, objects."""
     light_weight: ClassVar[int] = 4_000
     """Data with more of these takes too long for the event loop."""
+    reads_pieces = True
+    """Whether it reads data that was cut behind any line, as collectors and inputs that follow files cut it."""
 
     @abstractmethod
     def decode(self, data: bytes, context: DecodeContext) -> Decoded:

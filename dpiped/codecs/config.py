@@ -69,7 +69,8 @@ class CsvCodecConfig(ConfigModel):
 
     type: Literal["csv"] = "csv"
     columns: Annotated[list[str], Field(min_length=1)] | None = None
-    """Names of the columns; without it the first row of each piece of data names them."""
+    """Names of the columns; a row that repeats them is no event. Without it the first row of the data names them: only
+    for inputs that get data whole, such as the body of a request."""
     delimiter: OneCharacter = ","
     """Stands between two values."""
     quote: OneCharacter = '"'

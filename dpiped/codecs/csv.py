@@ -17,7 +17,6 @@ from dpiped.codecs.base import Codec, DecodeContext, Decoded, Rejected
 from dpiped.codecs.config import CsvCodecConfig, FieldKind
 from dpiped.codecs.lines import cut_lines, read_text
 from dpiped.codecs.values import part_of, typed
-from dpiped.errors import CodecError
 
 _LONGEST_FIELD = 1 << 20
 """The module's own limit of 128 KiB rejects what the daemon takes elsewhere."""
@@ -28,6 +27,7 @@ class CsvCodec(Codec):
 
     def __init__(self, config: CsvCodecConfig) -> None:
         self._config = config
+        self.reads_pieces = config.columns is not None
         csv.field_size_limit(max(_LONGEST_FIELD, csv.field_size_limit()))
 
     def decode(self, data: bytes, context: DecodeContext) -> Decoded:
@@ -41,7 +41,11 @@ class CsvCodec(Codec):
             if not row:
                 continue
             if names is None:
-                names = _header(row)
+                if "" in row or len(set(row)) < len(row):
+                    reason = "the first row has to name the columns, each by another name"
+                    answer.rejected.append(Rejected(number, reason, data))
+                    return answer
+                names = row
                 kinds = [self._config.types.get(name, "str") for name in names]
             elif row == self._config.columns:
                 answer.counts["header"] += 1
@@ -98,12 +102,6 @@ class CsvCodec(Codec):
 def build(config: CsvCodecConfig) -> Codec:
     """The codec of this config."""
     return CsvCodec(config)
-
-
-def _header(row: list[str]) -> list[str]:
-    if "" in row or len(set(row)) < len(row):
-        raise CodecError("the first row has to name the columns, each by another name")
-    return row
 
 
 def _to_text(value: Any) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from dpiped.codecs.config import CsvCodecConfig
 from dpiped.config.base import split_listen
 from dpiped.config.doors import bad_certificates, door_warnings, listen_of, open_doors
 from dpiped.config.graph import emitted_idents, find_cycle, given_idents
@@ -21,7 +22,7 @@ from dpiped.config.schema import (
 )
 from dpiped.config.source import Source
 from dpiped.matcher import OWN_PREFIX, Matcher, Pattern
-from dpiped.plugin import PluginContext, StatefulFilter
+from dpiped.plugin import Input, PluginContext, StatefulFilter
 from dpiped.telemetry import Telemetry
 
 Table = PluginTable[TableOptions]
@@ -101,10 +102,17 @@ class _Linter:
             self.report(table, "ident", f'key "ident" = "{options.ident}": {text}')
         if isinstance(options, InputOptions):
             self.project(table, "project", options.project)
+            self.codec(table, options)
         if isinstance(options, FilterOptions) and not issubclass(table.plugin_class, StatefulFilter):
             for key in WINDOW_KEYS:
                 if key in options.model_fields_set:
                     self.report(table, key, f'key "{key}" is only for filters with windows')
+
+    def codec(self, table: Table, options: InputOptions) -> None:
+        whole = issubclass(table.plugin_class, Input) and table.plugin_class.emits_whole
+        if isinstance(options.codec, CsvCodecConfig) and options.codec.columns is None and not whole:
+            text = "csv needs `columns` here, for the data is cut behind any line; a row that repeats them is no event"
+            self.report(table, "codec", f'key "codec": {text}')
 
     def project(self, table: Table, key: str, name: str) -> None:
         names = [project.name for project in self.config.projects]

@@ -90,6 +90,12 @@ class Places:
             name = f" {project}" if is_name(project) else ""
             raise Refused(404, f"unknown project{name}; the daemon's config has no [[project]] of this name")
 
+    def check_frame_codec(self, name: str) -> None:
+        """Raises Refused (404) when a codec cannot read frames, which are cut behind any line."""
+        codec = self._codec(name)
+        if codec is not None and not codec.reads_pieces:
+            raise Refused(404, f"codec {name!r} reads frames only with `columns` in the config of the input")
+
     def _codec(self, name: str) -> Codec | None:
         """The codec that the sender names; None: that of the config."""
         if not name or self._codec_of is None:

@@ -87,6 +87,7 @@ class HttpConfig(PluginConfig):
 @register("http")
 class HttpInput(Input[HttpConfig]):
     default_codec = "json"
+    emits_whole = True
 
     async def open(self) -> None:
         config, projects = self.config, self.context.projects
@@ -203,6 +204,8 @@ class HttpInput(Input[HttpConfig]):
                 for project in projects:
                     self._places.check_project(project)
                 self._tokens.check(request, projects)
+                for codec in {frame.head.codec for frame in frames}:
+                    self._places.check_frame_codec(codec)
                 return await self._emit.frames(frames)
             except TooLargeError as exc:
                 raise Refused(413, str(exc)) from exc

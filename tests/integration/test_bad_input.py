@@ -446,7 +446,19 @@ async def test_bad_frames(tmp_path: Path, name: str) -> None:
             aiohttp.ClientSession() as session,
             session.post(url, data=BAD_FRAMES[name], headers=headers) as answer,
         ):
-            assert answer.status == (404 if name == "empty-project-name" else 422), await answer.text()
+            assert answer.status == (404 if name in ("empty-project-name", "codec") else 422), await answer.text()
+        assert engine.journal.next == 0
+
+
+@pytest.mark.parametrize("codec", ["regex", "csv"])
+async def test_frames_that_no_codec_can_read_are_held_by_their_sender(tmp_path: Path, codec: str) -> None:
+    """422 would end them, and the good ones of other inputs in the same batch: none of it is in the dead letter."""
+    data = frame(stream="s", seq=1, nonce="n") + frame(stream="s", seq=1, nonce="n", codec=codec, body=b"n,t\n1,a\n")
+    async with daemon(tmp_path) as engine:
+        url, headers = f"http://{address_of(engine, 'http')}/ingest", {"Content-Type": "application/x-dpipe"}
+        async with aiohttp.ClientSession() as session, session.post(url, data=data, headers=headers) as answer:
+            assert answer.status == 404
+            assert f"codec '{codec}'" in (await answer.json())["error"]
         assert engine.journal.next == 0
 
 

@@ -89,9 +89,10 @@ def test_csv_is_cut_only_where_rows_surely_end() -> None:
     assert build_codec("csv").cut(b"a\n1\n2\n", 2) == [b"a\n1\n2\n"]
 
 
-def test_csv_with_two_columns_of_one_name_is_unreadable() -> None:
-    with pytest.raises(CodecError, match="name the columns"):
-        decode("csv", b"a,a\n1,2\n")
+def test_csv_with_two_columns_of_one_name_is_rejected_as_a_whole() -> None:
+    answer = decode("csv", b"a,a\n1,2\n")
+    assert answer.parts == []
+    assert [(bad.line, bad.raw) for bad in answer.rejected] == [(1, b"a,a\n1,2\n")]
 
 
 def test_csv_encode_writes_a_header_and_all_fields() -> None:

@@ -116,10 +116,11 @@ async def test_copied_data_dir_is_found_out(kit):
     assert len(sink.lines) == 6
 
 
-async def test_nothing_acceptable_counts_as_done(kit):
+async def test_nothing_acceptable_counts_as_done(kit, caplog):
     append(kit.log, 0, 3)
     async with kit.Sink(422) as sink:
         await run_until(kit.build(kit.folder, sink.url), sink.until(lambda: not sink.actions))
+        assert "the daemon can never take 3 lines, and keeps none of them" in caplog.text
         append(kit.log, 3, 4)
         await run_until(kit.build(kit.folder, sink.url), sink.until(lambda: bool(sink.lines)))
     assert sink.lines == ["app.log 3 of a log"]

@@ -165,3 +165,11 @@ def test_nothing_to_do(files: Files) -> None:
     assert "there is no [[input]], [[filter]] or [[output]]" in files.problems("[engine]\n")[0]
     assert files.load(WELL).warnings == ("there is no [[output]]",)
     assert files.load(WELL + "disabled = true\n" + store("a")).warnings == ("every [[input]] is disabled",)
+
+
+def test_csv_without_columns_is_for_inputs_that_get_data_whole(files: Files) -> None:
+    spec = 'codec = { type = "csv", columns = ["a"] }\n'
+    problems = files.problems(WELL + 'codec = "csv"\n' + store("a"))
+    assert len(problems) == 1
+    assert "csv needs `columns`" in problems[0]
+    assert files.load(WELL + spec + store("a"))
