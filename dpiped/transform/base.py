@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field
 
@@ -94,6 +94,9 @@ class OneField(Step):
 class Mapped(Work):
     """Base of work that makes one value of each value of a field."""
 
+    refused: ClassVar[Reason]
+    """What is said of values of a wrong kind, such as objects, which no column shows."""
+
     def __init__(self, name: str, source: str, target: str) -> None:
         self._name, self._source, self._target = name, source, target
 
@@ -101,6 +104,8 @@ class Mapped(Work):
         values = sheet.column(self._source)
         found = self.map(values)
         failed: dict[str, list[int]] = {}
+        if hidden := sheet.hidden(self._source, values):
+            failed[self.refused.text] = hidden
         if _has_reasons(found):
             for at, value in enumerate(found):
                 if isinstance(value, Reason):

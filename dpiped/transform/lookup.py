@@ -25,7 +25,7 @@ class Lookup(Work):
     """Writes one column for each of `targets`; remembers what it has looked up lately."""
 
     refused: ClassVar[Reason]
-    """What is said of a value that is no text, or far too long."""
+    """What is said of a value that is no text, such as an object, or far too long."""
     at_once: ClassVar[int]
     """So many are looked up in a few milliseconds."""
 
@@ -37,6 +37,8 @@ class Lookup(Work):
         values = sheet.column(self._source)
         found: list[tuple[Any, ...]] = [(NOTHING,) * len(self._targets)] * sheet.count
         failed: dict[str, list[int]] = {}
+        if hidden := sheet.hidden(self._source, values):
+            failed[self.refused.text] = hidden
         for at, value in enumerate(values):
             if value is None:
                 continue

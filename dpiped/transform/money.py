@@ -80,11 +80,12 @@ class MoneyWork(Work):
 
     def run(self, sheet: Sheet) -> None:
         amounts = sheet.column(self._amount)
-        if amounts.count(None) == sheet.count:
+        hidden = sheet.hidden(self._amount, amounts)
+        if amounts.count(None) == sheet.count and not hidden:
             return
         currencies = sheet.column(self._currency)
         written: list[Any] = [NOTHING] * sheet.count
-        failed: dict[str, list[int]] = {}
+        failed: dict[str, list[int]] = {"not_a_number": hidden} if hidden else {}
         for at, (amount, currency) in enumerate(zip(amounts, currencies, strict=True)):
             if amount is None:
                 continue

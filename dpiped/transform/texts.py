@@ -42,6 +42,8 @@ class RangeStep(OneField):
 
 
 class _Range(Mapped):
+    refused = _NO_NUMBER
+
     def __init__(self, step: RangeStep) -> None:
         super().__init__("range", step.field, *step.writes())
         self._bounds = step.bounds
@@ -84,6 +86,8 @@ class NormaliseStep(OneField):
 
 
 class _Normalise(Mapped):
+    refused = _NO_TEXT
+
     def __init__(self, step: NormaliseStep) -> None:
         super().__init__("normalise", step.field, *step.writes())
         self._texts = Normaliser(step.rules).texts

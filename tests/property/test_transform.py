@@ -221,7 +221,7 @@ def do_convert(event: dict[str, Any], step: dict[str, Any]) -> list[str]:
 
 def do_range(event: dict[str, Any], step: dict[str, Any]) -> list[str]:
     number = value(event, step["field"])
-    if number is None:
+    if number is None and member(event, step["field"]) in (MISSING, None):
         return []
     if type(number) not in (int, float):
         return ["range_not_a_number"]

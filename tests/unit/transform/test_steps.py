@@ -171,6 +171,22 @@ def test_normalise() -> None:
     assert failures == {"normalise_not_a_text": 1}
 
 
+@pytest.mark.parametrize(
+    ("step", "failure"),
+    [
+        ({"do": "range", "bounds": [0, 10]}, "range_not_a_number"),
+        ({"do": "money", "rates": RATES}, "money_not_a_number"),
+        ({"do": "normalise"}, "normalise_not_a_text"),
+        ({"do": "user_agent"}, "user_agent_not_a_text"),
+    ],
+)
+def test_an_object_is_told_as_other_values_of_a_wrong_kind_are(step: dict[str, Any], failure: str) -> None:
+    for events in ([{"v": {"x": 1}}], [{"v": {"x": 1}}, {"v": None}, {}, {"w": {"v": 1}}]):
+        out, failures = change(program_of({**step, "field": "v"}), *events)
+        assert out == events
+        assert failures == {failure: 1}
+
+
 def test_hash_is_keyed_and_stable() -> None:
     step = {"do": "hash", "fields": ["u"], "salt": SALT}
     (ann, again, bob), _ = change(program_of(step), {"u": "ann"}, {"u": "ann"}, {"u": "bob"})
