@@ -74,7 +74,8 @@ class CsvCodecConfig(ConfigModel):
     delimiter: OneCharacter = ","
     """Stands between two values."""
     quote: OneCharacter = '"'
-    """Stands around values that hold a delimiter or a line break; doubled inside."""
+    """Stands around values that hold a delimiter or a line break; doubled inside. Values with line breaks need data
+    that comes whole: an input that cuts it behind any line may tear them, and the halves go to the dead letter."""
     types: dict[str, FieldKind] = Field(default_factory=dict)
     """Kind of a column, "str" if it is not named; a value of another kind is left out of the event and counted."""
 

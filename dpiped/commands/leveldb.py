@@ -45,7 +45,7 @@ def get_command(arguments: argparse.Namespace) -> int:
         value = None if is_reserved(key) else store.get(key)
     if value is None:
         raise DpipeError(f"{arguments.folder} has no key {arguments.key!r}; `dpiped leveldb scan` shows what is there")
-    print(value.decode())
+    print(_text(value, arguments.folder))
     return 0
 
 
@@ -56,8 +56,16 @@ def scan_command(arguments: argparse.Namespace) -> int:
     stop = min(prefix + END, END if to is None else to.encode())
     with borrowed(arguments.folder) as store, closing(_found(store, start, stop)) as found:
         for key, value in islice(found, arguments.limit):
-            print(msgspec.json.encode({"key": key.decode(), "value": msgspec.Raw(value)}).decode())
+            raw = msgspec.Raw(_text(value, arguments.folder))
+            print(msgspec.json.encode({"key": _text(key, arguments.folder), "value": raw}).decode())
     return 0
+
+
+def _text(stored: bytes, folder: Path) -> str:
+    try:
+        return stored.decode()
+    except UnicodeDecodeError as exc:  # the daemon's own databases hold bytes
+        raise DpipeError(f"{folder} is no store of an output leveldb: name the `path` of one") from exc
 
 
 def _found(store: LevelDb, start: bytes, stop: bytes) -> Generator[tuple[bytes, bytes], None, None]:

@@ -14,7 +14,7 @@ MOST_STEPS, MOST_LENGTH, MOST_DAYS = 20, 10, 50
 Steps = Annotated[
     str,
     Meta(
-        description=f"2 to {MOST_STEPS} actions, joined by commas.",
+        description=f"2 to {MOST_STEPS} actions, joined by commas",
         pattern=rf"^[^,]+(,[^,]+){{1,{MOST_STEPS - 1}}}$",
         max_length=8_192,
     ),
@@ -22,14 +22,14 @@ Steps = Annotated[
 Within = Annotated[
     str,
     Meta(
-        description="Longest time from the first step to the last, such as `90s`, `12h`, `7d`.",
+        description="longest time from the first step to the last, such as `90s`, `12h`, `7d`",
         pattern="^[0-9]{1,6}[smhd]$",
     ),
 ]
 Days = Annotated[
     str,
     Meta(
-        description="Ages in days, joined by commas.",
+        description=f"up to {MOST_DAYS} ages in days, joined by commas",
         pattern=rf"^[0-9]{{1,4}}(,[0-9]{{1,4}}){{0,{MOST_DAYS - 1}}}$",
     ),
 ]

@@ -4,6 +4,7 @@ it. What is checked and what is written is the same.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -45,6 +46,7 @@ class Route:
     """Other status -> why, beside those that any route can answer."""
 
 
+_UNLIKE_PATTERN = re.compile(r"matching regex .* at `\$\.(\w+)`$")
 COMMON_PROBLEMS = {401: "the admin token is needed", 422: "the query cannot be read"}
 
 
@@ -58,7 +60,17 @@ def read_query(request: web.Request, kind: type[Query]) -> Query:
     try:
         return msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as exc:
-        raise Refused(422, f"query: {exc}") from exc
+        raise Refused(422, _in_words(str(exc), kind, given)) from exc
+
+
+def _in_words(problem: str, kind: type[msgspec.Struct], given: Mapping[str, str]) -> str:
+    """What is wrong with a query; of a field with a pattern, its description tells people more."""
+    unlike = _UNLIKE_PATTERN.search(problem)
+    if unlike is None:
+        return f"query: {problem}"
+    name = unlike[1]
+    fields = msgspec.json.schema(kind)["$defs"][kind.__name__]["properties"]
+    return f"{name} {given[name]!r}: expected {fields[name]['description']}"
 
 
 def describe(routes: Iterable[Route]) -> dict[str, Any]:

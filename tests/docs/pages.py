@@ -15,7 +15,7 @@ from collector.config import INPUTS, CollectorConfig
 from collector.status import StatusServer
 from dpiped.aggregates import METRICS
 from dpiped.codecs.config import CodecConfig
-from dpiped.codecs.presets import PRESETS
+from dpiped.codecs.presets import PRESETS, Preset
 from dpiped.config.describe import keys_in_depth, keys_of_model
 from dpiped.config.render import key_table, sample_keys
 from dpiped.telemetry import Telemetry
@@ -93,11 +93,18 @@ def codecs_page() -> str:
     lines += [
         "## Presets of regex",
         "",
-        'Patterns for well-known logs: `codec = { type = "regex", preset = "nginx_error" }`.',
+        'Patterns for well-known logs: `codec = { type = "regex", preset = "nginx_error" }`. The time of a line',
+        "becomes `@timestamp`; these are the other fields. One that a line does not have is absent; texts stay as",
+        "they are written, with their escapes.",
         "",
-        *(f"- `{name}`" for name in PRESETS),
+        *(f"- `{name}`: {_fields_of(preset)}" for name, preset in PRESETS.items()),
     ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _fields_of(preset: Preset) -> str:
+    names = [name for name in re.findall(r"\(\?P<(\w+)>", preset.pattern) if name != preset.time_field]
+    return ", ".join(f"`{name}` ({preset.types[name]})" if name in preset.types else f"`{name}`" for name in names)
 
 
 def aggregates_page(text: str) -> str:

@@ -20,6 +20,7 @@ from dpiped.cli import main
 from dpiped.config.load import load_daemon_config
 from dpiped.errors import ConfigError
 from dpiped.keyed import int_of, ordered_int
+from dpiped.leveldb import LevelDb
 from dpiped.testing import until
 from dpiped.testing.parts import Parts, parts
 from plugins.outputs.leveldb import LevelDbConfig, LevelDbOutput
@@ -206,6 +207,20 @@ async def test_what_cannot_be_looked_at_is_one_line(tmp_path: Path, capsys: pyte
         assert main(["leveldb", "get", str(folder), key]) == 1
         error = capsys.readouterr().err
         assert text in error
+        assert error.count("\n") == 1
+
+
+def test_a_database_of_the_daemon_itself_is_no_store_to_look_into(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    database = LevelDb(tmp_path / "state")
+    database.write([(b"key", b"\xff\xfe"), (b"\xff", b"{}")], sync=True)
+    database.close()
+    for arguments in (["scan"], ["get", "key"]):
+        verb, *key = arguments
+        assert main(["leveldb", verb, str(tmp_path / "state"), *key]) == 1
+        error = capsys.readouterr().err
+        assert "state is no store of an output leveldb: name the `path` of one" in error
         assert error.count("\n") == 1
 
 
