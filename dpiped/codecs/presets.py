@@ -9,12 +9,13 @@ from typing import NamedTuple
 from dpiped.codecs.config import FieldKind
 
 _ACCESS_TIME = ("%d/%b/%Y:%H:%M:%S %z",)
-_SYSLOG_TIME = ("%b %d %H:%M:%S",)
+_SYSLOG_TIME = ("%b %d %H:%M:%S", "rfc3339")
 _COMMON = (
     r"(?P<client>\S+) (?P<logname>\S+) (?P<user>.*?) \[(?P<time>[^\]]+)\] "
     r'"(?P<request>(?:[^"\\]|\\.)*)" (?:(?P<status>\d{3})|-) (?:(?P<size>\d+)|-)'
 )
-_SYSLOG_HEAD = r"(?P<time>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d) (?P<host>\S+) "
+_SYSLOG_HEAD = r"(?P<time>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[^ ]*) (?P<host>\S+) "
+"""As rsyslog writes files: in its old form, and in the one that is usual from Debian 12 and Ubuntu 24.04 on."""
 
 
 class Preset(NamedTuple):

@@ -224,6 +224,16 @@ def test_presets(name: str) -> None:
     assert set(answer.counts) <= {"time_missing"}
 
 
+@pytest.mark.parametrize("preset", ["linux_syslog", "openssh"])
+def test_system_logs_may_have_times_of_rfc3339(preset: str) -> None:
+    line = b"2026-10-11T10:00:00.123456+02:00 web sshd[7]: Connection closed by 10.0.0.1"
+    answer = decode({"type": "regex", "preset": preset}, line)
+    message = "Connection closed by 10.0.0.1"
+    assert events(answer) == [
+        {"@timestamp": 1791705600123, "host": "web", "appname": "sshd", "pid": 7, "message": message}
+    ]
+
+
 def test_every_row_of_very_many_bad_ones_is_rejected_as_it_is() -> None:
     rows = [b'"a"b', b"xyz", b"x y", b"a,b,c"] * 5_000
     answer = decode({"type": "csv", "columns": ["a", "b"]}, b"\n".join(rows))
