@@ -18,6 +18,7 @@ from dpiped.codecs import CODEC_NAMES
 from dpiped.config.base import (
     Bytes,
     ConfigModel,
+    Host,
     Ident,
     Listen,
     Name,
@@ -78,7 +79,7 @@ class CollectorConfig(ConfigModel):
     """Address of /metrics, /healthz and /status, which only read."""
     status_tls: ServerTls | None = Field(default=None, examples=[SERVER_EXAMPLE])
     """Certificate of the status address; with it, only https is spoken."""
-    host: str = Field(default="", examples=["web-1"])
+    host: Host = Field(default="", examples=["web-1"])
     """Name of this machine in the events; empty: what the system says."""
     batch_bytes: Annotated[Bytes, Field(ge=4096)] = 1 << 20
     """A batch is sent when it holds so much."""
@@ -105,7 +106,7 @@ class InputOptions(ConfigModel):
     """Keeps the table without using it."""
     project: Name = "default"
     """The project the events belong to."""
-    host: str = Field(default="", examples=["web-1"])
+    host: Host = Field(default="", examples=["web-1"])
     """Name of the machine in the events, if it is not this one."""
 
 

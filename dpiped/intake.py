@@ -20,7 +20,7 @@ from dpiped.batch import PROJECT_MARK, BatchId
 from dpiped.codecs.base import Codec, Rejected
 from dpiped.codecs.times import TimeSpec
 from dpiped.compression import decompress
-from dpiped.config.base import is_ident, is_name
+from dpiped.config.base import LONGEST_HOST, is_ident, is_name
 from dpiped.crashpoint import crash_point
 from dpiped.deadletter import DeadLetters, Letter
 from dpiped.decoder import Decoder, Origin, Result
@@ -285,7 +285,7 @@ def _is_sound(head: Head) -> bool:
     """Whether the texts of a head from outside may enter heads, marks and paths of ours; no stream is a project's."""
     if PROJECT_MARK in head.stream:
         return False
-    limits = ((head.source, 1024), (head.host, 255), (head.stream, 300), (head.nonce, 100), (head.codec, 64))
+    limits = ((head.source, 1024), (head.host, LONGEST_HOST), (head.stream, 300), (head.nonce, 100), (head.codec, 64))
     return all(len(text) <= most and CONTROL.search(text) is None for text, most in limits) and -1 <= head.seq < 1 << 62
 
 

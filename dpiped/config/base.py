@@ -17,6 +17,8 @@ _SIZE = re.compile(r"\s*(\d{1,18}(?:\.\d{1,18})?)\s*([a-z]*)\s*", re.IGNORECASE)
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 _IDENT = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 MAX_IDENT_LENGTH = 200
+LONGEST_HOST = 255
+"""Of a name of a machine in a head; the daemon takes no longer one from anybody."""
 
 
 class ConfigModel(BaseModel):
@@ -69,6 +71,12 @@ def _check_ident(value: str) -> str:
     return value
 
 
+def _check_host(value: str) -> str:
+    if len(value) > LONGEST_HOST or not value.isprintable():
+        raise ValueError(f"expected at most {LONGEST_HOST} characters, and none that cannot be printed")
+    return value
+
+
 def _check_listen(value: str) -> str:
     host, colon, port = value.rpartition(":")
     if not colon or not host or not port.isdigit() or int(port) > 65535:
@@ -103,6 +111,8 @@ Name = Annotated[str, AfterValidator(_check_name)]
 """Name of a project or plugin."""
 Ident = Annotated[str, AfterValidator(_check_ident)]
 """A routing label."""
+Host = Annotated[str, AfterValidator(_check_host)]
+"""What events call the machine that they come from."""
 Token = Annotated[SecretStr, AfterValidator(_check_token)]
 """A bearer token that opens something. An empty one would open it for everybody."""
 Url = Annotated[HttpUrl, AfterValidator(_check_url)]

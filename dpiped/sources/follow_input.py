@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections import Counter
 from typing import ClassVar, TypeVar
 
-from dpiped.config.base import PluginConfig
+from dpiped.config.base import Host, PluginConfig
 from dpiped.plugin import Emit, Input
 from dpiped.sources.noted import Noted
 from dpiped.sources.options import TailOptions
@@ -19,7 +19,7 @@ from dpiped.sources.tail_marks import Chunk, Positions, shown_path
 class FollowConfig(PluginConfig, TailOptions):
     """What the config of every such input says."""
 
-    host: str = ""
+    host: Host = ""
     """Name of the machine in the events; empty: what the system says."""
 
 

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 from dpiped.batch import BatchId, stream_of_project
 from dpiped.codecs.base import Codec
-from dpiped.config.base import is_ident, is_name
+from dpiped.config.base import LONGEST_HOST, is_ident, is_name
 from dpiped.errors import CodecError
 from dpiped.journal.record import CONTENT_TYPE
 from dpiped.matcher import OWN_PREFIX
@@ -30,7 +30,6 @@ _PRINTABLE = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{0,1024}")
 """Bytes that are not UTF-8 arrive as lone surrogates."""
 MOST_PLACES = 10_000
 """So many paths are remembered; a sender can invent idents without end."""
-LONGEST_HOST = 255
 
 
 @dataclass(frozen=True, slots=True)

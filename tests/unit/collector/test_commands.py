@@ -67,6 +67,8 @@ def test_config_is_read(tmp_path):
         ((":9800", ":99999"), "URL of a daemon"),
         ((":9800", ":0"), "URL of a daemon"),
         (("[collector]", "[colector]"), 'did you mean "collector"'),
+        (("[collector]", f'[collector]\nhost = "{"h" * 256}"'), "at most 255 characters"),
+        (("[[input]]", '[[input]]\nhost = "a\\nb"'), "none that cannot be printed"),
     ],
 )
 def test_config_errors_name_place_and_remedy(tmp_path, change, complaint):
@@ -108,6 +110,8 @@ def test_check_tells_and_sets_the_status(tmp_path, capsys, monkeypatch):
 def test_send_arguments_are_checked(capsys, tmp_path):
     assert main(["send", "--ident", "no good"]) == 2
     assert "ident" in capsys.readouterr().err
+    assert main(["send", "--ident", "a.b", "--host", "h" * 256]) == 2
+    assert "--host: " in capsys.readouterr().err
     assert main(["send", "--ident", "a.b", str(tmp_path / "none")]) == 1
     assert "cannot be read" in capsys.readouterr().err
 
