@@ -8,7 +8,9 @@ as number, so the other daemon knows what it has. What was sent and not answered
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Sequence
 from logging import WARNING
 
 import aiohttp
@@ -40,6 +42,9 @@ from dpiped.api import (
     text_of,
 )
 
+_KEPT = re.compile(r'\{"accepted":\d+,"rejected":[1-9]')
+"""How a daemon begins that accepted nothing, but has put it into its dead letter."""
+
 
 class DpipeConfig(PluginConfig):
     endpoints: tuple[Url, ...] = Field(min_length=1, examples=[["http://127.0.0.1:9800"]])
@@ -70,7 +75,10 @@ class DpipeOutput(Output[DpipeConfig]):
 
     async def write(self, batch: Batch) -> None:
         frames = [encode_frame(self._frame(view)) for view in batch.views]
-        await self._send(batch, frames)
+        reasons: dict[int, str] = {}
+        await self._send(batch.views, frames, 0, reasons)
+        if reasons:
+            raise RejectedError(reasons)
 
     def _frame(self, view: PackView) -> Frame:
         head = view.head
@@ -95,36 +103,41 @@ class DpipeOutput(Output[DpipeConfig]):
         )
         return Frame(sent, stored)
 
-    async def _send(self, batch: Batch, frames: list[bytes]) -> None:
-        """All frames in one request; in halves when that is too large for the other side."""
+    async def _send(self, views: Sequence[PackView], frames: list[bytes], first: int, reasons: dict[int, str]) -> None:
+        """All frames in one request; in halves when that is too large for the other side or unacceptable as a whole.
+
+        Args:
+            first: index in the batch of the first event.
+            reasons: index of an event -> why the other side can never take it; added to.
+        """
         url = self._urls[self._at]
         try:
             async with self._session.post(url, data=b"".join(frames), allow_redirects=False) as answer:
                 text = await text_of(answer)
         except aiohttp.ClientConnectorError as exc:  # nothing was sent
-            self._next_endpoint(batch)
+            self._next_endpoint(views)
             raise TemporaryError(f"connect to {url}") from exc
         except (aiohttp.ClientError, TimeoutError) as exc:
             self._doubt_since = self._doubt_since or time.monotonic()
-            self._next_endpoint(batch)
+            self._next_endpoint(views)
             raise TemporaryError(f"send to {url}") from exc
-        if answer.status in (200, 422):
+        if answer.status not in (200, 413, 422):
+            self._next_endpoint(views)
+            raise TemporaryError(f"{url} answered {answer.status} {text[:200]}", retry_after(answer.headers))
+        if answer.status != 413:
             self._doubt_since = None
+        if answer.status == 200 or (answer.status == 422 and _KEPT.match(text)):
             return
-        if answer.status == 413:
-            await self._send_halves(batch, frames)
-            return
-        self._next_endpoint(batch)
-        raise TemporaryError(f"{url} answered {answer.status} {text[:200]}", retry_after(answer.headers))
-
-    async def _send_halves(self, batch: Batch, frames: list[bytes]) -> None:
         if len(frames) == 1:
-            raise RejectedError.whole(batch, "too large for the other daemon's max_body_bytes")
+            too_large = "too large for the other daemon's max_body_bytes"
+            reason = too_large if answer.status == 413 else f"the other daemon cannot take it: {text[:200]}"
+            reasons.update(dict.fromkeys(range(first, first + views[0].count), reason))
+            return
         half = len(frames) // 2
-        await self._send(Batch(batch.views[:half], batch.metadata), frames[:half])
-        await self._send(Batch(batch.views[half:], batch.metadata), frames[half:])
+        await self._send(views[:half], frames[:half], first, reasons)
+        await self._send(views[half:], frames[half:], first + sum(view.count for view in views[:half]), reasons)
 
-    def _next_endpoint(self, batch: Batch) -> None:
+    def _next_endpoint(self, views: Sequence[PackView]) -> None:
         """Turns to the next endpoint, unless what was sent may have arrived at this one."""
         now = time.monotonic()
         if self._doubt_since is not None and now - self._doubt_since < self.config.failover_after_secs:
@@ -132,9 +145,9 @@ class DpipeOutput(Output[DpipeConfig]):
         doubted, self._doubt_since = self._doubt_since is not None, None
         self._at = (self._at + 1) % len(self._urls)
         if doubted and len(self._urls) > 1:
-            name, telemetry = self.context.name, self.context.telemetry
-            telemetry.metrics.noted.labels(name, "in_doubt").inc(batch.count)
-            detail = f"{batch.count} events go to {self._urls[self._at]}"
+            name, telemetry, events = self.context.name, self.context.telemetry, sum(view.count for view in views)
+            telemetry.metrics.noted.labels(name, "in_doubt").inc(events)
+            detail = f"{events} events go to {self._urls[self._at]}"
             telemetry.say("what may have arrived goes to the next daemon", plugin=name, detail=detail, level=WARNING)
 
     def status(self) -> dict[str, object]:
