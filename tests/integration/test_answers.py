@@ -157,9 +157,10 @@ async def test_a_reset_is_journaled(tmp_path: Path) -> None:
         assert (status, told) == (200, {"filter": "traffic", "done": True})
         assert await answers(engine) == []
     async with running(ROAD, tmp_path) as engine:
+        (runner,) = (runner for runner in engine.runners if runner.name == "traffic")
+        await until(lambda: runner.status == "running")
         assert await answers(engine) == []
         await post(engine, "rs/web", events(NOW_MS + 20_000, "it", 1))
-        (runner,) = (runner for runner in engine.runners if runner.name == "traffic")
         await until(lambda: runner.events == 1)
         assert await answers(engine) == [("it", 1)]
 
