@@ -62,7 +62,9 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plugin", default="", metavar="NAME", help="refused by this input, filter or output")
     parser.add_argument("--ident", default="", metavar="PATTERN", help="as in `match`")
     parser.add_argument("--project", default="", metavar="NAME", help="of this project")
-    parser.add_argument("--since", default="", type=time_text, metavar="TIME", help="refused since then; also -2h")
+    parser.add_argument(
+        "--since", default=argparse.SUPPRESS, type=time_text, metavar="TIME", help="refused since then; also -2h"
+    )
     parser.add_argument("--text", default="", help="part of the reason")
 
 

@@ -245,3 +245,11 @@ def test_numbers_and_times_that_are_none(
         assert (status, out, err.count("\n")) == (2, "", 1), value
         assert "expected" in err or "is not behind" in err
         assert len(err) < 300
+
+
+@pytest.mark.parametrize("command", ["ls", "retry --all", "drop --all"])
+def test_filters_of_dead_letters_may_be_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    assert main(["deadletter", *command.split(), "--data-dir", str(tmp_path)]) == 1
+    assert "no daemon runs" in (err := capsys.readouterr().err) or "is no data_dir" in err
