@@ -15,6 +15,7 @@ from dpiped.compression import DamagedError, TooLargeError, UnknownEncodingError
 from dpiped.config.base import (
     Bytes,
     ConfigModel,
+    Host,
     Ident,
     Listen,
     Name,
@@ -210,6 +211,7 @@ __all__ = [
     "FrameError",
     "HdfsConfig",
     "Head",
+    "Host",
     "HttpListener",
     "Ident",
     "Input",

@@ -26,6 +26,7 @@ from dpiped.api import (
     DamagedFileError,
     Emit,
     FatalPluginError,
+    Host,
     Input,
     Lines,
     Plan,
@@ -56,7 +57,7 @@ class ArchiveConfig(PluginConfig):
     """So many files are read at once; the lines of each keep their order."""
     max_line_bytes: Annotated[Bytes, Field(ge=256)] = 1 << 20
     """Longer lines are cut, and counted."""
-    host: str = ""
+    host: Host = ""
     """Name of the machine in the events."""
     progress: bool = True
     """A bar is shown when standard error is a terminal."""

@@ -19,6 +19,7 @@ from dpiped.api import (
     SYSLOG_SEVERITIES,
     Emit,
     FatalPluginError,
+    Host,
     Input,
     LineCutter,
     PluginConfig,
@@ -60,7 +61,7 @@ class JournaldConfig(PluginConfig):
     """The other fields of an entry are kept, too, under their own names."""
     command: str = "journalctl"
     """The program."""
-    host: str = ""
+    host: Host = ""
     """Name of the machine in the events; empty: what the system says."""
 
 

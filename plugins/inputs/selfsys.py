@@ -16,7 +16,7 @@ import msgspec
 import psutil
 from pydantic import Field
 
-from dpiped.api import Emit, Input, PluginConfig, register
+from dpiped.api import Emit, Host, Input, PluginConfig, register
 
 NAMES = {
     "cpu": "system.cpu.total.norm.pct",
@@ -53,7 +53,7 @@ class SelfsysConfig(PluginConfig):
     """Short names such as `cpu`, or those of the Elastic Common Schema such as `system.cpu.total.norm.pct`."""
     mounts: tuple[str, ...] = Field(default=("/",), examples=[["/", "/var"]])
     """Where file systems are mounted whose use is measured; an event for each."""
-    host: str = ""
+    host: Host = ""
     """Name of the machine in the events; empty: what the system says."""
 
 

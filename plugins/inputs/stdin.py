@@ -12,13 +12,13 @@ from typing import Annotated
 
 from pydantic import Field
 
-from dpiped.api import Bytes, Emit, Input, LineCutter, Noted, PluginConfig, read_lines, register
+from dpiped.api import Bytes, Emit, Host, Input, LineCutter, Noted, PluginConfig, read_lines, register
 
 
 class StdinConfig(PluginConfig):
     max_line_bytes: Annotated[Bytes, Field(ge=256)] = 1 << 20
     """Longer lines lose their rest, and are counted."""
-    host: str = ""
+    host: Host = ""
     """Name of the machine in the events; empty: what the system says."""
 
 

@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from dpiped import registry
 from dpiped.codecs import CODEC_NAMES, DecodeContext, build_codec
@@ -74,3 +75,13 @@ def test_codecs_never_raise_and_count_their_lines(name: str, data: bytes) -> Non
         if name != "regex":  # a pattern tells how to read, not how to write
             assert codec.encode(part.body)
     assert b"".join(codec.cut(data, 5)) == data
+
+
+@pytest.mark.parametrize(
+    "name", [name for (kind, name), cls in ALL.items() if kind == "input" and "host" in cls.config_class.model_fields]
+)
+def test_an_input_takes_no_host_that_no_other_daemon_would_take(name: str) -> None:
+    for host in ("h" * 256, "a\nb"):
+        with pytest.raises(ValidationError) as refused:
+            ALL["input", name].config_class.model_validate({"host": host})
+        assert [error["loc"] for error in refused.value.errors() if "255 characters" in error["msg"]] == [("host",)]
