@@ -26,6 +26,7 @@ from dpiped.config.base import (
     Secs,
     Token,
     is_loopback,
+    parts_of_url,
     split_listen,
 )
 from dpiped.config.fields import secrets_of
@@ -39,12 +40,8 @@ from dpiped.tls import SERVER_EXAMPLE, ClientTls, ServerTls, problems_of, warnin
 
 def check_endpoint(value: str) -> str:
     """As it is used. Raises ValueError, which does not show it: there may be a password in it."""
-    parts = urlsplit(value)
-    try:
-        has_port = parts.port != 0
-    except ValueError:
-        has_port = False
-    if not has_port or parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+    parts = parts_of_url(value)
+    if parts is None or parts.query or parts.fragment:
         raise ValueError('expected the URL of a daemon such as "http://10.0.0.5:9800"')
     if parts.username or parts.password:
         raise ValueError("no credentials belong into a URL, for URLs are shown: set token")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 from math import isfinite
-from urllib.parse import urlsplit
 
+from dpiped.config.base import parts_of_url
 from dpiped.journal.bound import BoundError, parse_bound
 
 LONGEST_SECS = 366 * 86_400.0
@@ -67,12 +67,7 @@ def time(text: str) -> str:
 
 def url(text: str) -> str:
     """`http://HOST:PORT`, `https://HOST:PORT` or `HOST:PORT`."""
-    whole_url = text if "://" in text else f"http://{text}"
-    try:
-        parts = urlsplit(whole_url)
-        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_url = False
-    if not is_url or any(character <= " " for character in text):
+    parts = parts_of_url(text if "://" in text else f"http://{text}")
+    if parts is None or any(character <= " " for character in text):
         raise ArgumentTypeError(f'"{text[:80]}": expected an address such as http://127.0.0.1:9876')
     return text

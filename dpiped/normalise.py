@@ -20,7 +20,7 @@ import re2
 from pydantic import AfterValidator, Field, model_validator
 
 from dpiped.config.base import ConfigModel
-from dpiped.expressions.patterns import compile_pattern
+from dpiped.expressions.patterns import compile_pattern, compiled
 
 Kind = Literal["quoted", "email", "uuid", "hex", "digits"]
 PATTERNS: dict[Kind, str] = {
@@ -71,7 +71,7 @@ class Normaliser:
 
     def __init__(self, rules: Iterable[NormaliseRule]) -> None:
         rules = tuple(rules)
-        self._own = [(_compiled(rule.pattern), _writer(rule.replace)) for rule in rules if isinstance(rule, OwnRule)]
+        self._own = [(compiled(rule.pattern), _writer(rule.replace)) for rule in rules if isinstance(rule, OwnRule)]
         known = [pattern for kind, pattern in PATTERNS.items() if kind in rules]
         self._known = re.compile("|".join(known), re.ASCII) if known else None
 
@@ -95,10 +95,6 @@ class Normaliser:
                 data = pattern.sub(write, data)
             text = data.decode("utf-8", "replace")
         return self._known.sub(PLACEHOLDER, text) if self._known else text
-
-
-def _compiled(pattern: str) -> Any:
-    return re2.compile(pattern)
 
 
 def _writer(replace: str) -> Callable[[Any], bytes]:

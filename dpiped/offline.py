@@ -70,15 +70,8 @@ def copied(data_dir: Path, name: str) -> Iterator[LevelDb | None]:
             shutil.copytree(data_dir / name, Path(place, name), ignore=shutil.ignore_patterns("LOCK"))
         finally:
             lock.unlock()
-        try:
-            database = LevelDb(Path(place, name))
-        except LevelDbDamagedError as exc:
-            text = f"{data_dir / name} is damaged: the next start of the daemon keeps what can be read of it"
-            raise DpipeError(text) from exc
-        try:
+        with _opened(Path(place, name), data_dir / name) as database:
             yield database
-        finally:
-            database.close()
 
 
 @contextmanager
@@ -113,11 +106,21 @@ def _linked(folder: Path, *, adopt: bool) -> Iterator[LevelDb]:
                 (copy / file.name).symlink_to(file.absolute())
             elif file.name != "LOCK":
                 shutil.copyfile(file, copy / file.name)
-        database = LevelDb(copy, adopt=adopt)
-        try:
+        with _opened(copy, folder, adopt=adopt) as database:
             yield database
-        finally:
-            database.close()
+
+
+@contextmanager
+def _opened(copy: Path, original: Path, *, adopt: bool = True) -> Iterator[LevelDb]:
+    """Raises DpipeError, which names the original."""
+    try:
+        database = LevelDb(copy, adopt=adopt)
+    except LevelDbDamagedError as exc:
+        raise DpipeError(f"{original} is damaged: the next start of the daemon keeps what can be read of it") from exc
+    try:
+        yield database
+    finally:
+        database.close()
 
 
 def cursors_of(data_dir: Path) -> dict[RunnerKey, Saved]:

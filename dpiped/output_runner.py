@@ -17,9 +17,10 @@ from dpiped.errors import LostTrackError, RejectedError, TemporaryError
 from dpiped.journal.base import Backlog
 from dpiped.pack import EVENTS_IDENT, MAX_PACK_EVENTS, Pack
 from dpiped.plugin import Output
+from dpiped.projection import METADATA_FIELDS
 from dpiped.runner import CLOSE_SECS, Runner, close_plugin, one_line
 from dpiped.telemetry.events import DataLost, DeliveryRetried, EventsDropped
-from dpiped.view import METADATA_FIELDS, PackView
+from dpiped.view import PackView
 
 MAX_BATCH_PACKS = 1_000
 LEAST_PACK_BYTES = 4 << 10

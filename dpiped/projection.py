@@ -16,6 +16,7 @@ import msgspec
 TIMESTAMP = "@timestamp"
 """Every projection reads it."""
 HOST, SOURCE = "_host", "_source"
+METADATA_FIELDS = frozenset((HOST, SOURCE))
 """What outputs write into events that have no such key; whether one has it is known even if its value is null."""
 
 

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from dpiped.pack import Head, Pack
-from dpiped.projection import HOST, SOURCE, TIMESTAMP, Projection, Value
+from dpiped.projection import HOST, METADATA_FIELDS, SOURCE, TIMESTAMP, Projection, Value
 
 if TYPE_CHECKING:
     from dpiped.expressions import Predicate
 
 IDENT, PROJECT = "_ident", "_project"
-METADATA_FIELDS = (HOST, SOURCE)
-"""Fields that outputs write into the events; `_ident` and `_project` can be read in the same way."""
+"""Can be read as `_host` and `_source` can."""
 _NEWLINE = ord("\n")
 
 

@@ -25,3 +25,10 @@ def logging_as_before() -> Iterator[None]:
     root.handlers[:] = before[0]
     root.setLevel(before[1])
     own.setLevel(before[2])
+
+
+@pytest.fixture
+def no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runners save, and begin again after an error, as soon as they may."""
+    monkeypatch.setattr("dpiped.runner.RESTART_INITIAL_SECS", 0.005)
+    monkeypatch.setattr("dpiped.runner.SAVE_SECS", 0.02)

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
-import re2
-
 from dpiped.alarms.slices import Effort
-from dpiped.expressions.patterns import compile_pattern
+from dpiped.expressions.patterns import compile_pattern, compiled
 from dpiped.plugin import PAUSE, PackDraft
 from dpiped.view import PackView
 
@@ -37,7 +35,7 @@ class Ignore:
         self._field = field
         self._texts = [text.encode() for text in entries if not text.startswith(PATTERN)]
         patterns = [text.removeprefix(PATTERN) for text in entries if text.startswith(PATTERN)]
-        self._searches: list[Callable[[bytes], Any]] = [re2.compile(pattern).search for pattern in patterns]
+        self._searches: list[Callable[[bytes], Any]] = [compiled(pattern).search for pattern in patterns]
 
     def wanted(self, view: PackView) -> Generator[PackDraft, None, list[bool]]:
         """Which events are not ignored, shape (view.count,); found out bit by bit."""

@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 from dpiped.codecs.times import TimeSpec
-from dpiped.projection import HOST, SOURCE, Projection
+from dpiped.projection import HOST, METADATA_FIELDS, Projection
 
-METADATA = frozenset((HOST, SOURCE))
 BOM = b"\xef\xbb\xbf"
 """A byte order mark: in front of the data it is no part of the first line, whatever the codec."""
 
@@ -68,7 +67,7 @@ class Decoded:
 
 def lacking(hosts: Sequence[str] | None, names: Iterable[str] = ()) -> frozenset[str]:
     """`Part.lacks` of events that only have these fields, and `_host` if there are `hosts`."""
-    return METADATA.difference(names, () if hosts is None else (HOST,))
+    return METADATA_FIELDS.difference(names, () if hosts is None else (HOST,))
 
 
 def behind_others(piece: bytes) -> bytes:

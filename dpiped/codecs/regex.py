@@ -12,8 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import re2
-
 from dpiped.codecs.base import Codec, DecodeContext, Decoded, Rejected
 from dpiped.codecs.config import FieldKind, RegexCodecConfig
 from dpiped.codecs.lines import cut_lines, read_text
@@ -21,6 +19,7 @@ from dpiped.codecs.presets import PRESETS
 from dpiped.codecs.times import TimeReader, TimeSpec
 from dpiped.codecs.values import part_of, typed
 from dpiped.errors import CodecError
+from dpiped.expressions.patterns import compiled
 from dpiped.projection import TIMESTAMP
 
 _SUFFIXES: dict[str, FieldKind] = {"_int": "int", "_float": "float", "_bool": "bool"}
@@ -50,7 +49,7 @@ def compile_config(config: RegexCodecConfig) -> Compiled:
         time_field = time_field or preset.time_field
         formats = formats or list(preset.time_formats)
     pattern = _compile(text)
-    groups = sorted(pattern.groupindex, key=pattern.groupindex.get)
+    groups = [name.decode() for name in sorted(pattern.groupindex, key=pattern.groupindex.get)]
     if not groups:
         raise ValueError("pattern: expected named groups such as (?P<level>[A-Z]+)")
     if len(groups) != pattern.groups:
@@ -66,27 +65,23 @@ def compile_config(config: RegexCodecConfig) -> Compiled:
     if time_field is not None and time_field not in names:
         raise ValueError(f"time_field: the pattern has no group {time_field!r}")
     readers = [TimeReader(TimeSpec(time_field or "", each, config.zone)) for each in formats or ["rfc3339"]]
-    return Compiled(_compile(text.encode()).fullmatch, names, kinds, time_field, readers)
+    return Compiled(pattern.fullmatch, names, kinds, time_field, readers)
 
 
-def _compile(text: str | bytes) -> Any:
-    options = re2.Options()
-    options.log_errors = False  # the library would write to stderr by itself
+def _compile(text: str) -> Any:
     try:
-        return re2.compile(text, options)
-    except re2.error as exc:
-        detail = exc.args[0] if exc.args else exc
-        reason = detail.decode(errors="replace") if isinstance(detail, bytes) else str(detail)
-        raise ValueError(f"pattern: {reason}{_where(str(text), options)}") from exc
+        return compiled(text)
+    except ValueError as exc:
+        raise ValueError(f"pattern: {exc}{_where(text)}") from exc
 
 
-def _where(text: str, options: Any) -> str:
+def _where(text: str) -> str:
     """Where the pattern goes wrong: behind its longest beginning that is right."""
     for end in range(len(text) - 1, 0, -1):
         start = text[:end]
         try:
-            re2.compile(start + ")" * (start.count("(") - start.count(")")), options)
-        except re2.error:
+            compiled(start + ")" * (start.count("(") - start.count(")")))
+        except ValueError:
             continue
         return f" (after character {end}: {text[max(0, end - 20) : end]!r})"
     return " (at its start)"
@@ -143,8 +138,7 @@ class RegexCodec(Codec):
     def _groups(self, line: str) -> Sequence[str | None] | None:
         """What the groups hold, None where one took no part; None if the line does not match.
 
-        RE2 looks at bytes: given a text it counts its characters twice, which takes three times as long. Its `groups`
-        asks how many there are again and again.
+        The groups are cut out here, since RE2's `groups` asks how many there are again and again.
         """
         data = line.encode()
         match = self._compiled.fullmatch(data)

@@ -127,9 +127,9 @@ class SyslogCodec(Codec):
         """
         starts, dates, rests, sds = self._starts, self._rfc3339.dates, self._rfc3339.rests, self._sds
         events: list[_Event] = []
-        is_old = False
+        may_be_old = False
         for text, peer in messages:
-            if is_old and (match := _USUAL_OLD.match(text)) and (event := self._old_form(match, accepted_ms)):
+            if may_be_old and (match := _USUAL_OLD.match(text)) and (event := self._old_form(match, accepted_ms)):
                 event.peer = peer
                 events.append(event)
                 continue
@@ -148,9 +148,9 @@ class SyslogCodec(Codec):
                 event = self._event(text, accepted_ms, counts)
                 event.peer = peer
                 events.append(event)
-                is_old = event.sd is None
+                may_be_old = event.sd is None
                 continue
-            is_old = False
+            may_be_old = False
             if message[:1] == _MARK:
                 message = message[1:]
             events.append(
@@ -202,6 +202,8 @@ class SyslogCodec(Codec):
         if ms is None or found is None:
             return None
         sd, message = found
+        if message is not None:
+            message = message.removeprefix(_MARK)
         return _Event(
             ms,
             None,
@@ -225,23 +227,23 @@ class SyslogCodec(Codec):
     def _split_sd(self, rest: str) -> tuple[msgspec.Raw | None, str | None] | None:
         """(structured data as JSON, message) of the end of an RFC 5424 message; None if it is malformed."""
         if rest[:2] == "- ":
-            return None, rest[2:].removeprefix(_MARK)
+            return None, rest[2:]
         sd, bracket, message = rest.partition("] ")
         known = self._sds.get(sd + bracket)
         if known is not None:
-            return known, message.removeprefix(_MARK)
+            return known, message
         match = _SD.match(rest)
         if match is None:
             return None
         text: str = match[1]
         if text == "-":
-            return None, match[2] and match[2].removeprefix(_MARK)
+            return None, match[2]
         raw = msgspec.Raw(msgspec.json.encode(_read_sd(text)))
         if text == sd + "]":  # then whatever begins so can be cut at its first `] `
             if len(self._sds) > _REMEMBERED:
                 self._sds.clear()
             self._sds[text + " "] = raw
-        return raw, match[2] and match[2].removeprefix(_MARK)
+        return raw, match[2]
 
     def _old_form(self, match: re.Match[str], accepted_ms: int) -> _Event | None:
         priority, time, host, tag, pid, message = match.groups()

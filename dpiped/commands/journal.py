@@ -22,7 +22,7 @@ from dpiped.journal.export import Selection, export
 from dpiped.journal.inspect import by_route, look_all, missing, say_missing
 from dpiped.journal.state import RunnerKey, Saved
 from dpiped.maintain import Cut, cut, plan_cut, set_cursor
-from dpiped.offline import copied, cursors_in, owned
+from dpiped.offline import cursors_of, owned
 from dpiped.text import size, table
 
 Arguments = argparse.Namespace
@@ -114,8 +114,7 @@ def _cursors(target: Target) -> dict[RunnerKey, Saved]:
     """From the daemon if one runs, since it alone can open its state."""
     admin = target.admin()
     if admin is None:
-        with copied(target.data_dir, "state") as database:
-            return cursors_in(database)
+        return cursors_of(target.data_dir)
     return {
         RunnerKey(line["kind"], line["name"], line["type"]): Saved(line["cursor"], generation=line["generation"])
         for line in admin.get("/admin/stat")["plugins"]

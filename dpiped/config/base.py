@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from typing import Annotated, Any
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, HttpUrl, SecretStr
 
@@ -69,6 +70,16 @@ def _check_ident(value: str) -> str:
     if not is_ident(value):
         raise ValueError("expected dotted parts of letters, digits, _ and -, such as rs.web")
     return value
+
+
+def parts_of_url(text: str) -> SplitResult | None:
+    """Of an address by http or https; None if it is none."""
+    try:
+        parts = urlsplit(text)
+        is_one = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return None
+    return parts if is_one else None
 
 
 def _check_host(value: str) -> str:

@@ -70,8 +70,8 @@ class Journal:
         self._written.set()
         self._queued_bytes = 0
         self._waiting = asyncio.Event()
-        self._room = asyncio.Event()
-        self._room.set()
+        self._queue_room = asyncio.Event()
+        self._queue_room.set()
         self._forgot_at = time.monotonic()
         self._positions: deque[tuple[int, tuple[str, str]]] = deque()
         """(offset, position) of packs that not all runners have passed; only where the storage is not durable."""
@@ -122,14 +122,14 @@ class Journal:
         Raises UnavailableError (nothing of it was stored) or BatchConflictError.
         """
         size = sum(draft.size for lot in lots for draft in lot.drafts)
-        while kind == "input" and not self._room.is_set():
-            await self._room.wait()
+        while kind == "input" and not self._queue_room.is_set():
+            await self._queue_room.wait()
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         item = Append(owner, kind, lots, answer, size)
         self._queue.append(item)
         self._queued_bytes += size
         if self._queued_bytes > QUEUE_BYTES:
-            self._room.clear()
+            self._queue_room.clear()
         self._waiting.set()
         return await answer
 
@@ -145,7 +145,7 @@ class Journal:
     def _unqueue(self, item: Append) -> None:
         self._queued_bytes -= item.size
         if self._queued_bytes <= QUEUE_BYTES // 2:
-            self._room.set()
+            self._queue_room.set()
 
     async def run(self) -> None:
         """The writer task; ends when cancelled, between two groups or with one group unanswered."""

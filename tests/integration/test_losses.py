@@ -26,10 +26,7 @@ HTTP = '[[project]]\nname = "rs"\n[[input]]\ntype = "http"\nlisten = "127.0.0.1:
 DAY_MS = 24 * 3600 * 1000
 
 
-@pytest.fixture(autouse=True)
-def _no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dpiped.runner.RESTART_INITIAL_SECS", 0.005)
-    monkeypatch.setattr("dpiped.runner.SAVE_SECS", 0.02)
+pytestmark = pytest.mark.usefixtures("no_long_pauses")
 
 
 def file_output(path: Path, name: str = "file", more: str = "") -> str:

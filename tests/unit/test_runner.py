@@ -20,10 +20,7 @@ from dpiped.testing.parts import NoConfig, parts
 Offsets = list[int]
 
 
-@pytest.fixture(autouse=True)
-def _no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dpiped.runner.RESTART_INITIAL_SECS", 0.005)
-    monkeypatch.setattr("dpiped.runner.SAVE_SECS", 0.02)
+pytestmark = pytest.mark.usefixtures("no_long_pauses")
 
 
 class Store(Output[NoConfig]):

@@ -24,11 +24,7 @@ from dpiped.testing import until
 from dpiped.testing.parts import NoConfig, Parts, parts
 from dpiped.view import PackView
 
-
-@pytest.fixture(autouse=True)
-def _no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dpiped.runner.RESTART_INITIAL_SECS", 0.005)
-    monkeypatch.setattr("dpiped.runner.SAVE_SECS", 0.02)
+pytestmark = pytest.mark.usefixtures("no_long_pauses")
 
 
 def event(number: int, text: str = "") -> bytes:

@@ -25,10 +25,7 @@ from plugins.outputs.file import FileConfig, FileOutput
 AT = 1_700_000_000_000
 
 
-@pytest.fixture(autouse=True)
-def _no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dpiped.runner.RESTART_INITIAL_SECS", 0.005)
-    monkeypatch.setattr("dpiped.runner.SAVE_SECS", 0.02)
+pytestmark = pytest.mark.usefixtures("no_long_pauses")
 
 
 def event(number: int, at: int = AT) -> bytes:
