@@ -6,7 +6,6 @@ A new input fails here until it has a case in CASES.
 from __future__ import annotations
 
 import asyncio
-import gc
 import gzip
 import json
 import os
@@ -24,6 +23,7 @@ from dpiped.plugin import Input, PluginContext, Receipt
 from dpiped.projection import Projection
 from dpiped.telemetry import Telemetry
 from dpiped.testing import until
+from tests.leaks import assert_leaves_nothing
 from tests.servers.kafka_stub import kafka_stub, produce
 
 TEXTS = ["one", "zwei – 二", "three  ", "{4}", "five"]
@@ -200,14 +200,7 @@ async def test_it_can_be_opened_and_closed_again_and_again(name: str, case: Case
         await plugin.open()
         await plugin.close()
 
-    await once()
-    gc.collect()
-    before, tasks = len(os.listdir("/proc/self/fd")), len(asyncio.all_tasks())  # noqa: PTH208
-    for _ in range(3):
-        await once()
-    gc.collect()
-    assert len(os.listdir("/proc/self/fd")) <= before  # noqa: PTH208
-    assert len(asyncio.all_tasks()) <= tasks
+    await assert_leaves_nothing(once)
 
 
 @pytest.mark.parametrize("name", ALL)

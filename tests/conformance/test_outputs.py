@@ -6,9 +6,7 @@ A new output fails here until it has a case: a function NAME_case.
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable
@@ -25,6 +23,7 @@ from dpiped.plugin import Output, PluginContext
 from dpiped.telemetry import Telemetry
 from dpiped.testing import address_of, events_in, running, until
 from dpiped.testing.parts import Parts, parts
+from tests.leaks import assert_leaves_nothing
 from tests.mailbox import smtp_server
 from tests.servers.data_api_stub import DataApiStub
 from tests.servers.elastic_stub import ElasticStub
@@ -261,14 +260,7 @@ async def test_it_can_be_opened_and_closed_again_and_again(
             await plugin.open(again)
             await plugin.close()
 
-        await once()
-        gc.collect()
-        before, tasks = len(os.listdir("/proc/self/fd")), len(asyncio.all_tasks())  # noqa: PTH208
-        for _ in range(3):
-            await once()
-        gc.collect()
-        assert len(os.listdir("/proc/self/fd")) <= before  # noqa: PTH208
-        assert len(asyncio.all_tasks()) <= tasks
+        await assert_leaves_nothing(once)
 
 
 @pytest.mark.parametrize("name", ALL)
