@@ -52,7 +52,7 @@ from dpiped.errors import (
     UnavailableError,
 )
 from dpiped.expressions import Predicate, WhereError, check_where, compile_where
-from dpiped.files import sync_folder, write_all
+from dpiped.files import make_folder, sync_folder, write_all
 from dpiped.gzip import pack as gzip_bytes
 from dpiped.hdfs import HdfsConfig, WebHdfs
 from dpiped.http_client import RETRY_LATER, bearer, retry_after, text_of
@@ -335,6 +335,7 @@ __all__ = [
     "judge",
     "keys_of",
     "lifecycle_policy",
+    "make_folder",
     "mistakes",
     "name_of",
     "parse_field",

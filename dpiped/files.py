@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from dpiped.crashpoint import crash_point
@@ -19,6 +20,15 @@ def sync_folder(folder: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder that is not there, and those above it, with durable names. Raises OSError."""
+    missing = [each for each in (folder, *folder.parents) if not each.is_dir()] or [folder]
+    for each in reversed(missing):
+        each.mkdir(mode=0o750, exist_ok=True)
+        with suppress(PermissionError):  # it can be made in a folder that cannot be read
+            sync_folder(each.parent)
 
 
 def write_synced(path: Path, data: bytes) -> None:

@@ -27,6 +27,7 @@ from zlib import crc32
 import plyvel
 
 from dpiped.errors import DpipeError
+from dpiped.files import make_folder
 from dpiped.leveldb_log import hides_records
 from dpiped.quarantine import Quarantine
 
@@ -146,7 +147,7 @@ class LevelDb:
         """Opens a folder and reads all of it once, if damage can be dealt with."""
         db = None
         try:
-            path.mkdir(parents=True, exist_ok=True, mode=0o750)
+            make_folder(path)
             if not (path / "CURRENT").exists() and _has_lived(path):
                 raise LevelDbDamagedError(f"open {path}: CURRENT is missing")  # else it would be begun anew, silently
             for log in (*path.glob("*.log"), *path.glob("MANIFEST-*")):

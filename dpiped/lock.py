@@ -15,7 +15,7 @@ from pathlib import Path
 from zlib import crc32
 
 from dpiped.errors import DpipeError, LockedError
-from dpiped.files import write_synced
+from dpiped.files import make_folder, write_synced
 from dpiped.quarantine import Quarantine
 from dpiped.telemetry import Telemetry
 
@@ -40,7 +40,7 @@ class DataDir:
     def lock(self) -> None:
         """Raises LockedError when another process has it, DpipeError when it cannot be used."""
         try:
-            self.path.mkdir(parents=True, exist_ok=True, mode=0o750)
+            make_folder(self.path)
             self._fd = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         except OSError as exc:
             raise DpipeError(f"data_dir {self.path}: {exc.strerror}; choose a folder that can be written") from exc

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
-from dpiped.files import sync_folder
+from dpiped.files import make_folder, sync_folder
 from dpiped.telemetry import Telemetry
 from dpiped.telemetry.events import Quarantined
 
@@ -82,7 +82,7 @@ def set_aside(data_dir: Path, name: str, saved: Saved, snapshot: Sequence[tuple[
 
 def _free_place(folder: Path, what: str) -> Path:
     """A name in the quarantine that is free; the folder is made."""
-    folder.mkdir(mode=0o750, exist_ok=True)
+    make_folder(folder)
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{what}"
     target, number = folder / name, 1
     while target.exists():

@@ -28,7 +28,7 @@ from dpiped.behavior import block
 from dpiped.behavior.block import Place
 from dpiped.behavior.rows import BUCKETS, DAY_MS, Rows, buckets_of, join, ordered
 from dpiped.errors import DpipeError
-from dpiped.files import sync_folder
+from dpiped.files import make_folder
 from dpiped.leveldb import LevelDb, LevelDbDamagedError, Snapshot
 from dpiped.quarantine import Quarantine
 from dpiped.telemetry import Telemetry
@@ -79,8 +79,7 @@ class BehaviorTable:
         self._place = f"behavior/{name}"
         self._telemetry = telemetry
         folder = data_dir / "behavior"
-        folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-        sync_folder(data_dir)
+        make_folder(folder)
         self._database = LevelDb(folder / name, quarantine=Quarantine(data_dir, telemetry))
         self._changing = threading.Lock()
         """Held by what moves or drops blocks."""

@@ -16,7 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from dpiped.crashpoint import crash_point
-from dpiped.files import sync_folder, write_all
+from dpiped.files import make_folder, sync_folder, write_all
 from dpiped.journal.base import Backlog, Recovered, Storage, Wanted, learn, older_mark
 from dpiped.journal.file_view import FileView
 from dpiped.journal.record import OVERHEAD_BYTES, Frame, Marks
@@ -67,7 +67,7 @@ class DiskStorage(Storage):
 
     # ---- open ----------------------------------------------------------------------------------------------------
     def open(self) -> Recovered:
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+        make_folder(self._folder)
         self._opened += 1
         found = Recovery(self._folder, self._quarantine, lenient=self._opened > STRICT_TRIES)
         found.run()

@@ -34,6 +34,7 @@ from dpiped.api import (
     TemporaryError,
     check_path_template,
     finish_in_thread,
+    make_folder,
     register,
     sync_folder,
     write_all,
@@ -64,7 +65,7 @@ class _File:
 
     def __init__(self, path: str, compression: str) -> None:
         self.path = path
-        Path(path).parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+        make_folder(Path(path).parent)
         self.is_new = not Path(path).exists()
         self.fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
         stat = os.fstat(self.fd)

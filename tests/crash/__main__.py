@@ -19,7 +19,7 @@ from rich.table import Table
 from dpiped.crashpoint import POINTS
 from tests.crash.oracle import Verdict
 from tests.crash.road import Journal
-from tests.crash.rounds import point_round, random_round
+from tests.crash.rounds import point_round, power_round, random_round
 
 COLUMNS = ("acked", "lost", "doubled", "foreign", "torn")
 KILLS_A_ROUND = 20
@@ -31,6 +31,7 @@ def main() -> int:
     parser.add_argument("--cycles", type=int, default=20, help="how many kills (20)")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="the same seed makes the same plan")
     parser.add_argument("--point", choices=tuple(POINTS), help="end the process at this place instead")
+    parser.add_argument("--power", action="store_true", help="the power fails too: what was not synced may be lost")
     arguments = parser.parse_args()
     logging.disable()  # what a replayed filter reports says nothing new
     print(f"seed {arguments.seed}", flush=True)
@@ -50,6 +51,8 @@ async def run(arguments: argparse.Namespace) -> int:
         if arguments.point:
             turns = [chance.randrange(1, 6) for _ in range(kills)]
             verdicts, _ = await point_round(folder, chance, arguments.point, turns)
+        elif arguments.power:
+            verdicts = await power_round(folder, chance, kills, journal)
         else:
             verdicts = await random_round(folder, chance, kills, journal)
         for verdict in verdicts:

@@ -13,6 +13,7 @@ from typing import Literal
 from dpiped.crashpoint import VARIABLE
 from tests.crash.load import AlsSender, Sender, Source, Writer
 from tests.demo.road import free_port
+from tests.faults.power import Disk
 
 ENGINE = """
 [engine]
@@ -217,9 +218,14 @@ class Process:
         self._module, self._config = module, config
         self.log = config.with_suffix(".log")
         self.process: asyncio.subprocess.Process | None = None
+        self.disk: Disk | None = None
+        """Where a power failure shall be possible."""
 
     async def start(self, crash: str = "") -> None:
         environ = {**os.environ, VARIABLE: crash}
+        if self.disk is not None:
+            self.disk.begin()
+            environ |= self.disk.environ
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", self._module, "run", "-c", str(self._config), stdout=log, stderr=log, env=environ
@@ -241,6 +247,12 @@ class Process:
         status = await self.ended(60)
         assert status is not None, f"{self.name} does not end:\n{self.text()}"
         return status
+
+    async def lose_power(self, chance: random.Random) -> None:
+        """Its machine goes off: what was not synced may be gone. What its sources have written stays."""
+        assert self.disk is not None
+        await self.end(signal.SIGKILL)
+        self.disk.fail(chance)
 
     def text(self) -> str:
         """The end of its log."""
@@ -265,6 +277,16 @@ class Road:
         self.log = Writer("log", folder / "logs" / "a.log", chance)
         self.sources += [self.log, Writer("own", folder / "own" / "a.log", chance)]
         self._tasks: list[asyncio.Task[None]] = []
+
+    def can_lose_power(self) -> None:
+        """From the next starts on."""
+        stores = {
+            self.edge: ("edge", "archive", "packed", "keyed", "held"),
+            self.centre: ("central", "centre"),
+            self.collector: ("collector",),
+        }
+        for process, names in stores.items():
+            process.disk = Disk(self.folder, process.name, [self.folder / name for name in names])
 
     @property
     def processes(self) -> list[Process]:

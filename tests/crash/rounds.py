@@ -28,6 +28,23 @@ async def random_round(folder: Path, chance: random.Random, kills: int, journal:
         await road.kill_all()
 
 
+async def power_round(folder: Path, chance: random.Random, failures: int, journal: Journal = "kept") -> list[Verdict]:
+    """The power of one machine after the other fails at random moments."""
+    road = Road(folder, chance, journal)
+    road.can_lose_power()
+    try:
+        await road.start()
+        for _ in range(failures):
+            await asyncio.sleep(0.4 + chance.random() * 1.5)
+            process = chance.choices(road.processes, (5, 2, 2))[0]
+            await process.lose_power(chance)
+            await process.start()
+        await road.finish()
+        return await asyncio.to_thread(judge, road)
+    finally:
+        await road.kill_all()
+
+
 async def point_round(
     folder: Path, chance: random.Random, point: str, turns: Sequence[int]
 ) -> tuple[list[Verdict], int]:

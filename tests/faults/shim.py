@@ -31,13 +31,13 @@ class Shim:
         fresh.replace(self._control)
 
 
-def build(work: Path) -> Path:
+def build(work: Path, source: Path = SOURCE) -> Path:
     """The compiled library; skips the test where there is no compiler."""
     compiler = shutil.which("cc")
     if compiler is None:
-        pytest.skip("no C compiler (cc) for the fault shim")
-    library = work / "shim.so"
-    command = [compiler, "-shared", "-fPIC", "-O1", "-Wall", "-o", str(library), str(SOURCE), "-ldl"]
+        pytest.skip(f"no C compiler (cc) for {source.name}")
+    library = work / f"{source.stem}.so"
+    command = [compiler, "-shared", "-fPIC", "-O1", "-Wall", "-o", str(library), str(source), "-ldl"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return library
