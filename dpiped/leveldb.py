@@ -39,7 +39,7 @@ UNSETTLED_KEY = b"~unsettled"
 SEAL_BYTES = 4
 CHUNK_BYTES = 1 << 20
 CHUNK_ITEMS = 16
-"""A snapshot reads so many values at once, and lets writers in between."""
+"""So many values are read at once; then writers are let in."""
 _TROUBLE = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EACCES, errno.EROFS))
 _TROUBLE += tuple(os.strerror(code) for code in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EPERM))
 """Errors of the system: they tell nothing about the data."""
@@ -227,19 +227,13 @@ class LevelDb:
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """(key, value) of all keys with this prefix, in order; the keys come whole."""
-        try:
-            with self._lock:
-                self._reopen()
-                iterator = self._db.iterator(prefix=prefix, verify_checksums=True)
-            with iterator as found:
-                for key, value in found:
-                    yield key, value if key == FORMAT_KEY else self._unseal(key, value)
-        except plyvel.Error as exc:
-            raise self._error("read", exc) from exc
-        except RuntimeError as exc:  # a write failed meanwhile, and closed it under the iterator
-            if self._closed:
-                raise
-            raise LevelDbError(f"read {self._path}: {exc}") from exc
+
+        def begin() -> Any:
+            self._reopen()
+            return self._db.iterator(prefix=prefix, verify_checksums=True)
+
+        for key, value in self.in_chunks(begin):
+            yield key, value if key == FORMAT_KEY else self._unseal(key, value)
 
     def write(self, items: Items, *, sync: bool) -> None:
         """All of it or nothing. When it raises, the batch may be in or not: write the same again."""
@@ -269,6 +263,14 @@ class LevelDb:
     def _hold(self) -> Any:
         self._reopen()
         return self._db.snapshot()
+
+    def in_chunks(self, begin: Callable[[], Any]) -> Iterator[Any]:
+        """What the iterator gives that `begin` makes. It is only asked where nobody can close the database under it,
+        which would end the process: plyvel gives the lock of Python away meanwhile.
+        """
+        found = self.read_held(begin)
+        while chunk := self.read_held(lambda: list(islice(found, CHUNK_ITEMS))):
+            yield from chunk
 
     def read_held(self, read: Callable[[], Result]) -> Result:
         """Never beside a write, which might close what is read."""
@@ -320,9 +322,7 @@ class Snapshot:
 
     def _read(self, start: bytes, stop: bytes, *, include_value: bool) -> Iterator[Any]:
         begin = partial(self._held.iterator, start=start, stop=stop, verify_checksums=True, include_value=include_value)
-        found = self._owner.read_held(begin)
-        while chunk := self._owner.read_held(lambda: list(islice(found, CHUNK_ITEMS))):
-            yield from chunk
+        yield from self._owner.in_chunks(begin)
 
 
 def is_reserved(key: bytes) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import plyvel
@@ -202,3 +204,38 @@ def test_a_torn_log_hides_nothing(folder: Path) -> None:
     for size in range(0, len(data), 31):
         log.write_bytes(data[:size])
         assert not hides_records(log)
+
+
+CLOSED_UNDER_READERS = """
+import sys, threading
+from pathlib import Path
+from dpiped.leveldb import LevelDb, LevelDbError
+database = LevelDb(Path(sys.argv[1]))
+database.write([(b"key %d" % n, bytes(1000)) for n in range(20_000)], sync=False)
+
+def read():
+    try:
+        while True:
+            for _ in database.scan(b"key"):
+                reading.set()
+    except LevelDbError:
+        pass
+
+for _ in range(40):
+    reading = threading.Event()
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    reading.wait()
+    database.close()
+    for reader in readers:
+        reader.join()
+    database = LevelDb(Path(sys.argv[1]))
+"""
+"""In a process of its own, for a mistake ends it."""
+
+
+def test_one_that_is_closed_while_threads_read_it_only_stops_them(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", CLOSED_UNDER_READERS, str(tmp_path / "state")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
