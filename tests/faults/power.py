@@ -17,7 +17,7 @@ _HEAD = struct.Struct("<c3xIIIQQ")
 """Kind, thread, bytes of the first and of the second string, inode, place; see recorder.c."""
 _LEVELDB = "CURRENT"
 """Folders with a file of this name are LevelDB's. It counts on what the usual file systems do: the sync of a file makes
-its name durable too, and what is appended gets to the disk in order."""
+its name durable too."""
 
 
 Kept = random.Random | Literal["all", "synced"]
@@ -107,7 +107,7 @@ class Disk:
                     continue
                 if (before := there.get(inodes.get(id(file), 0))) is not None:
                     before.rename(path)  # who knows a file by its inode finds it
-                path.write_bytes(_content(file, kept, in_order=path.with_name(_LEVELDB) in self._names))
+                path.write_bytes(_content(file, kept))
                 path.chmod(0o640)
             shutil.rmtree(old)
 
@@ -196,18 +196,18 @@ def _stay(namings: Sequence[_Naming], kept: Kept) -> list[_Naming]:
     ]
 
 
-def _content(file: _File, kept: Kept, *, in_order: bool) -> bytes:
+def _content(file: _File, kept: Kept) -> bytes:
     """What is synced, and of the changes since then all, none, those up to some moment, or any parts with holes."""
     content = bytearray(file.content)
-    for change in file.changes if kept == "all" else _lucky(file.changes, kept, in_order=in_order):
+    for change in file.changes if kept == "all" else _lucky(file.changes, kept):
         _apply(content, change)
     return bytes(content)
 
 
-def _lucky(changes: Sequence[_Change], kept: Kept, *, in_order: bool) -> Sequence[_Change]:
+def _lucky(changes: Sequence[_Change], kept: Kept) -> Sequence[_Change]:
     if not changes or not isinstance(kept, random.Random):
         return ()
-    match kept.choice(("all", "none", "begin", "begin" if in_order else "parts")):
+    match kept.choice(("all", "none", "begin", "parts")):
         case "all":
             return changes
         case "begin":
