@@ -87,20 +87,25 @@ static int found(int folder, const char *name, char *path) {
   pthread_mutex_unlock(&one_at_a_time);     \
   return done;
 
+static ssize_t changed(int fd, const struct iovec *pieces, int count, off_t at, int flags) {
+  return at < 0 ? syscall(SYS_writev, fd, pieces, count) : syscall(SYS_pwritev2, fd, pieces, count, at, 0, flags);
+}
+
 static ssize_t written(int fd, const struct iovec *pieces, int count, off_t at, int flags) {
   char path[PATH_MAX];
   struct stat about;
-  uint64_t inode;
+  uint64_t inode = followed(fd, path, &about);
+  if (!inode) return changed(fd, pieces, count, at, flags); /* a handler of signals writes to a pipe, whatever we hold */
   pthread_mutex_lock(&one_at_a_time);
-  inode = followed(fd, path, &about);
   off_t begin = at;
-  if (inode && at < 0) {
+  if (at < 0) {
+    syscall(SYS_fstat, fd, &about);
     int is_appended = syscall(SYS_fcntl, fd, F_GETFL) & O_APPEND;
     begin = is_appended ? about.st_size : syscall(SYS_lseek, fd, 0, SEEK_CUR);
   }
-  ssize_t done = at < 0 ? syscall(SYS_writev, fd, pieces, count) : syscall(SYS_pwritev2, fd, pieces, count, at, 0, flags);
+  ssize_t done = changed(fd, pieces, count, at, flags);
   ssize_t left = done;
-  for (int n = 0; inode && n < count && left > 0; n++) {
+  for (int n = 0; n < count && left > 0; n++) {
     size_t size = left < (ssize_t)pieces[n].iov_len ? (size_t)left : pieces[n].iov_len;
     record('W', inode, begin, pieces[n].iov_base, size, NULL);
     begin += size;
