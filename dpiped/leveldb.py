@@ -28,7 +28,7 @@ import plyvel
 
 from dpiped.errors import DpipeError
 from dpiped.files import make_folder
-from dpiped.leveldb_log import hides_records
+from dpiped.leveldb_log import hides_records, was_written
 from dpiped.quarantine import Quarantine
 
 Result = TypeVar("Result")
@@ -43,6 +43,10 @@ CHUNK_ITEMS = 16
 _TROUBLE = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EACCES, errno.EROFS))
 _TROUBLE += tuple(os.strerror(code) for code in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EPERM))
 """Errors of the system: they tell nothing about the data."""
+
+
+_NEW = ("CURRENT", "MANIFEST-*", "[0-9]*.dbtmp", "[0-9]*.log")
+"""Files of a database that is being made."""
 
 
 class LevelDbError(DpipeError):
@@ -144,7 +148,21 @@ class LevelDb:
         )
 
     def _open(self, path: Path) -> plyvel.DB:
-        """Opens a folder and reads all of it once, if damage can be dealt with."""
+        """Opens a folder; one that was being made when the process or the power went is made anew."""
+        try:
+            return self._open_as_it_is(path)
+        except LevelDbDamagedError:
+            if _has_lived(path):
+                raise
+        try:
+            for file in [file for pattern in _NEW for file in path.glob(pattern)]:
+                file.unlink()
+        except OSError as exc:
+            raise LevelDbError(f"open {path}: {exc.strerror or exc}") from exc
+        return self._open_as_it_is(path)
+
+    def _open_as_it_is(self, path: Path) -> plyvel.DB:
+        """Reads all of it once, if damage can be dealt with."""
         db = None
         try:
             make_folder(path)
@@ -348,11 +366,9 @@ def _put(db: plyvel.DB, items: list[tuple[bytes, bytes]]) -> None:
 
 
 def _has_lived(path: Path) -> bool:
-    """Whether something may have been written to the database. While it is made there is its first manifest alone: a
-    kill at that moment leaves that behind, and LevelDB makes it once more.
-    """
-    manifests = {manifest.name for manifest in path.glob("MANIFEST-*")}
-    return bool(manifests - {"MANIFEST-000001"}) or any(path.glob("*.ldb")) or any(path.glob("*.log"))
+    """Whether anything may have been written to the database."""
+    tables = (*path.glob("*.ldb"), *path.glob("*.sst"))
+    return bool(tables) or any(was_written(log) for log in path.glob("*.log"))
 
 
 def _is_trouble(exc: Exception) -> bool:

@@ -15,6 +15,8 @@ from pathlib import Path
 BLOCK_BYTES = 32 << 10
 _HEADER = struct.Struct("<IHB")
 _LAST_TYPE = 4
+FIRST_BYTES = 128
+"""No less than the first batch of a database takes, which names its format."""
 
 
 def hides_records(path: Path) -> bool:
@@ -31,6 +33,13 @@ def hides_records(path: Path) -> bool:
             return any(_is_record(block, after) for after in range(at + 1, len(block) - _HEADER.size))
         at += _HEADER.size + length
     return False
+
+
+def was_written(path: Path) -> bool:
+    """Whether more than a part of the first batch may have got into it. Raises OSError."""
+    with path.open("rb") as file:
+        data = file.read(FIRST_BYTES + 1)
+    return len(data) > FIRST_BYTES or (len(data) >= _HEADER.size and _is_record(data, 0))
 
 
 def _is_record(block: bytes, at: int) -> bool:

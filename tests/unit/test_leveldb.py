@@ -49,17 +49,26 @@ def test_a_new_one_is_unsettled_until_its_owner_says_so(tmp_path: Path) -> None:
     last.close()
 
 
+KILLED = {"LOCK": b"", "LOG": b"", "MANIFEST-000001": b"\x56\xf9", "000001.dbtmp": b"MANIFEST-0"}
+"""What LevelDB leaves behind when the process ends between its first manifest and CURRENT."""
+WITHOUT_POWER = {
+    "CURRENT": b"MANIFEST-000001\n",
+    "MANIFEST-000001": b"",
+    "MANIFEST-000002": b"\x56\xf9\xb8\xf8\x1c\x00\x01\x01\x1aleveldb",
+    "000002.dbtmp": b"MANIFEST-000002\n",
+    "000003.log": bytes(60),
+}
+"""What a power failure leaves a moment later: it does not sync its first manifest."""
+
+
 @pytest.mark.parametrize("mends", [True, False])
-def test_one_that_was_being_made_at_a_kill_is_made_anew_without_a_word(tmp_path: Path, mends: bool) -> None:
-    """What LevelDB leaves behind when the process ends between its first manifest and CURRENT."""
+@pytest.mark.parametrize("left", [KILLED, WITHOUT_POWER])
+def test_one_that_was_being_made_at_an_accident_is_made_anew_without_a_word(
+    tmp_path: Path, mends: bool, left: dict[str, bytes]
+) -> None:
     folder = tmp_path / "state"
     folder.mkdir()
-    for name, content in (
-        ("LOCK", b""),
-        ("LOG", b""),
-        ("MANIFEST-000001", b"\x56\xf9"),
-        ("000001.dbtmp", b"MANIFEST-0"),
-    ):
+    for name, content in left.items():
         (folder / name).write_bytes(content)
     database = opened(tmp_path) if mends else LevelDb(folder)
     assert database.mended == 0
