@@ -19,6 +19,7 @@ from rich.table import Table
 from dpiped.pack import count_lines
 from tests.bench import accuracy, alarm_mail, data, elastic_real, funnel
 from tests.bench.process import Measured, MeasuredCollector, MeasuredDaemon, load
+from tests.bench.prototype import Prototype
 from tests.bench.rows import ROWS, Row
 from tests.demo.road import free_port
 from tests.e2e.kafka_server import JARS
@@ -139,7 +140,7 @@ async def measure(row: Row, amount: int, sources: Sources) -> Result:
         folder = Path(name)
         touch_page_cache(folder, PAGES_OF_A_RUN * EVENT_BYTES * amount)
         before = await plain_cost(plain)
-        run = measure_collector if row.load == "collector" else measure_daemon
+        run = RUNS.get(row.load, measure_daemon)
         cpu_secs, rss_bytes, told = await run(row, folder, source, amount)
         if row.gzip_apart:
             cpu_secs -= float((await load("gzip", source))["cpu_secs"])
@@ -227,8 +228,7 @@ async def send(
     if row.load == "latency":
         found = await load("latency", source, url, folder / "out" / "app.ndjson", HALF_LOAD, row.per_post)
         return Told(found["p50_ms"], found["p99_ms"])
-    found = await load("post", source, url, row.connections, row.per_post, 0, row.idents)
-    return Told(found["p50_ms"], found["p99_ms"], amount / found["secs"])
+    return await post(row, source, url, amount)
 
 
 async def measure_collector(row: Row, folder: Path, source: Path, amount: int) -> tuple[float, int, Told]:
@@ -244,6 +244,28 @@ async def measure_collector(row: Row, folder: Path, source: Path, amount: int) -
             return collector.cpu_secs() - before, collector.peak_bytes, Told()
         finally:
             await collector.stop()
+
+
+async def measure_prototype(row: Row, folder: Path, source: Path, amount: int) -> tuple[float, int, Told]:
+    port = free_port()
+    prototype = Prototype(folder, port, has_file=row.config == "file")
+    try:
+        await prototype.start()
+        await prototype.ready()
+        before = prototype.cpu_secs()
+        told = await post(row, source, f"http://127.0.0.1:{port}/ingest/rs/app", amount)
+        return prototype.cpu_secs() - before, prototype.peak_bytes, told
+    finally:
+        await prototype.stop()
+
+
+RUNS = {"collector": measure_collector, "prototype": measure_prototype}
+"""Loads that something else than a daemon gets."""
+
+
+async def post(row: Row, source: Path, url: str, amount: int) -> Told:
+    found = await load("post", source, url, row.connections, row.per_post, 0, row.idents)
+    return Told(found["p50_ms"], found["p99_ms"], amount / found["secs"])
 
 
 async def collected(collector: Measured, file: Path) -> None:

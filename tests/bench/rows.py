@@ -67,7 +67,7 @@ class Row:
     """At most so many R; None: shown without a bound."""
     config: str
     data: Literal["json", "als", "syslog"] = "json"
-    load: Literal["post", "produce", "syslog", "tail", "collector", "latency", "archive"] = "post"
+    load: Literal["post", "produce", "syslog", "tail", "collector", "latency", "archive", "prototype"] = "post"
     connections: int = 4
     per_post: int = 1_000
     idents: int = 1
@@ -84,6 +84,8 @@ class Row:
 ROWS = (
     Row("http", "http in, disk journal, discard", 0.8, HTTP + DISCARD),
     Row("http-file", "http in, disk journal, file out", 1.0, HTTP + FILE),
+    Row("plain-http", "a plain prototype of `http`, that does nothing else", None, "", load="prototype"),
+    Row("plain-file", "a plain prototype of `http-file`", None, "file", load="prototype"),
     Row("http-count", "the same and a count by one field in 60 s windows", 1.3, HTTP + FILE + COUNT),
     Row("answers", "http in, window of 4 metrics, 10 groups", 1.6, HTTP + ANSWERS.replace("GROUP", "_area")),
     Row("answers-10k", "the same, 10,000 groups", 4.0, HTTP + ANSWERS.replace("GROUP", "room")),
