@@ -102,6 +102,8 @@ class Codec(ABC):
     """Data with more of these takes too long for the event loop."""
     reads_pieces = True
     """Whether it reads data that was cut behind any line, as collectors and inputs that follow files cut it."""
+    quote: bytes = b""
+    """What stands around values that may go on in the next line; empty: none does."""
 
     @abstractmethod
     def decode(self, data: bytes, context: DecodeContext) -> Decoded:

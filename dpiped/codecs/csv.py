@@ -28,6 +28,7 @@ class CsvCodec(Codec):
     def __init__(self, config: CsvCodecConfig) -> None:
         self._config = config
         self.reads_pieces = config.columns is not None
+        self.quote = config.quote.encode()
         csv.field_size_limit(max(_LONGEST_FIELD, csv.field_size_limit()))
 
     def decode(self, data: bytes, context: DecodeContext) -> Decoded:
@@ -69,7 +70,7 @@ class CsvCodec(Codec):
 
     def cut(self, data: bytes, most_bytes: int) -> list[bytes]:
         """One piece if the first row names the columns, or if a quoted value might hold a line break."""
-        if self._config.columns is None or self._config.quote.encode() in data:
+        if self._config.columns is None or self.quote in data:
             return [data]
         return cut_lines(data, most_bytes)
 

@@ -1,8 +1,8 @@
 """Messages: the codec of one block of messages, where each is read by itself, or gets fields that its message brought.
 
 Most blocks need neither: their values, one a line, are read by the input's own codec in one go. This one is for values
-that are not one line each (arrays, pretty-printed objects), for values that were found unreadable before, and for
-fields such as key and offset.
+that are not one line each (arrays, pretty-printed objects) or could go on in the next (half an object, an open quote),
+for values that were found unreadable before, and for fields such as key and offset.
 """
 
 from __future__ import annotations
@@ -16,12 +16,16 @@ from dpiped.codecs.lines import newlines_of
 
 
 def is_plain(values: Sequence[bytes], data: bytes, codec: Codec) -> bool:
-    """Whether the values of `data`, joined by newlines, may be read in one go."""
+    """Whether the values of `data`, joined by newlines, may be read in one go: none can go on in the next."""
     if codec.name != "json":
-        return True
-    if data[:1] != b"{" or len(newlines_of(data)) != len(values):
+        return not codec.quote or codec.quote not in data
+    if data[:1] != b"{" or data[-2:] != b"}\n" or not _one_line_each(values, data):
         return False
-    return b"[" not in data or b"\n[" not in data  # to look for one byte is far cheaper, and mostly enough
+    return data.count(b"}\n{") == len(values) - 1  # never inside of a value: there a comma or a bracket would follow
+
+
+def _one_line_each(values: Sequence[bytes], data: bytes) -> bool:
+    return len(newlines_of(data)) == len(values)
 
 
 class Messages(Codec):
@@ -56,14 +60,16 @@ class Messages(Codec):
 
     def _decode_whole(self, data: bytes, context: DecodeContext) -> Decoded | None:
         """In one go, if every message turns out to be one event."""
-        if self._damaged or not is_plain(self._values, data, self._codec):
+        if self._damaged or not _one_line_each(self._values, data):
+            return None
+        if self.name == "json" and not is_plain(self._values, data, self._codec):
             return None
         decoded = self._codec.decode(data, context)
         if decoded.rejected or len(decoded.parts) != 1 or decoded.parts[0].count != len(self._values):
             return None
         if self._fields:
             part = decoded.parts[0]
-            lines = map(_with, part.body.splitlines(keepends=True), self._fields)
+            lines = map(_with, _lines_of(part), self._fields)
             decoded.parts = [Part(part.suffix, b"".join(lines), part.count, part.min_ts, part.max_ts, None)]
             decoded.form = None
         return decoded
@@ -86,7 +92,7 @@ class Messages(Codec):
     def _part(self, part: Part, index: int) -> Part:
         if not self._fields:
             return part
-        body = b"".join(_with(line, self._fields[index]) for line in part.body.splitlines(keepends=True))
+        body = b"".join(_with(line, self._fields[index]) for line in _lines_of(part))
         return Part(part.suffix, body, part.count, part.min_ts, part.max_ts, None)
 
     def encode(self, body: bytes) -> bytes:
@@ -110,10 +116,15 @@ def _joined(suffix: str, parts: Sequence[Part]) -> Part:
     )
 
 
+def _lines_of(part: Part) -> list[bytes]:
+    """The events, without their newlines. A CR may stand in them as a blank."""
+    return part.body.split(b"\n")[:-1]
+
+
 def _with(line: bytes, fields: Mapping[str, bytes]) -> bytes:
-    """The event with fields of its message, never a key twice: what the event says itself stays."""
+    """The event as a line, with fields of its message, never a key twice: what the event says itself stays."""
     if any(b'"' + name.encode() + b'"' in line for name in fields):
         own = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
         fields = {name: value for name, value in fields.items() if name not in own}
     added = b"".join(b"," + msgspec.json.encode(name) + b":" + value for name, value in fields.items())
-    return line[:-2] + added + b"}\n"
+    return line[:-1] + added + b"}\n"

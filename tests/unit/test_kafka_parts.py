@@ -164,13 +164,13 @@ def test_a_marker_that_is_none_is_an_error(text: bytes) -> None:
         Marker(text)
 
 
-def decode(codec: str, values: list[bytes], fields: Any = (), damaged: Any = None) -> Any:
+def decode(codec: Any, values: list[bytes], fields: Any = (), damaged: Any = None) -> Any:
     messages = Messages(build_codec(codec), values, fields, damaged)
     return messages.decode(b"\n".join([*values, b""]), DecodeContext(1, Projection.of([])))
 
 
 def events_of(decoded: Any) -> list[dict[str, Any]]:
-    return [json.loads(line) for part in decoded.parts for line in part.body.splitlines()]
+    return [json.loads(line) for part in decoded.parts for line in part.body.split(b"\n")[:-1]]
 
 
 def test_each_message_is_read_by_itself() -> None:
@@ -187,6 +187,36 @@ def test_fields_are_added_and_what_the_event_says_stays() -> None:
     found = events_of(decode("json", [b'{"n":1,"k":0}', b'{"n":2,"t":"\\"k\\""}'], fields))
     assert [(one["n"], one["k"], one.get("o")) for one in found] == [(1, 0, None), (2, "b", 2)]
     assert [one["k"] for one in events_of(decode("raw", [b"x\ny", b"z"], fields))] == ["a", "a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("codec", "values", "owners"),
+    [
+        ("raw", [b"", b"x\ny"], [1, 1]),
+        ("json", [b'{"n":1}{"n":2}', b""], [0, 0]),
+        ("json", [b'{"@timestamp":1700000000000,\r"n":1}', b'{"@timestamp":1700000000000,"n":2}'], [0, 1]),
+    ],
+)
+def test_fields_go_to_the_events_of_their_own_message(codec: str, values: list[bytes], owners: list[int]) -> None:
+    found = events_of(decode(codec, values, [{"owner": b"%d" % index} for index in range(len(values))]))
+    assert [event["owner"] for event in found] == owners
+
+
+@pytest.mark.parametrize(
+    ("codec", "values"),
+    [
+        ("json", [b'{"n":1}', b'{"n":', b'"x"}', b'{"n":2}']),
+        ({"type": "csv", "columns": ["n", "text"]}, [b"1,a", b'2,"open', b'3,"shut"', b"4,b"]),
+    ],
+)
+def test_no_message_goes_on_in_the_next(codec: Any, values: list[bytes]) -> None:
+    data = b"\n".join([*values, b""])
+    assert not is_plain(values, data, build_codec(codec))
+    decoded = decode(codec, values)
+    assert [bad.raw for bad in decoded.rejected] == [
+        value for value in values if value in (b'{"n":', b'"x"}', b'2,"open')
+    ]
+    assert len(events_of(decoded)) + len(decoded.rejected) == len(values)
 
 
 SCHEMA = {
