@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from dpiped.config.base import ConfigModel, Secs
 from dpiped.kafka.avro import AvroConfig
 from dpiped.kafka.config import TOPIC, DailyTopics, KafkaConfig
+from dpiped.projection import TIMESTAMP
 
 
 def _check_topic(text: str) -> str:
@@ -37,7 +38,16 @@ class FieldsConfig(ConfigModel):
     offset: str = Field(default="", examples=["_offset"])
     """Its offset."""
     timestamp: str = Field(default="", examples=["_sent"])
-    """Its own time, in milliseconds."""
+    """Its own time, in milliseconds; with `time = { field = "_sent", format = "unix_ms" }` it is that of the events."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        names = [name for name in self.model_dump().values() if name]
+        if TIMESTAMP in names:
+            raise ValueError(f"expected another name than {TIMESTAMP}, such as _sent, and `time` with it as its field")
+        if len(set(names)) < len(names):
+            raise ValueError("expected a name of its own for each")
+        return self
 
 
 class KafkaInputConfig(KafkaConfig):

@@ -13,6 +13,7 @@ import msgspec
 
 from dpiped.codecs.base import Codec, DecodeContext, Decoded, Part, Rejected
 from dpiped.codecs.lines import newlines_of
+from dpiped.codecs.settle import settle
 
 
 def is_plain(values: Sequence[bytes], data: bytes, codec: Codec) -> bool:
@@ -53,7 +54,14 @@ class Messages(Codec):
 
     def decode(self, data: bytes, context: DecodeContext) -> Decoded:
         """`data` is the values, joined by newlines."""
-        return self._decode_whole(data, context) or self._decode_each(context)
+        decoded = self._decode_whole(data, context) or self._decode_each(context)
+        if context.time is not None and self._brings(context.time.field):
+            _set_times(decoded, context)
+        return decoded
+
+    def _brings(self, path: str) -> bool:
+        """Whether messages bring the field of this path: one of theirs, or what is in one, as in headers."""
+        return any(path in fields or path.partition(".")[0] in fields for fields in self._fields)
 
     def decode_quickly(self, data: bytes, context: DecodeContext) -> Decoded | None:
         return None
@@ -114,6 +122,15 @@ def _joined(suffix: str, parts: Sequence[Part]) -> Part:
         max(part.max_ts for part in parts),
         events,
     )
+
+
+def _set_times(decoded: Decoded, context: DecodeContext) -> None:
+    """Anew, now that the events have the fields of their messages."""
+    for what in ("time_missing", "time_invalid"):
+        decoded.counts.pop(what, 0)
+    decoded.parts = [
+        settle(_lines_of(part), context, decoded.counts, suffix=part.suffix, timed=True) for part in decoded.parts
+    ]
 
 
 def _lines_of(part: Part) -> list[bytes]:

@@ -13,6 +13,7 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from dpiped.codecs import DecodeContext, build_codec
+from dpiped.codecs.times import TimeSpec
 from dpiped.errors import DpipeError, FatalPluginError, TemporaryError
 from dpiped.kafka import (
     AvroReader,
@@ -202,6 +203,17 @@ def test_fields_go_to_the_events_of_their_own_message(codec: str, values: list[b
     assert [event["owner"] for event in found] == owners
 
 
+@pytest.mark.parametrize("path", ["sent", "more.at"])
+def test_the_time_of_an_event_may_stand_in_a_field_of_its_message(path: str) -> None:
+    fields = [{"sent": b"%d" % (AT + n), "more": b'{"at":"%d"}' % (AT + n)} for n in range(2)]
+    context = DecodeContext(1, Projection.of([]), TimeSpec(path, "unix_ms"))
+    for codec, values in (("raw", [b"x", b"y"]), ("json", [b'{"n":1}', b'[{"n":2}]'])):
+        decoded = Messages(build_codec(codec), values, fields).decode(b"\n".join([*values, b""]), context)
+        assert [event["@timestamp"] for event in events_of(decoded)] == [AT, AT + 1]
+        assert (decoded.parts[0].min_ts, decoded.parts[0].max_ts) == (AT, AT + 1)
+        assert not decoded.counts["time_missing"]
+
+
 @pytest.mark.parametrize(
     ("codec", "values"),
     [
@@ -309,6 +321,8 @@ OUTPUT: dict[str, Any] = {"brokers": ["a:1"], "topic": "t"}
         (KafkaInputConfig, {**INPUT, "properties": {"sasl.password": "x"}}, "secret_properties"),
         (KafkaInputConfig, {**INPUT, "tls": {"ca": "x"}}, 'security = "tls"'),
         (KafkaInputConfig, {**INPUT, "topics": [{"format": "x"}]}, "one %s"),
+        (KafkaInputConfig, {**INPUT, "fields": {"timestamp": "@timestamp"}}, "another name"),
+        (KafkaInputConfig, {**INPUT, "fields": {"key": "_k", "topic": "_k"}}, "of its own"),
         (KafkaInputConfig, {**INPUT, "topics": [{"format": "x%s", "date_format": "%H"}]}, "time codes of a day"),
         (KafkaOutputConfig, {**OUTPUT, "topic": "{host}"}, "begins with a letter"),
         (KafkaOutputConfig, {**OUTPUT, "headers": {"a": "{b}"}}, "unknown field {b}"),
