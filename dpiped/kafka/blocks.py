@@ -14,6 +14,9 @@ from dpiped.kafka.avro import AvroReader, DamagedMessageError
 from dpiped.kafka.positions import Partition
 from dpiped.kafka.shares import Shares
 
+_PARTITION_END = "_PARTITION_EOF"
+"""Name of the error that comes in place of a message when all of a partition was fetched."""
+
 
 class Block(NamedTuple):
     """Messages of one topic."""
@@ -25,18 +28,26 @@ class Block(NamedTuple):
     """The next offset of each of its partitions."""
     damaged: Mapping[int, str]
     """Index -> why the value is no event."""
+    is_silent: bool = False
+    """There was nothing to read up to `ends`, as behind a transaction: nothing that a journal has to know."""
 
 
 def blocks_of(found: Sequence[Any], shares: Shares, avro: AvroReader | None) -> tuple[list[Block], int]:
-    """(a block for each topic, number of messages without a value). Raises TemporaryError of the schema registry."""
+    """(a block for each topic, and one of partitions that are read to their end; number of messages without a value).
+    Raises TemporaryError of the schema registry.
+    """
     groups: dict[Partition, list[Any]] = {}
+    reached: dict[Partition, int] = {}
     for message in found:
-        if message.error() is None:
-            place = (message.topic(), message.partition())
+        place = (message.topic(), message.partition())
+        error = message.error()
+        if error is None:
             group = groups.get(place)
             if group is None:
                 group = groups[place] = []
             group.append(message)
+        elif error.name() == _PARTITION_END:
+            reached[place] = message.offset()
     topics: dict[str, list[Any]] = {}
     ends: dict[str, dict[Partition, int]] = {}
     for place, group in groups.items():
@@ -46,7 +57,11 @@ def blocks_of(found: Sequence[Any], shares: Shares, avro: AvroReader | None) -> 
             topics.setdefault(place[0], []).extend(group if whole else [group[index] for index in wanted])
             ends.setdefault(place[0], {})[place] = group[wanted[-1]].offset() + 1
     blocks = [_block(topic, messages, ends[topic], avro) for topic, messages in topics.items()]
-    return blocks, sum(map(len, topics.values())) - sum(len(block.values) for block in blocks)
+    tombstones = sum(map(len, topics.values())) - sum(len(block.values) for block in blocks)
+    silent = {place: offset for place, offset in reached.items() if shares.pass_over(place, offset)}
+    if silent:
+        blocks.append(Block("", (), (), silent, {}, is_silent=True))
+    return blocks, tombstones
 
 
 def _block(topic: str, messages: Sequence[Any], ends: Mapping[Partition, int], avro: AvroReader | None) -> Block:

@@ -63,6 +63,15 @@ class Shares:
         """Partition -> the next offset that is wanted."""
         return dict(self._next)
 
+    def pass_over(self, partition: Partition, end: int) -> bool:
+        """All that was wanted below `end` has come; whether offsets are passed over that are no messages, as where a
+        transaction ends.
+        """
+        if end <= self._next.get(partition, end):
+            return False
+        self._next[partition] = end
+        return True
+
     def accept(self, partition: Partition, offsets: Sequence[int]) -> Sequence[int]:
         """Indexes of what is wanted of the offsets that were fetched, in the order they came."""
         wanted = self._next.get(partition)

@@ -115,6 +115,7 @@ class KafkaInput(Input[KafkaInputConfig]):
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "auto.offset.reset": "error",
+            "enable.partition.eof": True,
             "queued.max.messages.kbytes": 32 << 10,
             "log_level": 2,
             "error_cb": self._troubles.note,
@@ -174,9 +175,10 @@ class KafkaInput(Input[KafkaInputConfig]):
             for block in blocks:
                 for place, offset in block.ends.items():
                     self._positions.put(place, offset)
-                text = self._positions.text()
-                data = b"\n".join([*block.values, b""])
-                await emit(data, source=block.topic, codec=self._codec_of(block, data), position=text)
+                if not block.is_silent:
+                    data = b"\n".join([*block.values, b""])
+                    codec = self._codec_of(block, data)
+                    await emit(data, source=block.topic, codec=codec, position=self._positions.text())
                 self._stored.update(block.ends)
         finally:
             self._idle.set()
@@ -249,6 +251,8 @@ class KafkaInput(Input[KafkaInputConfig]):
     def _note(self, message: Any) -> None:
         """An error in place of a message."""
         error: KafkaError = message.error()
+        if error.code() == KafkaError._PARTITION_EOF:
+            return
         if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC) and not error.fatal():
             if message.topic() in self.config.topics:
                 self._absent.add(message.topic())

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -186,3 +187,13 @@ class Kafka(Program):
     def numbers(self, topic: str) -> Counter[int]:
         """How often each `n` is in the topic, for those who read what is committed."""
         return Counter(json.loads(message.value())["n"] for message in read_all(self.address, topic, 60))
+
+    def left_by(self, group: str, topic: str) -> int:
+        """How many offsets of a topic a group has not committed yet, as tools for groups show it."""
+        with Consumer({"bootstrap.servers": self.address, "group.id": group, "log_level": 0}) as asking:
+            parts = asking.list_topics(topic, timeout=20).topics[topic].partitions
+            left = 0
+            for place in asking.committed([TopicPartition(topic, number) for number in parts], timeout=20):
+                _, end = asking.get_watermark_offsets(place, timeout=20)
+                left += end - max(place.offset, 0)
+        return left

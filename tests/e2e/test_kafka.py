@@ -178,6 +178,20 @@ def test_kafka_to_kafka_is_exact_over_kills(tmp_path: Path, programs: list[Progr
     assert exactly(kafka.numbers("to"), 12_000)
 
 
+def test_a_topic_written_by_transactions_is_read_to_its_end(
+    tmp_path: Path, programs: list[Program], kafka: Kafka
+) -> None:
+    kafka.create("transactions")
+    tables = writing(kafka, "transactions", 'match = ["app"]') + reading(kafka, "transactions")
+    made = start(tmp_path, programs, tables)
+    for turn in range(3):
+        post(made, turn * 100, turn * 100 + 100)
+        made.wait_delivered("out-transactions")
+    wait_until(lambda: plugin(made, "input")["events"] == 300, "everything comes back")
+    wait_until(lambda: plugin(made, "input")["lag"] == 0, "nothing is left")
+    wait_until(lambda: kafka.left_by("transactions", "transactions") == 0, "other tools see the same")
+
+
 def test_a_message_that_is_too_large_for_its_topic_goes_to_the_dead_letter(
     tmp_path: Path, programs: list[Program], kafka: Kafka
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import fastavro
 import pytest
 from aiohttp import web
+from confluent_kafka import KafkaError
 from pydantic import ValidationError
 
 from dpiped.codecs import DecodeContext, build_codec
@@ -24,6 +25,7 @@ from dpiped.kafka import (
     Marker,
     Messages,
     Shares,
+    blocks_of,
     check_topic,
     is_plain,
     start_of,
@@ -89,6 +91,29 @@ def test_what_was_fetched_before_a_rebalance_is_taken_once() -> None:
     assert shares.all() == {place: 19}
     shares.remove(place)
     assert list(shares.accept(place, [19])) == []
+
+
+class Fetched:
+    """A message as the library gives it, or the end of its partition in place of one."""
+
+    def __init__(self, offset: int, value: bytes | None = None, *, is_end: bool = False) -> None:
+        self.offset, self.value = lambda: offset, lambda: value
+        self.error = lambda: KafkaError(KafkaError._PARTITION_EOF) if is_end else None
+        self.topic, self.partition = lambda: "t", lambda: 0
+
+
+def test_what_ends_a_transaction_is_no_message_that_was_not_read() -> None:
+    shares, place = Shares(), ("t", 0)
+    shares.add(place, 10)
+    blocks, tombstones = blocks_of([Fetched(10, b"a"), Fetched(11), Fetched(13, is_end=True)], shares, None)
+    assert [(block.values, block.ends, block.is_silent) for block in blocks] == [
+        ([b"a"], {place: 12}, False),
+        ((), {place: 13}, True),
+    ]
+    assert (tombstones, shares.all()) == (1, {place: 13})
+    assert blocks_of([Fetched(13, is_end=True)], shares, None) == ([], 0)
+    shares.remove(place)
+    assert blocks_of([Fetched(15, is_end=True)], shares, None) == ([], 0)
 
 
 def view(events: list[dict[str, Any]], fields: list[str], **head: Any) -> PackView:
