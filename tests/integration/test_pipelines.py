@@ -169,7 +169,7 @@ async def test_kafka_to_kafka_with_a_window(tmp_path: Path) -> None:
             await asyncio.to_thread(make_topic, brokers, topic)
         now = int(time.time() * 1000)
         orders = [
-            json.dumps({"@timestamp": now - 120_000, "buyer": f"b{n % 3}", "country": "de", "cents": n}).encode()
+            json.dumps({"@timestamp": now - 600_000, "buyer": f"b{n % 3}", "country": "de", "cents": n}).encode()
             for n in range(6)
         ]
         orders.append(json.dumps({"@timestamp": now, "buyer": "b9", "country": "fr", "cents": 5}).encode())
