@@ -9,6 +9,7 @@ reaches the address can send, unless `tls` has a `client_ca`.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from dataclasses import replace
 
@@ -24,6 +25,9 @@ from dpiped.api import (
     TlsError,
     register,
 )
+
+TELL_SECS = 1.0
+"""How often log and metrics hear what was counted."""
 
 
 class SyslogConfig(PluginConfig, SyslogOptions):
@@ -49,13 +53,23 @@ class SyslogInput(Input[SyslogConfig]):
             raise kind(f"listen on {self.config.path or self.config.listen}: {exc.strerror or exc}") from exc
 
     async def run(self, emit: Emit) -> None:
+        telling = asyncio.create_task(self._tell(), name="syslog counts")
+        try:
+            while True:
+                block = await self._listener.take()
+                hosts = set(block.hosts)
+                if len(hosts) == 1:
+                    await emit(block.data, host=hosts.pop())
+                else:
+                    await emit(block.data, hosts=block.hosts)
+        finally:
+            telling.cancel()
+            await asyncio.wait((telling,))
+
+    async def _tell(self) -> None:
+        """Also when nothing comes, as from peers that are turned away."""
         while True:
-            block = await self._listener.take()
-            hosts = set(block.hosts)
-            if len(hosts) == 1:
-                await emit(block.data, host=hosts.pop())
-            else:
-                await emit(block.data, hosts=block.hosts)
+            await asyncio.sleep(TELL_SECS)
             self._noted.tell(self._listener.counts)
 
     def renew(self) -> bool:
@@ -64,6 +78,7 @@ class SyslogInput(Input[SyslogConfig]):
     async def close(self) -> None:
         if hasattr(self, "_listener"):
             await self._listener.close()
+            self._noted.tell(self._listener.counts)
 
     def status(self) -> dict[str, object]:
         return {"address": self._listener.address, "connections": self._listener.connections, **self._listener.counts}

@@ -281,3 +281,18 @@ async def test_the_admin_api_has_limits_too(tmp_path: Path, monkeypatch: pytest.
         slow = b"POST /admin/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n{"
         assert b" 408 " in await ask(slow)
         assert b" 413 " in await ask(slow[:-1].replace(b"500", b"70000") + b"x" * 70_000)
+
+
+async def test_peers_of_syslog_that_are_turned_away_are_told_though_nothing_comes(tmp_path: Path) -> None:
+    syslog = '[[input]]\ntype = "syslog"\nlisten = "127.0.0.1:0"\nmax_connections = 1\n'
+    async with running(f'{syslog}[[output]]\ntype = "discard"\n', tmp_path) as engine:
+        host, port = address_of(engine, "syslog").rsplit(":", 1)
+        _, first = await asyncio.open_connection(host, int(port))
+        (runner,) = engine.inputs
+        await until(lambda: runner.report()["connections"] == 1)
+        reader, second = await asyncio.open_connection(host, int(port))
+        assert await reader.read() == b""
+        counted = b'dpipe_noted_events_total{plugin="syslog",what="connection_refused"} 1.0'
+        await until(lambda: counted in engine.telemetry.metrics.text())
+        first.close()
+        second.close()
