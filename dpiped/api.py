@@ -127,6 +127,7 @@ from dpiped.registry import register
 from dpiped.s3 import AccessConfig as S3AccessConfig
 from dpiped.s3 import BucketOutput, S3Config
 from dpiped.sources.follow_input import FollowConfig, FollowInput
+from dpiped.sources.gatherer import Block as SyslogBlock
 from dpiped.sources.lines import LineCutter, read_lines
 from dpiped.sources.noted import Noted
 from dpiped.sources.options import SyslogOptions
@@ -276,6 +277,7 @@ __all__ = [
     "Spot",
     "StatefulFilter",
     "StoredObject",
+    "SyslogBlock",
     "SyslogListener",
     "SyslogOptions",
     "Target",

@@ -148,6 +148,7 @@ class SyslogListener:
             await asyncio.gather(self._sweeper, return_exceptions=True)
         self._count_kernel_drops()
         self._read_datagrams(on=False)
+        self._drain()
         if self._server is not None:
             self._server.close()
         for peer in list(self._peers):
@@ -194,18 +195,24 @@ class SyslogListener:
             loop.remove_reader(self._socket.fileno())
         self._reading = on
 
-    def _datagrams(self) -> None:
+    def _drain(self) -> None:
+        """Reads what the kernel still has of datagrams, as far as there is room."""
+        while self._socket is not None and not self._gatherer.full and self._datagrams():
+            pass
+
+    def _datagrams(self) -> bool:
+        """Reads some; whether there may be more now."""
         assert self._socket is not None
         buffer, most = self._buffer, self.options.max_frame_bytes
         for _ in range(DATAGRAMS_AT_ONCE):
             try:
                 size, _, flags, address = self._socket.recvmsg_into([buffer])
             except BlockingIOError:
-                return
+                return False
             except OSError as exc:  # an error that the network reported for an earlier datagram
                 self.counts["receive_error"] += 1
                 self._say(f"receiving on {self.address}: {exc.strerror}")
-                return
+                return False
             if flags & socket.MSG_TRUNC or size > most:
                 self.counts["datagram_cut"] += 1
                 size = min(size, most)
@@ -214,7 +221,8 @@ class SyslogListener:
                 self._gatherer.add([frame], address[0] if isinstance(address, tuple) else "")
             if self._gatherer.full:
                 self._read_datagrams(on=False)
-                return
+                return False
+        return True
 
     def _count_kernel_drops(self) -> None:
         if self._socket is None or self.options.transport != "udp":

@@ -1,10 +1,10 @@
 """Input `syslog`: receives syslog by udp, tcp, tls or unix socket.
 
-Delivery: plain syslog has no acknowledgement, so what was in a socket or being gathered at a kill is lost; what was
-taken is durable before more is read. TCP senders wait while the journal takes nothing; datagrams are dropped by the
-kernel then, and counted. Line breaks inside of a frame or datagram are part of the message; codecs other than `syslog`
-read lines, so they get `#012` for one, as rsyslog writes it, and `#000` for NUL. Syslog knows no tokens: whoever
-reaches the address can send, unless `tls` has a `client_ca`.
+Delivery: plain syslog has no acknowledgement, so what was in a socket or being gathered at a kill is lost, at a stop
+what connections had not handed over yet; what was taken is durable before more is read. TCP senders wait while the
+journal takes nothing; datagrams are dropped by the kernel then, and counted. Line breaks inside of a frame or datagram
+are part of the message; codecs other than `syslog` read lines, so they get `#012` for one, as rsyslog writes it, and
+`#000` for NUL. Syslog knows no tokens: whoever reaches the address can send, unless `tls` has a `client_ca`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dpiped.api import (
     Input,
     Noted,
     PluginConfig,
+    SyslogBlock,
     SyslogListener,
     SyslogOptions,
     TemporaryError,
@@ -28,6 +29,8 @@ from dpiped.api import (
 
 TELL_SECS = 1.0
 """How often log and metrics hear what was counted."""
+STOP_SECS = 2.0
+"""A full journal gets no longer."""
 
 
 class SyslogConfig(PluginConfig, SyslogOptions):
@@ -54,17 +57,26 @@ class SyslogInput(Input[SyslogConfig]):
 
     async def run(self, emit: Emit) -> None:
         telling = asyncio.create_task(self._tell(), name="syslog counts")
+        storing: asyncio.Task[None] | None = None
         try:
             while True:
                 block = await self._listener.take()
-                hosts = set(block.hosts)
-                if len(hosts) == 1:
-                    await emit(block.data, host=hosts.pop())
-                else:
-                    await emit(block.data, hosts=block.hosts)
+                storing = asyncio.create_task(_store(emit, block), name="syslog block")
+                await asyncio.shield(storing)
+        except asyncio.CancelledError:
+            await self._finish(emit, storing)
+            raise
         finally:
             telling.cancel()
             await asyncio.wait((telling,))
+
+    async def _finish(self, emit: Emit, storing: asyncio.Task[None] | None) -> None:
+        """At a stop, what was received is stored, if that goes quickly."""
+        await self._listener.close()
+        if storing is not None:
+            await _end(storing)
+        if not self._listener.idle:
+            await _end(asyncio.create_task(_store(emit, await self._listener.take()), name="syslog rest"))
 
     async def _tell(self) -> None:
         """Also when nothing comes, as from peers that are turned away."""
@@ -82,3 +94,17 @@ class SyslogInput(Input[SyslogConfig]):
 
     def status(self) -> dict[str, object]:
         return {"address": self._listener.address, "connections": self._listener.connections, **self._listener.counts}
+
+
+async def _store(emit: Emit, block: SyslogBlock) -> None:
+    hosts = set(block.hosts)
+    if len(hosts) == 1:
+        await emit(block.data, host=hosts.pop())
+    else:
+        await emit(block.data, hosts=block.hosts)
+
+
+async def _end(storing: asyncio.Task[None]) -> None:
+    await asyncio.wait((storing,), timeout=STOP_SECS)
+    storing.cancel()
+    await asyncio.gather(storing, return_exceptions=True)

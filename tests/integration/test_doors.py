@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -296,3 +297,14 @@ async def test_peers_of_syslog_that_are_turned_away_are_told_though_nothing_come
         await until(lambda: counted in engine.telemetry.metrics.text())
         first.close()
         second.close()
+
+
+async def test_datagrams_of_syslog_that_came_before_a_stop_are_delivered(tmp_path: Path) -> None:
+    syslog = '[[input]]\ntype = "syslog"\ntransport = "udp"\nlisten = "127.0.0.1:0"\n'
+    out = f'[[output]]\ntype = "file"\npath = "{tmp_path}/out.ndjson"\n'
+    async with running(syslog + out, tmp_path) as engine:
+        host, port = address_of(engine, "syslog").rsplit(":", 1)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for number in range(5):
+                sender.sendto(b"<13>%d" % number, (host, int(port)))  # the daemon has no turn to read them
+    assert [event["message"] for event in events_in(tmp_path / "out.ndjson")] == ["0", "1", "2", "3", "4"]

@@ -97,6 +97,20 @@ async def test_tcp_with_both_framings(listen):
     assert await take(listener, 3) == ([b"<1>line", b"<1>count", b"<1>last"], ["127.0.0.1"] * 3)
 
 
+@pytest.mark.parametrize("transport", ["udp", "unixgram"])
+async def test_datagrams_that_the_kernel_has_are_read_at_a_close(listen, tmp_path, transport):
+    path = str(tmp_path / "log") if transport == "unixgram" else ""
+    listener = await listen(transport=transport, path=path)
+    family = socket.AF_UNIX if path else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as sender:
+        for number in range(5):
+            sender.sendto(b"<1>%d" % number, path or ("127.0.0.1", port_of(listener)))
+    await listener.close()  # the event loop had no turn to read them
+    assert not listener.idle
+    lines, _ = await take(listener, 5)
+    assert lines == [b"<1>%d" % number for number in range(5)]
+
+
 @pytest.mark.parametrize(("codec", "line"), [("syslog", fold(b"<1>a\n\0b")), ("raw", b"<1>a#012#000b")])
 async def test_line_breaks_inside_of_frames_are_folded_for_the_codec_that_unfolds_them(listen, codec, line):
     tcp, udp = await listen(transport="tcp", codec=codec), await listen(transport="udp", codec=codec)
