@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
 import urllib.request
 from pathlib import Path
+
+import pytest
 
 from .conftest import Daemon, Program, events_in, free_port, started, wait_until
 
@@ -82,3 +85,17 @@ def test_a_port_in_use_is_one_line_and_1(tmp_path: Path, programs: list[Program]
     assert len(errors) == 1
     assert "in use" in errors[0]
     assert "Traceback" not in second.text()
+
+
+@pytest.mark.parametrize("closed", ["<&-", "<&- >&-", "<&- >&- 2>&-"])
+def test_standard_streams_that_are_closed_are_empty_ones(tmp_path: Path, closed: str) -> None:
+    config = tmp_path / "stdin.toml"
+    config.write_text(
+        f'[engine]\nadmin = "127.0.0.1:0"\ndata_dir = "{tmp_path}/data"\n[[project]]\nname = "rs"\n'
+        '[[input]]\ntype = "stdin"\n[[output]]\ntype = "console"\n'
+    )
+    script = f'exec "$0" "$@" {closed}'
+    daemon_command = [sys.executable, "-m", "dpiped", "run", "-c", str(config)]
+    send_command = [sys.executable, "-m", "collector", "send", "--ident", "app"]
+    for command in (daemon_command, send_command):
+        assert subprocess.run(["sh", "-c", script, *command], timeout=50, check=False).returncode == 0

@@ -33,6 +33,7 @@ COLLECTOR_MAY_USE = (
     "dpiped.quarantine",
     "dpiped.signals",
     "dpiped.sources",
+    "dpiped.standard_streams",
     "dpiped.telemetry",
     "dpiped.tls",
 )
