@@ -75,7 +75,8 @@ class SyslogInput(Input[SyslogConfig]):
         await self._listener.close()
         if storing is not None:
             await _end(storing)
-        if not self._listener.idle:
+        takes_nothing = storing is not None and storing.cancelled()
+        if not self._listener.idle and not takes_nothing:
             await _end(asyncio.create_task(_store(emit, await self._listener.take()), name="syslog rest"))
 
     async def _tell(self) -> None:
