@@ -32,6 +32,7 @@ from dpiped.errors import ConfigError, DpipeError
 from dpiped.exit_code import ExitCode
 from dpiped.hidden import hide
 from dpiped.lock import UMASK
+from dpiped.sources.tail_scan import PACKED
 from dpiped.telemetry import Telemetry
 from dpiped.telemetry.log import setup_logging
 from dpiped.tls import ClientTls
@@ -183,6 +184,9 @@ def check_file(name: str) -> None:
     if not Path(name).is_file():
         kind = "a folder: name the files in it" if Path(name).is_dir() else "no file: a pipe is sent alone, or by `<`"
         raise DpipeError(f"{name} is {kind}")
+    if name.endswith(PACKED):
+        text = "and only gzip is read: unpack it, and send what comes by a pipe"
+        raise DpipeError(f"{name} is compressed ({Path(name).suffix}), {text}")
 
 
 def take_pipe(files: list[str]) -> list[str]:

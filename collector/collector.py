@@ -230,7 +230,8 @@ class Collector:
         for feed in self.feeds:
             noted = self._noted.setdefault(feed.name, Noted(self.telemetry, feed.name))
             noted.tell(feed.counts())
-            noted.tell_unmatched(feed.unmatched())
+            for text, found in feed.found().items():
+                noted.tell_found(text, found)
 
     async def _close(self) -> None:
         await self._status.close()

@@ -5,7 +5,7 @@ crash.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from collector.checkpoint import Checkpoint, Range
 from collector.item import Item
@@ -65,6 +65,6 @@ class Feed(ABC):
         """What happened, by reason, since the start: what was given up, cut or skipped."""
         return {}
 
-    def unmatched(self) -> Sequence[str]:
-        """Patterns of files that match none, when that is worth telling."""
-        return ()
+    def found(self) -> Mapping[str, Sequence[str]]:
+        """What is worth telling once while it is so: text -> patterns or files of which it is true."""
+        return {}

@@ -15,6 +15,7 @@ from collector.config import TailInput
 from collector.feed import Feed, Put
 from collector.item import Item, pack
 from collector.naming import ident_of
+from dpiped.sources.noted import PACKED, UNMATCHED
 from dpiped.sources.tail import Follower
 from dpiped.sources.tail_marks import Chunk, Positions, shown_path
 from dpiped.sources.threads import finish_in_thread
@@ -123,8 +124,8 @@ class TailFeed(Feed):
     def counts(self) -> dict[str, int]:
         return dict(self._follower.counts)
 
-    def unmatched(self) -> Sequence[str]:
-        return self._follower.unmatched
+    def found(self) -> dict[str, Sequence[str]]:
+        return {UNMATCHED: self._follower.unmatched, PACKED: self._follower.packed}
 
 
 def _chunk(what: Range) -> Chunk:

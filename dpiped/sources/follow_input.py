@@ -10,7 +10,7 @@ from typing import ClassVar, TypeVar
 
 from dpiped.config.base import Host, PluginConfig
 from dpiped.plugin import Emit, Input
-from dpiped.sources.noted import Noted
+from dpiped.sources.noted import PACKED, UNMATCHED, Noted
 from dpiped.sources.options import TailOptions
 from dpiped.sources.tail import Follower, follow
 from dpiped.sources.tail_marks import Chunk, Positions, shown_path
@@ -63,7 +63,8 @@ class FollowInput(Input[C]):
             if self._first:
                 await self._mark_start(emit)
             self._noted.tell(self.counts())
-            self._noted.tell_unmatched(self._follower.unmatched)
+            self._noted.tell_found(UNMATCHED, self._follower.unmatched)
+            self._noted.tell_found(PACKED, self._follower.packed)
 
     async def _mark_start(self, emit: Emit) -> None:
         """Told even if nothing was read, so that `read_from = "end"` counts at one start only."""

@@ -18,6 +18,7 @@ LOUD = {
     "connection_refused": "a connection was closed because there are too many",
 }
 UNMATCHED = "a pattern of paths matches no file so far"
+PACKED = "a file is compressed otherwise than by gzip and is not read; if it need not be, add its name to exclude"
 
 
 class Noted:
@@ -27,7 +28,7 @@ class Noted:
         self._telemetry = telemetry
         self._plugin = plugin
         self._told: Counter[str] = Counter()
-        self._unmatched: set[str] = set()
+        self._found: dict[str, frozenset[str]] = {}
 
     def tell(self, counts: Mapping[str, int]) -> None:
         """Adds what is new to the metric of noted events; what may mean loss is also logged."""
@@ -40,9 +41,9 @@ class Noted:
             if what in LOUD:
                 self._telemetry.say(LOUD[what], plugin=self._plugin, detail=f"{new} times", level=logging.WARNING)
 
-    def tell_unmatched(self, patterns: Iterable[str]) -> None:
-        """Logs the patterns that match no file, each once."""
-        for pattern in patterns:
-            if pattern not in self._unmatched:
-                self._unmatched.add(pattern)
-                self._telemetry.say(UNMATCHED, plugin=self._plugin, detail=pattern, level=logging.WARNING)
+    def tell_found(self, text: str, found: Iterable[str]) -> None:
+        """Logs what is found now, such as patterns or files, each once while it is found."""
+        before, now = self._found.get(text, frozenset()), frozenset(found)
+        self._found[text] = now
+        for detail in sorted(now - before):
+            self._telemetry.say(text, plugin=self._plugin, detail=detail, level=logging.WARNING)

@@ -47,7 +47,8 @@ class TailOptions(ConfigModel):
         min_length=1, examples=[["/var/log/nginx/*.log"]]
     )
     """Globs of the files to follow, looked up again every second; `**` is any number of folders. One that matches no
-    file in the first ten seconds is told.
+    file in the first ten seconds is told. Of compressed files only those in `.gz` are read; others, such as `.zst`, are
+    left out and told.
     """
     exclude: tuple[str, ...] = ()
     """Globs of files to leave out: with a slash they are compared with the whole path, else with the name."""

@@ -55,6 +55,11 @@ class Follower:
         """Patterns that matched no file since the start; none in the first seconds, if files may still come."""
         return self._set.globs.unmatched if self._clock() >= self._told_from else ()
 
+    @property
+    def packed(self) -> tuple[str, ...]:
+        """Files that are there and left out, since they are compressed in a way that is not read."""
+        return self._set.globs.packed
+
     def __len__(self) -> int:
         return len(self._set.files)
 

@@ -18,6 +18,10 @@ FileKey = tuple[int, int]
 """(device, inode): names an open or existing file while the program runs; nothing of it is trusted after a restart."""
 
 
+PACKED = (".zst", ".zstd", ".xz", ".lzma", ".bz2", ".lz4", ".Z", ".zip", ".7z")
+"""Ends of names of files that are compressed otherwise than by gzip. Their lines cannot be read here."""
+
+
 class Found(NamedTuple):
     """A regular file that a pattern matched."""
 
@@ -47,12 +51,13 @@ def is_excluded(path: str, exclude: Sequence[str]) -> bool:
 
 
 class Globs:
-    """Patterns, and which of them matched no file in any scan so far: `unmatched`."""
+    """Patterns; `unmatched`: those that matched no file in any scan so far; `packed`: what the last scan left out."""
 
     def __init__(self, patterns: Sequence[str], exclude: Sequence[str]) -> None:
         self._patterns = tuple(dict.fromkeys(patterns))
         self._exclude = exclude
         self.unmatched = self._patterns
+        self.packed: tuple[str, ...] = ()
 
     def scan(self) -> dict[FileKey, Found]:
         """All files that match, each once: symlinks are followed, and of several names the first in order counts.
@@ -61,6 +66,7 @@ class Globs:
         """
         found: dict[FileKey, Found] = {}
         files: set[str] = set()
+        packed = []
         matches = {pattern: set(_matches(pattern)) for pattern in self._patterns}
         for path in sorted(set().union(*matches.values())):
             if is_excluded(path, self._exclude):
@@ -71,7 +77,11 @@ class Globs:
                 continue
             if stat.S_ISREG(status.st_mode):
                 files.add(path)
-                found.setdefault(key_of(status), Found(path, status.st_size, status.st_mtime_ns))
+                if path.endswith(PACKED):
+                    packed.append(path)
+                else:
+                    found.setdefault(key_of(status), Found(path, status.st_size, status.st_mtime_ns))
+        self.packed = tuple(packed)
         self.unmatched = tuple(pattern for pattern in self.unmatched if files.isdisjoint(matches[pattern]))
         return found
 

@@ -236,6 +236,13 @@ async def test_send_gives_up_some_time_after_the_end_of_its_input(kit, confirm):
     assert "gave up 0.5 seconds after the end of standard input" in errors.decode().splitlines()[-1]
 
 
+def test_send_refuses_a_file_that_is_compressed_otherwise_than_by_gzip(kit, capsys):
+    file = kit.folder / "a.log.zst"
+    file.write_bytes(b"\x28\xb5\x2f\xfd")
+    assert main(["send", "--ident", "rs.c", str(file)]) == 1
+    assert f"{file} is compressed (.zst), and only gzip is read: unpack it" in capsys.readouterr().err
+
+
 async def test_a_pattern_that_matches_nothing_is_told_once(kit, monkeypatch, caplog):
     monkeypatch.setattr(tail, "UNMATCHED_SECS", 0.0)
     monkeypatch.setattr(collector_module, "SAVE_EVERY_SECS", 0.01)

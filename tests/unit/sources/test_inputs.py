@@ -104,6 +104,24 @@ async def test_tail_tells_a_pattern_that_matches_nothing_once(tmp_path, monkeypa
     assert [record.details for record in caplog.records] == [{"plugin": "in", "detail": f"{tmp_path}/*.log"}]
 
 
+async def test_tail_leaves_out_what_is_compressed_otherwise_than_by_gzip_and_tells_it_once(tmp_path, caplog):
+    (tmp_path / "a.log").write_text("1\n")
+    packed = tmp_path / "a.log.1.zst"
+    packed.write_bytes(b"\x28\xb5\x2f\xfd rubbish\n")
+    emit = Emitted()
+    plugin = TailInput(TailConfig(paths=(f"{tmp_path}/*.log*",), read_from="start"), context())
+
+    async def told():
+        async with asyncio.timeout(10):
+            while not (caplog.records and emit.data):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.5)  # for more, which must not come
+
+    await running(plugin, emit, told())
+    assert emit.data == b"1\n"
+    assert [record.details for record in caplog.records] == [{"plugin": "in", "detail": str(packed)}]
+
+
 async def test_multiline_is_read_as_json_whatever_the_codec(tmp_path):
     (tmp_path / "a.log").write_text("1 a\n b\n2 c\n")
     emit = Emitted()
