@@ -79,35 +79,27 @@ class JournaldInput(Input[JournaldConfig]):
     def idents(cls, config: JournaldConfig) -> tuple[str, ...]:
         return ()
 
-    def command(self, cursor: str | None) -> list[str]:
-        """What is run, to go on behind a cursor."""
+    def command(self, *words: str) -> list[str]:
+        """What is run, with some words of its own."""
         config = self.config
-        begin = ["--no-tail"] if config.read_from == "start" else ["--lines=0"]
-        if not config.follow:
-            begin = [] if config.read_from == "start" else ["--lines=0"]
-        return [
-            config.command,
-            "--output=json",
-            "--no-pager",
-            "--quiet",
-            "--all",
-            *(["--follow"] if config.follow else []),
-            *([f"--after-cursor={cursor}", *(["--no-tail"] if config.follow else [])] if cursor else begin),
-            *([f"--directory={config.directory}"] if config.directory else []),
-            *(f"--unit={unit}" for unit in config.units),
-            *config.matches,
-        ]
+        folder = [f"--directory={config.directory}"] if config.directory else []
+        return [config.command, "--output=json", "--no-pager", "--quiet", "--all", *folder, *words]
+
+    def reading(self, cursor: str | None) -> list[str]:
+        """What reads all that is wanted, from the start or behind a cursor."""
+        config = self.config
+        follow = ["--follow", "--no-tail"] if config.follow else []
+        behind = [f"--after-cursor={cursor}"] if cursor else []
+        return self.command(*follow, *behind, *(f"--unit={unit}" for unit in config.units), *config.matches)
 
     async def run(self, emit: Emit) -> None:
         cursor = self.context.start_position
         host = self.config.host or socket.gethostname()
-        pipe = asyncio.subprocess.PIPE
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *self.command(cursor), stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe, limit=BLOCK_BYTES
-            )
-        except OSError as exc:
-            raise FatalPluginError(f"{self.config.command} cannot be run: {exc.strerror}") from exc
+        if cursor is None and self.config.read_from == "end":
+            cursor = await self._last_cursor()
+            if cursor is not None:  # else a restart before the first entry would begin at a later end
+                await emit(b"", position=cursor)
+        process = await self._start(self.reading(cursor))
         complaint = asyncio.create_task(_last_line(process.stderr), name="journalctl errors")
         try:
             await self._read(process.stdout, emit, host)
@@ -118,6 +110,26 @@ class JournaldInput(Input[JournaldConfig]):
             await _end(process)
             complaint.cancel()
             await asyncio.wait((complaint,))
+
+    async def _start(self, command: Sequence[str]) -> asyncio.subprocess.Process:
+        pipe = asyncio.subprocess.PIPE
+        try:
+            return await asyncio.create_subprocess_exec(
+                *command, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe, limit=BLOCK_BYTES
+            )
+        except OSError as exc:
+            raise FatalPluginError(f"{self.config.command} cannot be run: {exc.strerror}") from exc
+
+    async def _last_cursor(self) -> str | None:
+        """That of the newest entry, wanted or not; None when there is none yet."""
+        process = await self._start(self.command("--lines=1"))
+        try:
+            entry, complaint = await process.communicate()
+        finally:
+            await _end(process)
+        if process.returncode:
+            raise TemporaryError(f"{self.config.command} ended with status {process.returncode}: {_last_of(complaint)}")
+        return self._events(entry.splitlines())[1]
 
     async def _read(self, stdout: asyncio.StreamReader | None, emit: Emit, host: str) -> None:
         assert stdout is not None  # it was asked for
@@ -171,7 +183,11 @@ async def _last_line(stream: asyncio.StreamReader | None) -> str:
     last = b""
     while stream is not None and (data := await stream.read(4096)):
         last = (last + data)[-4096:]
-    lines = last.decode("utf-8", "replace").strip().splitlines()
+    return _last_of(last)
+
+
+def _last_of(text: bytes) -> str:
+    lines = text.decode("utf-8", "replace").strip().splitlines()
     return lines[-1][:300] if lines else "it said nothing"
 
 

@@ -18,12 +18,20 @@ from dpiped.testing import events_in, running, until
 PROGRAM = """#!{python}
 import json, sys, time
 cursor = next((one.partition("=")[2] for one in sys.argv if one.startswith("--after-cursor=")), "c-1")
-entries = json.load(open("{entries}"))
-for entry in entries[int(cursor[1:]) + 1:]:
-    print(json.dumps(entry), flush=True)
+
+def tell(begin):
+    entries = json.load(open("{entries}"))
+    for entry in entries[begin:]:
+        print(json.dumps(entry), flush=True)
+    return len(entries)
+
+told = tell(-1 if "--lines=1" in sys.argv else int(cursor[1:]) + 1)
 print("Cannot open the journal", file=sys.stderr)
+if "--follow" in sys.argv:
+    open("{entries}.followed", "w").close()
 while "--follow" in sys.argv and not {fails}:
     time.sleep(0.05)
+    told = tell(told)
 sys.exit({fails})
 """
 
@@ -42,7 +50,8 @@ def entry(number: int, **more: Any) -> dict[str, Any]:
 
 
 def prepare(folder: Path, entries: list[dict[str, Any]], more: str = "", fails: int = 0) -> str:
-    (folder / "entries.json").write_text(json.dumps(entries), encoding="utf-8")
+    (folder / "entries.new").write_text(json.dumps(entries), encoding="utf-8")
+    (folder / "entries.new").rename(folder / "entries.json")
     program = folder / "journalctl"
     text = PROGRAM.format(python=sys.executable, entries=folder / "entries.json", fails=fails)
     program.write_text(text, encoding="utf-8")
@@ -69,6 +78,24 @@ async def test_entries_come_once_over_restarts(tmp_path: Path) -> None:
         "7",
     )
     assert "_EXTRA" not in first
+
+
+async def test_from_the_end_nothing_is_left_out_that_came_after_the_very_first_start(tmp_path: Path) -> None:
+    out, more = tmp_path / "out.ndjson", 'read_from = "end"'
+    async with running(prepare(tmp_path, [entry(0), entry(1)], more), tmp_path) as engine:
+        await until(lambda: "c1" in engine.journal.marks.positions.values())
+    async with running(prepare(tmp_path, [entry(number) for number in range(4)], more), tmp_path):
+        await until(lambda: len(events_in(out)) == 2)
+    assert [event["message"] for event in events_in(out)] == ["m2", "m3"]
+
+
+async def test_from_the_end_of_an_empty_journal_all_is_read(tmp_path: Path) -> None:
+    out, more = tmp_path / "out.ndjson", 'read_from = "end"'
+    async with running(prepare(tmp_path, [], more), tmp_path):
+        await until((tmp_path / "entries.json.followed").exists)
+        prepare(tmp_path, [entry(0)], more)
+        await until(lambda: len(events_in(out)) == 1)
+    assert [event["message"] for event in events_in(out)] == ["m0"]
 
 
 async def test_bytes_lists_and_all_fields(tmp_path: Path) -> None:
