@@ -223,6 +223,13 @@ class Filter(Plugin[C], ABC):
         """The ident of what it emits where the config gives none; `name` is that of its table."""
         return name
 
+    @classmethod
+    def emitted(cls, config: C, ident: str) -> Iterable[str]:
+        """Patterns of the idents of all it emits; `ident` is that of its table. `PROJECT:PATTERN` where it gives packs
+        this project; else they keep the one of what they were made of.
+        """
+        return (ident, *cls.idents(config))
+
     def fields(self) -> Iterable[str]:
         """Which fields `process` reads, without those of `where`. Asked once, at start."""
         return ()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 from dpiped.config.schema import DaemonConfig, FilterOptions, InputOptions, PluginTable, TableOptions
-from dpiped.matcher import Matcher
+from dpiped.matcher import Matcher, parsed
+from dpiped.plugin import Filter
 
 Table = PluginTable[TableOptions]
 
@@ -26,10 +28,15 @@ def given_idents(table: PluginTable[InputOptions]) -> tuple[str, ...]:
 
 
 def emitted_idents(table: PluginTable[FilterOptions]) -> tuple[str, ...]:
-    """Patterns of what a filter emits."""
+    """Patterns of what a filter emits; a pack keeps its project, unless the filter gives it another one."""
     options = table.options
+    plugin_class = cast("type[Filter[Any]]", table.plugin_class)
     late = (f"{options.name}.late",) if options.on_late == "emit" else ()
-    return tuple(dict.fromkeys((options.ident, *late, *table.plugin_class.idents(table.config))))
+    emitted = (*plugin_class.emitted(table.config, options.ident), *late)
+    read = {pattern.project for pattern in Matcher(options.match).patterns} or {""}
+    if "" not in read:
+        emitted = tuple(one if ":" in one else f"{project}:{one}" for one in emitted for project in sorted(read))
+    return tuple(dict.fromkeys(emitted))
 
 
 def edges(config: DaemonConfig) -> list[Edge]:
@@ -54,26 +61,48 @@ def _edges(source: Table, idents: tuple[str, ...], targets: tuple[Table, ...], f
     return found
 
 
+Node = tuple[str, str]
+"""A filter and the project of a pack that it gets; empty: one that the config does not name."""
+
+
 def find_cycle(config: DaemonConfig) -> list[Table]:
     """Filters that feed each other in a circle, in order; empty if there are none."""
-    below: dict[str, list[Table]] = {}
-    for edge in edges(config):
-        if edge.source.kind == edge.target.kind == "filter":
-            below.setdefault(edge.source.name, []).append(edge.target)
+    below = _below(config)
+    left = set(below)
     # A filter that nobody feeds is in no circle; take such away until none is left.
-    left: dict[str, Table] = {table.name: table for table in config.filters}
     while left:
-        fed = {target.name for name in left for target in below.get(name, ())}
-        if fed >= left.keys():
-            return _walk(next(iter(left.values())), below, left)
-        left = {name: table for name, table in left.items() if name in fed}
+        feeders = {target: node for node in sorted(left) for target in below.get(node, ())}
+        if feeders.keys() >= left:
+            names = [name for name, _ in _circle(min(left), feeders)]
+            tables = [table for table in config.filters if table.name in names]
+            first = names.index(tables[0].name)
+            return [next(one for one in tables if one.name == name) for name in names[first:] + names[:first]]
+        left &= feeders.keys()
     return []
 
 
-def _walk(start: Table, below: dict[str, list[Table]], left: dict[str, Table]) -> list[Table]:
-    """One circle: everybody who is left is fed, so going from fed to feeder must come round."""
-    feeders = {target.name: left[name] for name in left for target in below.get(name, ())}
+def _below(config: DaemonConfig) -> dict[Node, list[Node]]:
+    """Where packs of each project may go on that a filter makes of those it gets."""
+    ways = [
+        (emitter.name, given.project, target.name, wanted.project)
+        for emitter in config.filters
+        for given in map(parsed, emitted_idents(emitter))
+        for target in config.filters
+        for wanted in Matcher(target.options.match).patterns
+        if wanted.overlaps(given)
+    ]
+    below: dict[Node, list[Node]] = {}
+    for project in {"", *(name for _, given, _, wanted in ways for name in (given, wanted))}:
+        for source, given, target, wanted in ways:
+            after = given or project
+            if wanted in ("", after):
+                below.setdefault((source, project), []).append((target, after))
+    return below
+
+
+def _circle(start: Node, feeders: dict[Node, Node]) -> list[Node]:
+    """Everybody who is left is fed, so going from fed to feeder must come round."""
     way = [start]
-    while feeders[way[-1].name] not in way:
-        way.append(feeders[way[-1].name])
-    return way[way.index(feeders[way[-1].name]) :][::-1]
+    while feeders[way[-1]] not in way:
+        way.append(feeders[way[-1]])
+    return way[way.index(feeders[way[-1]]) :][::-1]

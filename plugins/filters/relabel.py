@@ -63,8 +63,10 @@ class RelabelFilter(Filter[RelabelConfig]):
             self._rules.append((Rule(), None))
 
     @classmethod
-    def idents(cls, config: RelabelConfig) -> Iterable[str]:
-        return [rule.ident for rule in config.rules if rule.ident is not None]
+    def emitted(cls, config: RelabelConfig, ident: str) -> Iterable[str]:
+        rules = (*config.rules, Rule()) if config.unmatched == "pass" else config.rules
+        for rule in rules:
+            yield f"{rule.project}:{rule.ident or ident}" if rule.project else rule.ident or ident
 
     def fields(self) -> Iterable[str]:
         return {field for _, where in self._rules if where is not None for field in where.fields}

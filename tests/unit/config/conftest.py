@@ -54,6 +54,11 @@ class SumConfig(PluginConfig):
     """More idents it emits."""
 
 
+class MoveConfig(PluginConfig):
+    to: str
+    """The project that all it emits gets."""
+
+
 @pytest.fixture(autouse=True)
 def plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The registry holds these plugins only."""
@@ -119,6 +124,17 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         """Filter `pick`: for tests."""
 
         stateful: ClassVar[bool] = False
+
+        def process(self, pack: PackView) -> Iterable[PackDraft]:
+            return ()
+
+    @registry.register("move")
+    class Move(Filter[MoveConfig]):
+        """Filter `move`: for tests."""
+
+        @classmethod
+        def emitted(cls, config: MoveConfig, ident: str) -> Iterable[str]:
+            return [f"{config.to}:{ident}"]
 
         def process(self, pack: PackView) -> Iterable[PackDraft]:
             return ()

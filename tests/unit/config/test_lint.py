@@ -145,6 +145,49 @@ def test_idents_that_a_plugin_adds_count(files: Files) -> None:
     assert "circle" in files.problems(WELL + table("filter", "sum", "s", 'match = ["s.late"]\non_late = "emit"'))[0]
 
 
+def move(name: str, match: str, to: str, ident: str = "web") -> str:
+    return table("filter", "move", name, f'match = ["{match}"]\nto = "{to}"\nident = "{ident}"')
+
+
+def keep(name: str, match: str, ident: str) -> str:
+    return table("filter", "pick", name, f'match = ["{match}"]\nident = "{ident}"')
+
+
+PROJECTS = "".join(f'[[project]]\nname = "{name}"\n' for name in "abc")
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        move("one", "a:web", "b"),
+        move("one", "a:web", "b") + move("two", "b:web", "c"),
+        keep("one", "a:left.*", "right.x") + keep("two", "b:right.*", "left.x"),
+        keep("one", "a:left", "right") + keep("two", "right", "middle") + move("three", "a:middle", "b", "left"),
+        keep("one", "left", "right") + move("two", "a:right", "b", "middle") + keep("three", "middle", "left"),
+    ],
+)
+def test_what_a_project_keeps_apart_is_no_circle(files: Files, filters: str) -> None:
+    assert files.load(PROJECTS + WELL + filters)
+
+
+@pytest.mark.parametrize(
+    ("filters", "way"),
+    [
+        (move("one", "**", "b"), '"one" -> "one"'),
+        (move("one", "a:web", "a"), '"one" -> "one"'),
+        (move("one", "a:web", "b") + move("two", "b:web", "a"), '"one" -> "two" -> "one"'),
+        (
+            move("one", "a:web", "b") + move("two", "b:web", "c") + move("three", "web", "a"),
+            '"one" -> "two" -> "three" -> "one"',
+        ),
+        (keep("one", "a:left", "right") + keep("two", "right", "left"), '"one" -> "two" -> "one"'),
+        (keep("one", "left", "right") + move("two", "a:right", "a", "left"), '"one" -> "two" -> "one"'),
+    ],
+)
+def test_a_circle_over_projects(files: Files, filters: str, way: str) -> None:
+    assert f"packs go round in a circle: {way};" in files.problems(PROJECTS + WELL + filters)[0]
+
+
 def test_a_chain_is_no_circle(files: Files) -> None:
     text = WELL + "".join(table("filter", "sum", f"f{n}", f'match = ["f{n - 1}"]') for n in range(1, 30))
     assert files.load(text.replace('"f0"', '"well"'))
