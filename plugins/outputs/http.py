@@ -1,11 +1,13 @@
 """Output `http`: sends events to a web service, as NDJSON or as one JSON array a request.
 
-Delivery: at least once. A batch whose answer got lost is sent again. One that is too large for the service (413) is
-halved until it fits.
+Delivery: at least once. What got no answer is sent again. A request that is too large for the service (413), or has an
+event that it does not take (400, 422), is halved until the others have arrived; those events go to the dead letter. So
+does what is refused with another status, and a whole part once 100 single events were refused one after the other.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Literal
 
 import aiohttp
@@ -31,6 +33,11 @@ from dpiped.api import (
     text_of,
 )
 
+OF_AN_EVENT = (400, 413, 422)
+"""What is refused so as a whole may be taken in parts."""
+MANY_REFUSED = 100
+"""After so many single events in a row the service seems to take none: to halve on would be two requests an event."""
+
 
 class HttpOutputConfig(PluginConfig):
     url: Url = Field(examples=["http://127.0.0.1:8080/events"])
@@ -55,8 +62,22 @@ class HttpOutputConfig(PluginConfig):
     """Time for one request, connecting included."""
 
 
+@dataclass
+class _Delivery:
+    """What is left of a batch; a part that was answered is not sent again, whatever becomes of the next."""
+
+    batch: Batch
+    parts: list[tuple[int, bytes]]
+    """(index of the first event, events), the next one last."""
+    reasons: dict[int, str] = field(default_factory=dict)
+    refused: int = 0
+    """Single events since the last that was taken."""
+
+
 @register("http")
 class HttpOutput(Output[HttpOutputConfig]):
+    _delivery: _Delivery | None = None
+
     @classmethod
     def check(cls, config: HttpOutputConfig) -> list[str]:
         if config.token is not None and config.user:
@@ -81,21 +102,24 @@ class HttpOutput(Output[HttpOutputConfig]):
         )
 
     async def write(self, batch: Batch) -> None:
-        reasons: dict[int, str] = {}
-        parts = [(0, batch.body)]
-        while parts:
-            first, body = parts.pop()
-            status, detail = await self._send(body)
-            if status < 300:
-                continue
+        if self._delivery is None or self._delivery.batch is not batch:
+            self._delivery = _Delivery(batch, [(0, batch.body)])
+        delivery = self._delivery
+        while delivery.parts:
+            status, detail = await self._send(delivery.parts[-1][1])
+            first, body = delivery.parts.pop()
             count = body.count(b"\n")
-            if status == 413 and count > 1:
+            if status < 300:
+                delivery.refused = 0
+            elif status in OF_AN_EVENT and count > 1 and delivery.refused < MANY_REFUSED:
                 lines, middle = body.splitlines(keepends=True), count // 2
-                parts += [(first + middle, b"".join(lines[middle:])), (first, b"".join(lines[:middle]))]
+                delivery.parts += [(first + middle, b"".join(lines[middle:])), (first, b"".join(lines[:middle]))]
             else:
-                reasons |= dict.fromkeys(range(first, first + count), f"{status} {detail[:200]}")
-        if reasons:
-            raise RejectedError(reasons)
+                delivery.refused += 1
+                delivery.reasons |= dict.fromkeys(range(first, first + count), f"{status} {detail[:200]}")
+        self._delivery = None
+        if delivery.reasons:
+            raise RejectedError(delivery.reasons)
 
     async def _send(self, body: bytes) -> tuple[int, str]:
         """(status, text) of an answer that will be the same next time."""
