@@ -27,7 +27,7 @@ from dpiped.pack import Head, encode_body
 from dpiped.quarantine import Quarantine
 from dpiped.sources.threads import finish_in_thread
 from dpiped.telemetry import Telemetry
-from dpiped.telemetry.events import DataLost
+from dpiped.telemetry.events import DamageFound, DataLost
 
 SEGMENT_BYTES = 8 << 20
 READ_BYTES = 1 << 20
@@ -85,9 +85,10 @@ class SpoolFeed(Feed):
         self._storage.on_damage = self._count_damage
         found = await asyncio.to_thread(self._storage.open)
         for text in found.damage:
-            self._count_damage(text)
-        if found.lost:
-            self.telemetry.emit(DataLost(place=f"spool {self.name}", amount=found.lost, reason="blocks are missing"))
+            self.telemetry.emit(DamageFound(place=f"spool {self.name}", reason=text))
+        lost = found.lost + len(found.unread)
+        if lost:
+            self.telemetry.emit(DataLost(place=f"spool {self.name}", amount=lost, reason="blocks are missing"))
         self._settled = parse_settled(self.checkpoint.inputs.get(self.name, "0"))
         batches = [stream.batch for stream in self.checkpoint.streams if stream.batch is not None]
         under_way = [what.end for batch in batches for what in batch.ranges if what.input == self.name]

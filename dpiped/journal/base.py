@@ -24,9 +24,13 @@ class Recovered(NamedTuple):
     marks: Marks
     """Those of the last segment, with everything that heads after them tell."""
     lost: int
-    """Offsets that are neither there nor named as dropped."""
+    """Packs that were there and are not any more, as far as offsets tell it."""
     damage: Sequence[str]
-    """A line for each damaged place."""
+    """A line for each damaged place. What a place costs is in `lost` or `unread`."""
+    unread: Sequence[int] = ()
+    """Of what is lost behind all that tells its offset, the first offset that it can have had: one for each pack that
+    is known of, and each file of which nothing can be read.
+    """
 
 
 class Backlog(NamedTuple):

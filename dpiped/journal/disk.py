@@ -79,10 +79,10 @@ class DiskStorage(Storage):
         if self._segments:
             self._open_last(self._segments[-1].path)
         damage = [f"{segment.path.name}: {text}" for segment in self._segments for text in segment.damage]
-        lost = self._count_lost() + found.tail.packs
+        lost = self._count_lost() + found.lost
         for segment in self._segments[:-1]:
             segment.forget_positions()
-        return Recovered(marks, lost, [*found.damage, *damage])
+        return Recovered(marks, lost, [*found.damage, *damage], found.unread)
 
     def _recover_marks(self, cut_off: Marks | None) -> Marks:
         """`cut_off`: sound ones that stood in a damaged group; they tell only what is before them."""
@@ -114,6 +114,8 @@ class DiskStorage(Storage):
     def _count_lost(self) -> int:
         lost = sum(segment.missing() for segment in self._segments)
         known = [segment for segment in self._segments if segment.first >= 0]
+        if known:  # a file is named by its first pack
+            lost += known[0].first - int(self._segments[0].path.stem)
         return lost + sum(max(0, b.first - a.end) for a, b in pairwise(known))
 
     def _open_last(self, path: Path) -> None:
@@ -186,7 +188,8 @@ class DiskStorage(Storage):
 
     def begin(self) -> int:
         with self._lock:
-            return next((segment.first for segment in self._segments if segment.first >= 0), self.next)
+            known = any(segment.first >= 0 for segment in self._segments)
+            return int(self._segments[0].path.stem) if known else self.next
 
     def read(self, offset: int, wanted: Callable[[Route], bool], most_bytes: int) -> tuple[list[Frame], int]:
         frames: list[Frame] = []
@@ -273,9 +276,11 @@ class DiskStorage(Storage):
             return FileView(segment.path), segment.end, segment.offsets, segment.positions
 
     def _say_damaged(self, path: Path, at: int, text: str) -> None:
-        if (path, at) not in self._damaged:
+        with self._lock:  # more than one thread reads
+            if (path, at) in self._damaged:
+                return
             self._damaged.add((path, at))
-            self.on_damage(f"{path.name}: {text}")
+        self.on_damage(f"{path.name}: {text}")
 
     # ---- free ----------------------------------------------------------------------------------------------------
     def free(self, wanted: Wanted, below: int) -> int:

@@ -27,7 +27,7 @@ from dpiped.journal.window import Window
 from dpiped.pack import CACHE_HOLDER, PackPool, Route, encode_body
 from dpiped.patience import patiently
 from dpiped.telemetry import Telemetry
-from dpiped.telemetry.events import DataLost
+from dpiped.telemetry.events import DamageFound, DataLost
 
 GROUP_BYTES = 8 << 20
 """One write holds at most about so many bytes of bodies."""
@@ -90,9 +90,14 @@ class Journal:
         return found
 
     def _tell_lost(self, found: Recovered, at_least: int) -> None:
-        losses = [(1, text) for text in found.damage]
+        for text in found.damage:
+            self._telemetry.emit(DamageFound(place="journal", reason=text))
+        losses = []
         if found.lost:
-            losses.append((found.lost, "offsets missing between segments"))
+            losses.append((found.lost, "packs that were in or between the segments cannot be read any more"))
+        unread = sum(first >= at_least for first in found.unread)  # else the cursors tell how much is missing
+        if unread:
+            losses.append((unread, "packs at the end cannot be read, at least so many"))
         end = self.storage.next
         if self.storage.begin() < end < at_least:  # nothing but a loss puts the end below a cursor
             losses.append((at_least - end, f"offsets missing at the end, from {end} on; cursors were at {at_least}"))

@@ -30,14 +30,29 @@ class Recovery:
         """A line for each file or place that is not as it should be."""
         self.tail = Tail()
         """What was cut from the last segment, if that was damaged."""
+        self.unread: list[int] = []
+        """One for each pack, and each file of which nothing can be read, that is lost behind all that tells its offset:
+        the first offset that it can have had.
+        """
+        self.lost = 0
+        """Packs of a damaged tail whose offsets are known."""
 
     def run(self) -> None:
         """Raises NewerFormatError, and OSError when the disk refuses to be mended."""
         found = [segment for segment in map(self._scan, self._own_files()) if segment is not None]
         named = [segment for segment in found if self._is_in_place(segment)]
         self.segments = self._without_doubles(named)
+        begin = int(self.segments[0].path.stem) if self.segments else 0
         while self.segments and not self._mend_last(self.segments[-1]):
             self.segments.pop()
+        self._judge(max([begin, *(segment.end for segment in self.segments)]))
+
+    def _judge(self, end: int) -> None:
+        """`end`: the offset after the last pack that is left."""
+        self.lost = max(0, self.tail.next - end)
+        end += self.lost
+        unknown = max(0, self.tail.packs - self.lost)
+        self.unread = [first for first in self.unread if first >= end] + unknown * [end]
 
     def _own_files(self) -> Iterable[Path]:
         for path in sorted(self._folder.iterdir()):
@@ -64,10 +79,12 @@ class Recovery:
         try:
             segment = scan(path)
         except OSError as exc:
+            self.unread.append(int(path.stem))
             self._aside(path, f"it cannot be opened: {exc.strerror}")
             return None
         if segment.first >= 0 or segment.marks is not None or find_tail(path, lenient=self._lenient).torn:
             return segment
+        self.unread.append(int(path.stem))
         self._aside(path, "nothing in it can be read")
         return None
 

@@ -39,7 +39,7 @@ class Tail:
     torn: bool = True
     """What is behind it is what a kill leaves."""
     packs: int = 0
-    """Packs behind it, in a damaged tail."""
+    """Packs behind it, in a damaged tail; at least one."""
     next: int = 0
     """The offset after the highest of them."""
     marks: Marks | None = None
@@ -152,6 +152,7 @@ def _look_into(data: FileView, tail: Tail) -> None:
                 tail.marks = msgspec.msgpack.decode(head, type=Marks)
         except (OSError, msgspec.DecodeError):
             continue  # it is cut anyway
+    tail.packs = max(1, tail.packs)  # each group has one
 
 
 def mend(path: Path, tail: Tail) -> None:

@@ -127,6 +127,16 @@ class DataLost(Loss):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DamageFound(Loss):
+    """A place in stored data is not as it should be; if anything was lost by it, DataLost tells and counts that."""
+
+    level = logging.ERROR
+    message = "stored data damaged"
+    place: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Quarantined(Loss):
     """A damaged or foreign file or folder was moved aside."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -118,3 +119,51 @@ async def test_a_foreign_file_is_moved_aside_and_no_loss(tmp_path: Path) -> None
         assert lost(engine, "journal") == 0
         (told,) = engine.telemetry.losses
         assert "notes.txt" in told
+
+
+def offsets(engine: Engine) -> set[str]:
+    """Of packs of inputs; an offset that nobody has seen may come again, with another epoch."""
+    frames, _ = engine.journal.storage.read(0, lambda route: route.ident == "app", 1 << 20)
+    return {f"{frame.head.epoch} {frame.head.offset}" for frame in frames}
+
+
+def flip_a_prefix(path: Path) -> None:
+    """Of the pack in it."""
+    data = bytearray(path.read_bytes())
+    data[data.index(b"dP\x01P") + 5] ^= 1
+    path.write_bytes(data)
+
+
+def flip_a_body(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[data.index(b"dP\x01P") + 100] ^= 1
+    path.write_bytes(data)
+
+
+def flip_a_commit(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-2] ^= 1
+    path.write_bytes(data)
+
+
+def fill_with_zeros(path: Path) -> None:
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+@pytest.mark.parametrize("read", [True, False])
+@pytest.mark.parametrize("place", [0, 1, -1])
+@pytest.mark.parametrize("damage", [flip_a_prefix, flip_a_body, flip_a_commit, fill_with_zeros])
+async def test_a_pack_that_is_lost_is_counted_once(
+    tmp_path: Path, damage: Callable[[Path], None], place: int, read: bool
+) -> None:
+    toml = config(tmp_path / "b") + ("" if read else "disabled = true\n")
+    async with running(toml, tmp_path) as engine:
+        await fill(engine, 0)
+        await fill(engine, 3)
+        if read:
+            await until(lambda: engine.runners[0].saved.cursor >= engine.journal.next)
+        before = offsets(engine)
+    damage(segments(tmp_path)[place])
+    async with running(toml, tmp_path) as engine:
+        found = offsets(engine)
+        assert lost(engine, "journal") == len(before - found)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -240,6 +243,33 @@ def test_damage_found_while_reading_is_said_once(tmp_path: Path) -> None:
         assert [frame.head.offset for frame in all_of(storage)] == [0, 2, 3]
     assert len(said) == 1
     assert "pack 1" in said[0]
+
+
+class Meeting(set[tuple[Path, int]]):
+    """Whoever looks waits for another one who looks."""
+
+    both = threading.Barrier(2)
+
+    def __contains__(self, item: object) -> bool:
+        found = super().__contains__(item)
+        with suppress(threading.BrokenBarrierError):
+            self.both.wait(0.3)
+        return found
+
+
+def test_damage_that_two_readers_find_at_once_is_said_once(tmp_path: Path) -> None:
+    storage = opened(tmp_path)
+    storage.append(frames(0, 3), no_marks)
+    file = next(tmp_path.glob("*.seg"))
+    data = bytearray(file.read_bytes())
+    data[data.index(b"B" * 50)] ^= 0xFF
+    file.write_bytes(data)
+    said: list[str] = []
+    storage.on_damage = said.append
+    storage._damaged = Meeting()
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(lambda _: all_of(storage), range(2)))
+    assert len(said) == 1
 
 
 def test_a_flipped_bit_in_an_offset_moves_nothing(tmp_path: Path) -> None:
