@@ -103,7 +103,8 @@ class DeadLetters:
         self._count()
         self._database.write([(b"v", VERSION), (UNSETTLED_KEY, None)], sync=True)
         amount = max(1, before - self.count)
-        self._telemetry.emit(DataLost(place="deadletter", amount=amount, reason="the database was damaged"))
+        reason = "the database was damaged while it was in use; what could be read of it is kept"
+        self._telemetry.emit(DataLost(place="deadletter", amount=amount, reason=reason))
 
     # ---- write -----------------------------------------------------------------------------------------------------
     async def put(self, letters: Sequence[Letter]) -> None:

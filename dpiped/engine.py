@@ -31,7 +31,7 @@ from dpiped.journal.disk import DiskStorage, segment_bytes_for
 from dpiped.journal.journal import Journal
 from dpiped.journal.memory import MemoryStorage
 from dpiped.journal.state import PositionsDatabase, State
-from dpiped.leveldb import LevelDb, LevelDbError
+from dpiped.leveldb import BEGUN_ANEW, LevelDb, LevelDbError
 from dpiped.lock import DataDir
 from dpiped.output_runner import OutputRunner
 from dpiped.pack import TICK_IDENT, Head, PackPool
@@ -118,11 +118,14 @@ class Engine:
         await patiently("data_dir", self._data_dir.lock, self.telemetry)
         self.watch.hung = load_hang(folder, self._quarantine)
         disk = await self._open_database("state")
-        state = State(disk if self.durable else PositionsDatabase(disk), self.telemetry)
+        state = State(disk if self.durable else PositionsDatabase(disk), self.telemetry, disk.became)
         opened.push_async_callback(state.close)
         await patiently("state", state.open, self.telemetry)
         limits = self.config.deadletter
         database = await self._open_database("deadletter")
+        if database.mended:
+            amount = max(1, database.dropped)
+            self.telemetry.emit(DataLost(place="deadletter", amount=amount, reason=database.became))
         letters = DeadLetters(database, self.telemetry, limits.max_bytes, limits.keep_secs)
         opened.callback(letters.close)
         await patiently("deadletter", letters.open, self.telemetry)
@@ -186,8 +189,10 @@ class Engine:
         storage.on_free = state.note_freed
 
     async def _open_database(self, name: str) -> LevelDb:
-        """The LevelDB folder of this name; what cannot be read from it is moved aside, counted."""
+        """The LevelDB folder of this name; what cannot be read from it is moved aside. The caller tells of it."""
         path = self._data_dir.path / name
+        if path.exists() and not path.is_dir():
+            self._quarantine.take(path, "no folder")
         make = partial(LevelDb, path, quarantine=self._quarantine)
         try:
             found = await patiently(name, make, self.telemetry, UNREADABLE_TRIES)
@@ -196,9 +201,7 @@ class Engine:
                 raise
             found = await patiently(name, make, self.telemetry)
             found.mended += 1
-        if found.mended:
-            reason = "the database was damaged: what could be read of it was kept"
-            self.telemetry.emit(DataLost(place=name, amount=max(1, found.dropped), reason=reason))
+            found.became = BEGUN_ANEW
         return found
 
     def _min_free_bytes(self, folder: Path) -> int:

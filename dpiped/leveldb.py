@@ -47,6 +47,8 @@ _TROUBLE += tuple(os.strerror(code) for code in (errno.EMFILE, errno.ENFILE, err
 
 _NEW = ("CURRENT", "MANIFEST-*", "[0-9]*.dbtmp", "[0-9]*.log")
 """Files of a database that is being made."""
+REPAIRED = "the database was damaged and is repaired; what could be read of it is kept"
+BEGUN_ANEW = "the database was damaged beyond repair and is begun anew; nothing of it is kept"
 
 
 class LevelDbError(DpipeError):
@@ -80,6 +82,8 @@ class LevelDb:
         """Damaged values that were dropped by a repair."""
         self.mended = 0
         """How often it was repaired or begun anew since it was opened: what was read before may be gone."""
+        self.became = ""
+        """What was done about the damage that was found last."""
         self._db = self._open_sound()
 
     # ---- open and mend ---------------------------------------------------------------------------------------------
@@ -101,7 +105,7 @@ class LevelDb:
 
     def _repair(self, mending: Path) -> plyvel.DB:
         self.mended += 1
-        reason = "damaged beyond repair: begun anew"
+        self.became = REPAIRED
         try:
             plyvel.repair_db(str(mending), paranoid_checks=True)
             db = self._plain(mending)
@@ -109,21 +113,24 @@ class LevelDb:
                 self._drop_damaged(db)
             finally:
                 db.close()
-            reason = "damaged: repaired, and these parts of it could not be used"
             if self._quarantine is not None and (mending / "lost").exists():
-                self._quarantine.take(mending / "lost", reason)
+                reason = "files that the repair of the database could not use as they are"
+                self._quarantine.take(mending / "lost", reason, self._path / "lost")
             mending.rename(self._path)
         except (plyvel.Error, LevelDbDamagedError) as exc:
             if _is_trouble(exc):
                 raise LevelDbError(f"repair {self._path}: {exc}") from exc
-            if self._quarantine is None or not self._quarantine.take(mending, reason):
+            reason = "the database is damaged beyond repair"
+            if self._quarantine is None or not self._quarantine.take(mending, reason, self._path):
                 raise LevelDbError(f"{mending} is damaged beyond repair: move it away") from exc
+            self.became = BEGUN_ANEW
             return self._open(self._path)
         try:
             return self._open(self._path)
         except LevelDbDamagedError:
             if self._quarantine is None or not self._quarantine.take(self._path, "damaged again after its repair"):
                 raise
+            self.became = BEGUN_ANEW
             return self._open(self._path)
 
     def _drop_damaged(self, db: plyvel.DB) -> None:

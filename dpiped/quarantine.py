@@ -33,17 +33,20 @@ class Quarantine:
         self._folder = data_dir / "quarantine"
         self._telemetry = telemetry
 
-    def take(self, path: Path, reason: str) -> bool:
-        """Moves a file or folder away, and reports it; False when it could not be moved."""
+    def take(self, path: Path, reason: str, known_as: Path | None = None) -> bool:
+        """Moves a file or folder away, and reports it; False when it could not be moved. `known_as`: what it is called
+        there, if its name is one for the moment.
+        """
+        known_as = known_as or path
         try:
-            target = self._target(path)
+            target = self._target(known_as)
             path.rename(target)
             sync_folder(path.parent)
         except OSError as exc:
             text = f"{path}: {reason}; it cannot be moved to {self._folder} ({exc.strerror or exc})"
             self._telemetry.say("damaged data stays where it is", detail=text, level=logging.ERROR)
             return False
-        self._tell(path, target, reason)
+        self._tell(known_as, target, reason)
         return True
 
     def keep(self, path: Path, begin: int, reason: str) -> None:

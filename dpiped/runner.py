@@ -143,8 +143,7 @@ class Runner(ABC, Generic[Options]):
         else:
             lost = state.is_lost(self.key) and journal.next > 0
             if lost:
-                text = "its cursor is not known any more: it begins at the oldest pack"
-                self.around.telemetry.say(text, plugin=self.name, level=logging.WARNING)
+                state.anew.append(self.key)
             earliest = lost or self.options.start == "earliest"
             first = journal.storage.first() if earliest else journal.next
             await self.save(Saved(first, generation=self.known_generation()))

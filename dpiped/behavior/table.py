@@ -93,7 +93,7 @@ class BehaviorTable:
     def _take_up(self, was_damaged: bool, dropped: int) -> None:
         """Counts what is there, tells of damage, and says what the table is."""
         if was_damaged:
-            reason = "the database was damaged: what could be read of it was kept"
+            reason = self._database.became
             self._telemetry.emit(DataLost(place=self._place, amount=max(1, dropped), reason=reason))
         with self._database.snapshot() as snapshot:
             fresh = snapshot.scan(block.FRESH, block.AFTER_FRESH)

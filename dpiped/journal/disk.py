@@ -67,6 +67,8 @@ class DiskStorage(Storage):
 
     # ---- open ----------------------------------------------------------------------------------------------------
     def open(self) -> Recovered:
+        if self._quarantine is not None and self._folder.exists() and not self._folder.is_dir():
+            self._quarantine.take(self._folder, "no folder")
         make_folder(self._folder)
         self._opened += 1
         found = Recovery(self._folder, self._quarantine, lenient=self._opened > STRICT_TRIES)

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple, Protocol
@@ -145,7 +145,8 @@ class PositionsDatabase(MemoryDatabase):
 class State:
     """Used on the event loop; its writes happen in one thread, gathered."""
 
-    def __init__(self, database: Database, telemetry: Telemetry | None = None) -> None:
+    def __init__(self, database: Database, telemetry: Telemetry | None = None, found: str = "") -> None:
+        """`found`: what was done about damage when the database was opened."""
         self._database = database
         self._telemetry = telemetry or Telemetry()
         self._thread = ThreadPoolExecutor(1, "state")
@@ -157,6 +158,10 @@ class State:
         """Nothing was there at `open`, or not everything: a first start, or state was lost."""
         self.lost: set[RunnerKey] = set()
         """Runners whose cursor or snapshot is known to be lost: they begin at the oldest pack."""
+        self.anew: list[RunnerKey] = []
+        """Runners that began at the oldest pack because of that."""
+        self._found = [found] if found else []
+        """What was not as it should be when it was opened."""
         self.freed: int | None = None
         """Below it the journal was given back; None when nobody knows."""
         self.losses = 0
@@ -183,22 +188,22 @@ class State:
         runner = runner_of(key)
         saved = decode_saved(value)
         if runner is None or saved is None:
-            self._tell_lost(runner, f"cursor {key!r} is damaged")
+            self._found.append(f"the cursor of {key[2:].decode(errors='replace').replace(chr(0), ' ')} is damaged")
+            self._lose(runner)
         elif mended and runner.kind == "filter":  # parts of its snapshot may be gone, or older than the cursor
-            self._tell_lost(runner, f"the state of filter {runner.name!r} may not be whole: it starts empty")
+            self._lose(runner)
         else:
             self.synced[runner] = saved
             return
         gone = [key] if runner is None else self._keys(runner)
         self._database.write([(key, None) for key in gone], sync=True)
 
-    def _tell_lost(self, runner: RunnerKey | None, reason: str) -> None:
+    def _lose(self, runner: RunnerKey | None) -> None:
         if runner is None:
             self.incomplete = True
             self._database.write([(UNSETTLED_KEY, b"1")], sync=True)
         else:
             self.lost.add(runner)
-        self._telemetry.emit(DataLost(place="state", amount=1, reason=reason))
 
     def _keys(self, runner: RunnerKey) -> list[bytes]:
         return [runner.key(b"c"), *(key for key, _ in self._database.scan(runner.key(b"s") + b"\0"))]
@@ -215,9 +220,24 @@ class State:
 
     async def complete(self) -> None:
         """All runners of the config have cursors: those that come from now on are new, whatever was lost before."""
+        self._tell_opened()
         if self.incomplete:
             await self._write([(UNSETTLED_KEY, None)])
             self.incomplete = False
+
+    def _tell_opened(self) -> None:
+        """In one line: what was found, what was kept of it, and what that means."""
+        found, self._found = self._found, []
+        anew, self.anew = self.anew, []
+        if not found and not anew:
+            return
+        kept = sorted(runner.name for runner in self.synced if runner not in anew)
+        told = found or ["it is gone, and the journal is not"]
+        told.append(f"cursors kept: {', '.join(kept) or 'none'}")
+        self._tell_lost([*told, *_meaning(anew)], len(anew))
+
+    def _tell_lost(self, told: Sequence[str], amount: int) -> None:
+        self._telemetry.emit(DataLost(place="state", amount=max(1, amount), reason="; ".join(told)))
 
     @property
     def highest(self) -> int:
@@ -296,14 +316,18 @@ class State:
         items: list[tuple[bytes, bytes | None]] = [(b"v", VERSION)]
         if self.freed is not None:
             items.append((FREED_KEY, b"%d" % self.freed))
+        anew = []
         for runner, saved in list(self.synced.items()):
             if runner.kind == "filter":
                 items += [(key, None) for key in self._keys(runner)]
                 del self.synced[runner]
-                self._tell_lost(runner, f"the state of filter {runner.name!r} may not be whole: it starts empty")
+                self._lose(runner)
+                anew.append(runner)
             else:
                 items.append((runner.key(b"c"), msgspec.msgpack.encode(saved)))
         self._database.write(items, sync=True)
+        found = "the database was damaged while it was in use, and is mended; the cursors of outputs are kept"
+        self._tell_lost([found, *(_meaning(anew) if anew else ())], len(anew))
         if not self.incomplete and not self.lost:
             self._database.write([(UNSETTLED_KEY, None)], sync=True)
 
@@ -347,6 +371,17 @@ class State:
             await self._flushing
         self._thread.shutdown()
         self._database.close()
+
+
+def _meaning(anew: Collection[RunnerKey]) -> Iterable[str]:
+    """Of runners that begin at the oldest pack, in words."""
+    outputs, filters = (", ".join(one.name for one in anew if one.kind == kind) for kind in ("output", "filter"))
+    if outputs:
+        yield f"outputs that begin at the oldest pack: {outputs}; what they had delivered may come again"
+    if filters:
+        yield f"filters that begin at the oldest pack, empty: {filters}; they know only what is still in the journal"
+    if not anew:
+        yield "what was saved last may be missing: a few packs may come again"
 
 
 def runner_of(key: bytes) -> RunnerKey | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,79 @@ async def test_after_a_repair_nobody_starts_behind_what_was_not_delivered(tmp_pa
         await until(lambda: numbers(blocked / "b") == list(range(10)))
 
 
+SUM = """
+[[filter]]
+type = "aggregate"
+name = "sum"
+window_secs = 60
+metrics = { hits = { op = "count" } }
+"""
+AGAIN = "outputs that begin at the oldest pack: a, b; what they had delivered may come again"
+EMPTY = "filters that begin at the oldest pack, empty: sum; they know only what is still in the journal"
+REPAIRED = "the database was damaged and is repaired; what could be read of it is kept"
+ANEW = "the database was damaged beyond repair and is begun anew; nothing of it is kept"
+
+
+def without_current(state: Path) -> None:
+    (state / "CURRENT").unlink()
+
+
+def rubbish(state: Path) -> None:
+    for file in state.iterdir():
+        file.write_bytes(b"rubbish " * 100)
+
+
+def a_file(state: Path) -> None:
+    shutil.rmtree(state)
+    state.write_bytes(b"x")
+
+
+def a_cursor(state: Path) -> None:
+    change_state(state.parent.parent, RunnerKey("output", "b", "file"), b"\xc1 no msgpack")
+
+
+@pytest.mark.parametrize(
+    ("damage", "told", "amount"),
+    [
+        (without_current, [REPAIRED, "cursors kept: a, b", EMPTY], 1),
+        (rubbish, [ANEW, "cursors kept: none", AGAIN, EMPTY], 3),
+        (shutil.rmtree, ["it is gone, and the journal is not", "cursors kept: none", AGAIN, EMPTY], 3),
+        (a_file, ["it is gone, and the journal is not", "cursors kept: none", AGAIN, EMPTY], 3),
+        (
+            a_cursor,
+            ["the cursor of output b file is damaged", "cursors kept: a, sum", AGAIN.replace("a, b", "b")],
+            1,
+        ),
+    ],
+)
+async def test_one_line_tells_what_became_of_a_damaged_state(
+    tmp_path: Path, damage: Callable[[Path], None], told: list[str], amount: int
+) -> None:
+    config = HTTP + SUM + file_output(tmp_path / "a", "a") + file_output(tmp_path / "b", "b")
+    async with running(config, tmp_path) as engine:
+        await post(engine, "rs/app", lines(0, 10))
+        await until(lambda: numbers(tmp_path / "a") == numbers(tmp_path / "b") == list(range(10)))
+        await until(lambda: all(runner.saved.cursor > 0 for runner in engine.runners if runner.name != "sum"))
+    damage(tmp_path / "dpiped" / "state")
+    async with running(config, tmp_path) as engine:
+        assert [line for line in engine.telemetry.losses if "quarantine" not in line] == [
+            f"stored data lost: place state, amount {amount}, reason {'; '.join(told)}"
+        ]
+        assert lost(engine, "state") == amount
+
+
+async def test_a_file_instead_of_the_journal_is_moved_aside(tmp_path: Path) -> None:
+    config = HTTP + file_output(tmp_path / "a")
+    journal = tmp_path / "dpiped" / "journal"
+    async with running(config, tmp_path):
+        pass
+    shutil.rmtree(journal)
+    journal.write_bytes(b"x")
+    async with running(config, tmp_path) as engine:
+        assert (await post(engine, "rs/app", lines(0, 1)))[0] == 200
+        assert "quarantine" in engine.telemetry.losses[0]
+
+
 def _raise(exc: Exception) -> None:
     raise exc
 
@@ -180,7 +253,7 @@ async def test_state_that_is_damaged_in_use_starts_its_filters_anew(tmp_path: Pa
         await until(lambda: world.state.losses == 1)
         await until(lambda: sums(world) == [1, 2, 3, 4])
         await until(lambda: runner.saved.cursor >= 7)
-        assert any("starts empty" in line for line in world.telemetry.losses)
+        assert any("at the oldest pack, empty: " in line for line in world.telemetry.losses)
         assert len(world.state.snapshot(runner.key)) == 4  # not only what changed since
 
 

@@ -115,7 +115,7 @@ def test_what_cannot_be_repaired_goes_to_the_quarantine(folder: Path) -> None:
     database = opened(folder, telemetry)
     assert values(database) == {}
     assert database.unsettled
-    assert [path.name.partition("-")[2] for path in (folder / "quarantine").iterdir()] == ["state.mending"]
+    assert [path.name.partition("-")[2] for path in (folder / "quarantine").iterdir()] == ["state"]
     assert len(telemetry.losses) == 1
     database.close()
 
