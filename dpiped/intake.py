@@ -35,7 +35,7 @@ from dpiped.plugin import Receipt
 from dpiped.project_log import ProjectLogs
 from dpiped.router import Router
 from dpiped.telemetry import Telemetry
-from dpiped.telemetry.events import EventsRejected
+from dpiped.telemetry.events import rejections
 from dpiped.unpacked import Unpacked, UnpackedRequest
 
 SHOWN_ERRORS = 10
@@ -254,7 +254,8 @@ class Intake:
         crash_point("deadletter.stored")
         self.rejected += len(rejected)
         self._project_logs.tell(origin.project, origin.ident, origin.source, rejected)
-        self._telemetry.emit(EventsRejected(plugin=self._name, amount=len(rejected), reason=rejected[0].reason))
+        for event in rejections(self._name, (bad.reason for bad in rejected)):
+            self._telemetry.emit(event)
 
     async def _letters(self, rejected: Sequence[Rejected], origin: Origin) -> list[Letter]:
         now = int(time.time() * 1000)

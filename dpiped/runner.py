@@ -30,7 +30,7 @@ from dpiped.plugin import Plugin, PluginContext
 from dpiped.project_log import ProjectLogs
 from dpiped.router import Router
 from dpiped.telemetry import Telemetry
-from dpiped.telemetry.events import DataLost, EventsRejected, PluginFailed
+from dpiped.telemetry.events import DataLost, PluginFailed, rejections
 from dpiped.view import PackView
 from dpiped.watchdog import Watch
 from dpiped.windows import WindowPolicy
@@ -279,8 +279,8 @@ class Runner(ABC, Generic[Options]):
                 await self._pause(exc, backoff)
             else:
                 break
-        reason = next(iter(reasons.values()), "")
-        self.around.telemetry.emit(EventsRejected(plugin=self.name, amount=len(reasons), reason=reason))
+        for event in rejections(self.name, reasons.values()):
+            self.around.telemetry.emit(event)
 
     def _letters(self, view: PackView, reasons: dict[int, str]) -> list[Letter]:
         head, now = view.head, int(time.time() * 1000)

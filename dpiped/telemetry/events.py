@@ -6,10 +6,15 @@ Levels as in `logging`.
 from __future__ import annotations
 
 import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from typing import ClassVar
 
 from dpiped.telemetry.metrics import Metrics
+
+SHOWN_REASONS = 5
+"""Of one batch: texts of senders may make any number of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +72,17 @@ class EventsRejected(Event):
 
     def count(self, metrics: Metrics) -> None:
         metrics.rejected.labels(self.plugin).inc(self.amount)
+
+
+def rejections(plugin: str, reasons: Iterable[str]) -> Iterator[EventsRejected]:
+    """One for each reason of a batch, the most frequent first; beyond SHOWN_REASONS they are one together."""
+    counts = Counter(reasons)
+    rest = counts.total()
+    for reason, amount in counts.most_common(SHOWN_REASONS):
+        yield EventsRejected(plugin=plugin, amount=amount, reason=reason)
+        rest -= amount
+    if rest:
+        yield EventsRejected(plugin=plugin, amount=rest, reason="other reasons")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
