@@ -160,24 +160,21 @@ class Intake:
     ) -> list[Draft]:
         head = frame.head
         project, ident = head.project or self._project, head.ident or self._ident
-        if not is_ident(ident) or not is_name(project):
-            raise CodecError(f"frame with a project or ident that is not allowed: {project!r} {ident!r}")
-        if ident.partition(".")[0] == OWN_PREFIX and ident != EVENTS_IDENT:
-            raise CodecError(f"frame with ident {ident!r}: idents that begin with {OWN_PREFIX} are the daemon's own")
-        if not _is_sound(head):
-            raise CodecError(
-                "frame with a source, host, stream or nonce that is too long or has characters that are not allowed"
-            )
         codec = head.codec or "json"
-        origin = Origin(project, ident, head.source, head.host, batch, head.hops, codec, number)
+        reason = _unfit(head, project, ident)
+        if reason:  # its events are kept, under names that are allowed; other frames have no part in it
+            origin = Origin(
+                self._project, self._ident, "", "", batch if _has_sound_batch(head) else None, 0, codec, number
+            )
+        else:
+            origin = Origin(project, ident, head.source, head.host, batch, head.hops, codec, number)
         if len(frame.body) < THREAD_FROM_BYTES or not head.encoding:
             body = decompress(head.encoding, frame.body, hold.room)
         else:
             body = await asyncio.to_thread(decompress, head.encoding, frame.body, hold.room)
         if hold.add(len(body)):
             await asyncio.sleep(0)
-        if head.hops > MAX_HOPS:
-            reason = f"more than {MAX_HOPS} hops: do daemons send to each other in a circle?"
+        if reason:
             await self._bury([Rejected(0, reason, body)], origin, refused, wait=False)
             return []
         stored = (head.encoding, frame.body) if head.encoding == "zstd" else None
@@ -282,12 +279,27 @@ class Intake:
         return list(map(letter, rejected)) if few else await asyncio.to_thread(lambda: list(map(letter, rejected)))
 
 
-def _is_sound(head: Head) -> bool:
-    """Whether the texts of a head from outside may enter heads, marks and paths of ours; no stream is a project's."""
-    if PROJECT_MARK in head.stream:
-        return False
-    limits = ((head.source, 1024), (head.host, LONGEST_HOST), (head.stream, 300), (head.nonce, 100), (head.codec, 64))
-    return all(len(text) <= most and CONTROL.search(text) is None for text, most in limits) and -1 <= head.seq < 1 << 62
+def _unfit(head: Head, project: str, ident: str) -> str:
+    """Why a head from outside may not enter heads, marks and paths of ours; empty if it may."""
+    if not is_ident(ident) or not is_name(project):
+        return f"frame with a project or ident that is not allowed: {project[:LONGEST_HOST]!r} {ident[:LONGEST_HOST]!r}"
+    if ident.partition(".")[0] == OWN_PREFIX and ident != EVENTS_IDENT:
+        return f"frame with ident {ident!r}: idents that begin with {OWN_PREFIX} are the daemon's own"
+    if not _has_sound_batch(head) or not _are_sound((head.source, 1024), (head.host, LONGEST_HOST)):
+        return "frame with a source, host, stream or nonce that is too long or has characters that are not allowed"
+    if head.hops > MAX_HOPS:
+        return f"more than {MAX_HOPS} hops: do daemons send to each other in a circle?"
+    return ""
+
+
+def _has_sound_batch(head: Head) -> bool:
+    """No stream is a project's."""
+    texts_are_sound = _are_sound((head.stream, 300), (head.nonce, 100), (head.codec, 64))
+    return texts_are_sound and PROJECT_MARK not in head.stream and -1 <= head.seq < 1 << 62
+
+
+def _are_sound(*limits: tuple[str, int]) -> bool:
+    return all(len(text) <= most and CONTROL.search(text) is None for text, most in limits)
 
 
 def _with_position(drafts: list[Draft], position: tuple[str, str]) -> list[Draft]:

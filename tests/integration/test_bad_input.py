@@ -450,6 +450,28 @@ async def test_bad_frames(tmp_path: Path, name: str) -> None:
         assert engine.journal.next == 0
 
 
+UNFIT = ["ident", "ident-newline", "long-ident", "source", "host", "stream", "stream-of-a-project", "own-ident", "hops"]
+
+
+@pytest.mark.parametrize("name", UNFIT)
+async def test_a_frame_that_is_not_allowed_costs_no_other_and_is_kept(tmp_path: Path, name: str) -> None:
+    """Its sender has to do nothing: what is accepted is stored, the other is in the dead letter, as bad lines are."""
+    whole = [frame(stream=stream, seq=1, nonce="n") for stream in ("one", "two")]
+    async with daemon(tmp_path) as engine:
+        url, headers = f"http://{address_of(engine, 'http')}/ingest", {"Content-Type": "application/x-dpipe"}
+        async with aiohttp.ClientSession() as session:
+            for duplicate in (False, True):
+                data = whole[0] + BAD_FRAMES[name] + whole[1]
+                async with session.post(url, data=data, headers=headers) as answer:
+                    said = await answer.json()
+                    assert answer.status == 200
+                    assert (said["accepted"], said["rejected"], "duplicate" in said) == (2, 1, duplicate)
+        assert engine.journal.next == 2
+        letters = await asyncio.to_thread(lambda: list(engine.around.deadletters.scan()))
+        assert {letter.raw for letter in letters} == {GOOD}
+        assert {letter.ident for letter in letters} == {"http"} if name != "hops" else {"app"}
+
+
 @pytest.mark.parametrize("codec", ["regex", "csv"])
 async def test_frames_that_no_codec_can_read_are_held_by_their_sender(tmp_path: Path, codec: str) -> None:
     """422 would end them, and the good ones of other inputs in the same batch: none of it is in the dead letter."""
