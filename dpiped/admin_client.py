@@ -70,7 +70,8 @@ class AdminClient:
                 return Text(answer.read().decode(errors="replace"), answer.headers.get(MORE_HEADER) == "true")
         except urllib.error.HTTPError as exc:
             kind = WrongArgumentError if exc.code == HTTPStatus.UNPROCESSABLE_ENTITY else DpipeError
-            raise kind(f"{self.url} answered {exc.code}: {_reason(exc)}") from exc
+            hint = "; --token gives one" if exc.code == HTTPStatus.UNAUTHORIZED else ""
+            raise kind(f"{self.url} answered {exc.code}: {_reason(exc)}{hint}") from exc
         except (OSError, ValueError, HTTPException) as exc:
             reason = getattr(exc, "reason", exc)
             raise DpipeError(f"no answer from the daemon at {self.url}: {reason}; --admin names another") from exc
@@ -88,7 +89,8 @@ def trusting(file: str, cert: str = "", key: str = "") -> ssl.SSLContext:
         if cert:
             context.load_cert_chain(cert, key or None)
     except OSError as exc:
-        raise DpipeError(f"certificates {file} {cert}: {exc.strerror or exc}") from exc
+        files = ", ".join(name for name in (file, cert, key) if name)
+        raise DpipeError(f"certificates {files}: {exc.strerror or exc}") from exc
     return context
 
 

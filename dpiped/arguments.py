@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 from math import isfinite
 
+from msgspec import Meta
+
 from dpiped.config.base import parts_of_url
 from dpiped.journal.bound import BoundError, parse_bound
+from dpiped.matcher import Pattern, PatternError
 
 LONGEST_SECS = 366 * 86_400.0
 MOST = (1 << 63) - 1
@@ -24,6 +28,26 @@ def whole(most: int = MOST) -> Callable[[str], int]:
         return int(text)
 
     return read
+
+
+def told_by(meta: Meta) -> Callable[[str], str]:
+    """A text as the admin API takes it."""
+
+    def read(text: str) -> str:
+        if re.search(meta.pattern or "", text) is None:
+            raise ArgumentTypeError(f'"{text[:40]}": expected {meta.description}')
+        return text
+
+    return read
+
+
+def pattern(text: str) -> str:
+    """A pattern of idents, as in `match`."""
+    try:
+        Pattern(text)
+    except PatternError as exc:
+        raise ArgumentTypeError(f'"{text[:80]}": {exc}') from exc
+    return text
 
 
 def secs(text: str) -> float:

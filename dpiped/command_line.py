@@ -90,6 +90,8 @@ def _told(error: Exception, program: str) -> list[str]:
     """One line for each problem."""
     if isinstance(error, ConfigError):
         return error.problems
+    if isinstance(error, OSError) and error.filename is not None:
+        return [f"{program}: {error.filename}: {error.strerror}"]
     if isinstance(error, DpipeError | OSError):
         return [f"{program}: {error}"]
     return [f"{program}: defect: {type(error).__name__}: {error}; run it again with -v to see where"]

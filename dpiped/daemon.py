@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -83,11 +84,8 @@ class _Signals:
         task.add_done_callback(self._tasks.discard)
 
     async def _reload(self) -> None:
-        try:
+        with suppress(ConfigError):  # it is told
             await reload_file(self._engine)
-        except ConfigError as exc:
-            for problem in exc.problems:
-                self._engine.telemetry.say("the old config stays", detail=problem, level=logging.ERROR)
 
     def _dump(self) -> None:
         for line in self._engine.report():

@@ -8,6 +8,7 @@ start. What is kept takes its certificates again, for new connections, also when
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -24,11 +25,18 @@ if TYPE_CHECKING:
 
 
 async def reload_file(engine: Engine) -> list[str]:
-    """Reads the engine's config again and applies it. Raises ConfigError, and changes nothing, when it is wrong."""
-    if engine.config_path is None:
-        raise ConfigError(["this daemon was started without a config file"])
-    config = await asyncio.to_thread(load_daemon_config, engine.config_path)
-    changes = await engine.reload(config)
+    """Reads the engine's config again and applies it. When it is wrong it tells why in the log, changes nothing, and
+    raises ConfigError.
+    """
+    try:
+        if engine.config_path is None:
+            raise ConfigError(["this daemon was started without a config file"])  # noqa: TRY301 - told like others
+        config = await asyncio.to_thread(load_daemon_config, engine.config_path)
+        changes = await engine.reload(config)
+    except ConfigError as exc:
+        for problem in exc.problems:
+            engine.telemetry.say("the old config stays", detail=problem, level=logging.ERROR)
+        raise
     engine.telemetry.say("reloaded", detail="; ".join(changes) or "nothing changed")
     return changes
 

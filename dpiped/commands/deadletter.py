@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 
+from dpiped.arguments import pattern, whole
 from dpiped.arguments import time as time_text
-from dpiped.arguments import whole
 from dpiped.commands.target import Target, add_target
 from dpiped.deadletter import DeadLetters
 from dpiped.errors import ConfigError, DpipeError
@@ -60,7 +60,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
 
 def _add_filters(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plugin", default="", metavar="NAME", help="refused by this input, filter or output")
-    parser.add_argument("--ident", default="", metavar="PATTERN", help="as in `match`")
+    parser.add_argument("--ident", default=argparse.SUPPRESS, type=pattern, metavar="PATTERN", help="as in `match`")
     parser.add_argument("--project", default="", metavar="NAME", help="of this project")
     parser.add_argument(
         "--since", default=argparse.SUPPRESS, type=time_text, metavar="TIME", help="refused since then; also -2h"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from dpiped.arguments import place, whole
+from dpiped.arguments import place, told_by, whole
 from dpiped.commands.query import MOST
 from dpiped.commands.target import Target, add_target
+from dpiped.web.behavior_query import WITHIN
 
 
 def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -15,7 +16,8 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     funnel = commands.add_parser("funnel", parents=[common], help="count how far users came on a way of actions")
     funnel.add_argument("--table", required=True, metavar="NAME", help="table that an output `behavior` keeps")
     funnel.add_argument("--steps", required=True, metavar="A,B,C", help="the actions, in order")
-    funnel.add_argument("--within", metavar="TIME", help="longest time from the first step to the last, such as 7d")
+    within = "longest time from the first step to the last, such as 7d"
+    funnel.add_argument("--within", type=told_by(WITHIN), metavar="TIME", help=within)
     funnel.add_argument("--by", metavar="DIM", help="a kept dimension that divides users")
     funnel.add_argument(
         "--from", dest="since", type=place, metavar="TIME", help="only users who enter at or after it; also -2h"

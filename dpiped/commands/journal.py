@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from dpiped.arguments import place
+from dpiped.arguments import pattern, place
 from dpiped.backlog import Behind, behind
 from dpiped.commands.target import Target, add_target
 from dpiped.errors import DpipeError, WrongArgumentError
@@ -52,7 +52,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--ident", action="append", default=[], metavar="PATTERN", help="as in `match`; may be repeated"
+        "--ident", action="append", default=[], type=pattern, metavar="PATTERN", help="as in `match`; may be repeated"
     )
     parser.add_argument("--project", default="", help="of this project only")
     parser.add_argument("--from", dest="start", type=place, metavar="TIME|OFFSET", help="from here on")
@@ -156,6 +156,8 @@ def _new_file(path: Path) -> BinaryIO:
         return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640), "wb")
     except FileExistsError as exc:
         raise DpipeError(f"{path} is there already: name a new file") from exc
+    except OSError as exc:
+        raise DpipeError(f"{path} cannot be written: {exc.strerror}; name one in a folder that is there") from exc
 
 
 # ---- change --------------------------------------------------------------------------------------------------------

@@ -71,5 +71,6 @@ def find(text: str) -> list[PluginClass]:
     if not found:
         reason = registry.why_missing(type_name)
         hint = f": it cannot be loaded: {reason}" if reason else did_you_mean(type_name, [name for _, name in known])
+        hint = hint or "; `dpiped plugins` lists them"
         raise ConfigError([f'dpiped: plugin "{text}" is not known{hint}'])
     return found

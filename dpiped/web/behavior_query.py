@@ -19,13 +19,11 @@ Steps = Annotated[
         max_length=8_192,
     ),
 ]
-Within = Annotated[
-    str,
-    Meta(
-        description="longest time from the first step to the last, such as `90s`, `12h`, `7d`",
-        pattern="^[0-9]{1,6}[smhd]$",
-    ),
-]
+WITHIN = Meta(
+    description="longest time from the first step to the last, such as `90s`, `12h`, `7d`",
+    pattern="^[0-9]{1,6}[smhd]$",
+)
+Within = Annotated[str, WITHIN]
 Days = Annotated[
     str,
     Meta(

@@ -56,12 +56,14 @@ async def test_runners_come_change_and_go(tmp_path: Path) -> None:
     assert numbers(tmp_path / "b.ndjson") == [2, 3, 4]
 
 
-async def test_a_wrong_config_changes_nothing(tmp_path: Path) -> None:
+async def test_a_wrong_config_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     a = output(tmp_path, "a")
     async with running(PROJECT + HTTP + a, tmp_path) as engine:
         rewrite(engine, "path = ", "pth = ")
         with pytest.raises(ConfigError, match="path"):
             await reload_file(engine)
+        (told,) = [one for one in caplog.records if one.message == "the old config stays"]
+        assert 'key "pth"' in told.details["detail"]  # type: ignore[attr-defined]
         await post(engine, "rs/app", b'{"n":1}')
         await until(lambda: numbers(tmp_path / "a.ndjson") == [1])
 

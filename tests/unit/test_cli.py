@@ -153,6 +153,7 @@ def test_describe_and_create(capsys: pytest.CaptureFixture[str], tmp_path: Path)
     ("text", "line"),
     [
         ("stor", 'dpiped: plugin "stor" is not known; did you mean "store"?\n'),
+        ("entirely_other", 'dpiped: plugin "entirely_other" is not known; `dpiped plugins` lists them\n'),
         ("input/store", 'dpiped: plugin "input/store" is not known; did you mean "store"?\n'),
         ("broken", "dpiped: plugin \"broken\" is not known: it cannot be loaded: No module named 'nowhere'\n"),
     ],
@@ -220,6 +221,9 @@ BIG = "9" * 5_000
         ("query f --admin 127.0.0.1:1 --to", ["-5", BIG, f"-{BIG}d", "x"]),
         ("funnel --table t --steps a,b --admin 127.0.0.1:1 --limit", ["-1", "0", "10001"]),
         ("funnel --table t --steps a,b --admin 127.0.0.1:1 --from", ["x", BIG]),
+        ("funnel --table t --steps a,b --admin 127.0.0.1:1 --within", ["x", "-5", "5", "1w", "", BIG]),
+        ("deadletter ls --admin 127.0.0.1:1 --ident", ["a b", "", "x:y:z", "a."]),
+        ("journal export --data-dir DIR --ident", ["a b", "", "a."]),
         ("top --admin 127.0.0.1:1 --every", ["-1", "0", "nan", "inf", "1e300"]),
         (
             "top --admin",
@@ -245,6 +249,16 @@ def test_numbers_and_times_that_are_none(
         assert (status, out, err.count("\n")) == (2, "", 1), value
         assert "expected" in err or "is not behind" in err
         assert len(err) < 300
+
+
+def test_files_that_cannot_be_written_or_read_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "file"
+    file.write_text("no folder")
+    assert main(["create", "--write-all", str(file)]) == 1
+    assert capsys.readouterr().err == f"dpiped: {file}/etc: Not a directory\n"
+    certificate = tmp_path / "none.pem"
+    assert main(["query", "--admin", "https://127.0.0.1:1", "--ca", str(certificate)]) == 1
+    assert capsys.readouterr().err == f"dpiped: certificates {certificate}: No such file or directory\n"
 
 
 @pytest.mark.parametrize("command", ["ls", "retry --all", "drop --all"])

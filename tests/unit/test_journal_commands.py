@@ -226,6 +226,9 @@ async def test_export_picks(data_dir: Path, tmp_path: Path, capsys: pytest.Captu
     assert file.stat().st_mode & 0o777 == 0o640
     status, _, err = journal(capsys, data_dir, "export", "--output", file)
     assert (status, "is there already" in err) == (1, True)
+    status, _, err = journal(capsys, data_dir, "export", "--output", tmp_path / "none" / "x")
+    assert (status, err.count("\n")) == (1, 1)
+    assert "none/x cannot be written: No such file or directory; name one in a folder that is there" in err
 
 
 def test_export_leaves_out_what_is_damaged_and_says_so(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
