@@ -19,7 +19,9 @@ _FALSE = frozenset(("false", "f", "no", "n", "off", "0"))
 
 
 def to_int(text: str) -> int:
-    """A whole number of 64 bits. Raises ValueError; Python's own underscores and blanks are refused."""
+    """A whole number of 64 bits, of up to 20 characters with the blanks around it. Raises ValueError; Python's own
+    underscores are refused.
+    """
     number = int(text) if len(text) <= 20 and "_" not in text else None
     if number is None or not -(2**63) <= number < 2**64:
         raise ValueError(text)

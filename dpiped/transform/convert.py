@@ -26,7 +26,10 @@ def _check_zone(name: str) -> str:
 
 class ConvertStep(Step):
     """Makes the values of fields another type. What cannot be converted is counted as `convert_failed`: text that is no
-    number, a number with a fraction that should be whole, an object. Absent fields and nulls are left alone.
+    number, a number with a fraction that should be whole, an object. Absent fields and nulls are left alone, and what
+    is of the type already. To "int": of texts `" 5 "` and `"+5"` become 5, while `"1e3"`, `"5.0"`, `"0x10"` and
+    `"1_000"` cannot be converted; the numbers 1e3 and 5.0 become 1000 and 5. Both only from -9223372036854775808 to
+    18446744073709551615.
     """
 
     do: Literal["convert"]

@@ -30,7 +30,9 @@ def _check_salt(salt: SecretStr) -> SecretStr:
 
 class HashStep(Step):
     """Texts, numbers and objects become a keyed hash (BLAKE2b) of themselves, in hexadecimal digits: equal ones stay
-    equal, so that they can be counted and joined, and without the salt nobody can try out which they were.
+    equal, so that they can be counted and joined, and without the salt nobody can try out which they were. A number is
+    as the text of its digits: 7, 7.0 and "7" have one hash, "7.0", "07" and " 7" have others. Of texts,
+    lists and objects each byte counts.
     """
 
     do: Literal["hash"]
@@ -120,9 +122,12 @@ class _Hash(_Hide):
         self._empty = blake2b(key=blake2b(salt).digest(), digest_size=step.digits // 2)
 
     def hide(self, text: str) -> str:
-        return self.hide_other(text.encode())
+        return self._hash(text.encode())
 
     def hide_other(self, data: bytes) -> str:
+        return self._hash(data.removesuffix(b".0"))  # only a number ends so: a user's id may be 7 here and 7.0 there
+
+    def _hash(self, data: bytes) -> str:
         hasher = self._empty.copy()
         hasher.update(data)
         return hasher.hexdigest()

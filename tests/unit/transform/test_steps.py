@@ -21,7 +21,14 @@ SALT = "pepper-and-salt"
         ("int", 5.0, 5),
         ("int", True, 1),
         ("int", "18446744073709551615", 2**64 - 1),
+        ("int", "-9223372036854775808", -(2**63)),
+        ("int", " 5 ", 5),
+        ("int", "+5", 5),
+        ("int", "007", 7),
+        ("int", 1e3, 1000),
+        ("int", 2**64, 2**64),  # it is whole already
         ("float", "1.5", 1.5),
+        ("float", " 1e3 ", 1000.0),
         ("float", 3, 3.0),
         ("string", 5, "5"),
         ("string", 1.5, "1.5"),
@@ -48,6 +55,14 @@ def test_convert(to: str, value: Any, expected: Any) -> None:
         ("int", ""),
         ("int", 1.5),
         ("int", "1.0"),
+        ("int", "1e3"),
+        ("int", "0x10"),
+        ("int", "1_000"),
+        ("int", "1 000"),
+        ("int", " "),
+        ("int", "18446744073709551616"),
+        ("int", "-9223372036854775809"),
+        ("int", "9" * 5_000),
         ("int", 1e30),
         ("int", 10**30 + 0.5),
         ("int", [1]),
@@ -194,6 +209,19 @@ def test_hash_is_keyed_and_stable() -> None:
     assert len(ann["u"]) == 32
     assert one({**step, "salt": "another-salt"}, {"u": "ann"})[0] != ann
     assert len(one({**step, "digits": 8}, {"u": "ann"})[0]["u"]) == 8
+
+
+def test_the_hash_of_a_number_is_that_of_its_digits() -> None:
+    step = {"do": "hash", "fields": ["u"], "salt": SALT}
+    same = [7, 7.0, "7"]
+    others = ["7.0", "07", " 7", 7.5, "7.5.0", -7, True, [7], {"id": 7}]
+    events, _ = change(program_of(step), *({"u": value} for value in same + others))
+    hashes = [event["u"] for event in events]
+    assert len(set(hashes[: len(same)])) == 1
+    assert len(set(hashes)) == 1 + len(others)
+    big = 2**53
+    (exact, as_float), _ = change(program_of(step), {"u": big}, {"u": float(big)})
+    assert exact == as_float
 
 
 @pytest.mark.parametrize("do", ["hash", "mask"])
