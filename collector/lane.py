@@ -8,6 +8,7 @@ stays with its endpoint until 200, 422 or 409. Only `failover_after_secs` ends t
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import time
 from collections import Counter, deque
@@ -26,6 +27,8 @@ from dpiped.telemetry import Telemetry
 from dpiped.telemetry.events import DeliveryRetried, EventsDropped
 
 SAY_EVERY_SECS = 60.0
+SHOWN_FILES = 3
+_WORD = re.compile(r"[A-Za-z0-9_-]+")
 PREFER_AGAIN_SECS = 60.0
 """So long after a failover the preferred endpoint is tried again."""
 SLOW_PAUSE_SECS = 10.0
@@ -199,7 +202,7 @@ class Lane:
                 doubt, began = False, time.monotonic()
                 saved = await self._fail_over(saved)
                 pause = 0.0 if tries % len(self._options.endpoints) else pause
-            self._complain(answer, pause)
+            self._complain(answer, items, pause)
             await asyncio.sleep(pause)
 
     async def _is_settled(self, answer: Answer, items: Sequence[Item], *, doubt: bool) -> bool:
@@ -284,13 +287,29 @@ class Lane:
         self._telemetry.emit(EventsDropped(plugin=what.input, amount=lines, reason=reason))
         self._telemetry.say(f"{what.source or what.input} from {what.start} to {what.end}: {detail}")
 
-    def _complain(self, answer: Answer, pause: float) -> None:
-        """The first time, and then once a minute."""
+    def _complain(self, answer: Answer, items: Sequence[Item], pause: float) -> None:
+        """The first time, and then once a minute; where only a person can help, with the files that are held by it."""
         self.counts["retries"] += 1
-        self.trouble = answer.detail
+        held = f"; held by it: {_told(items, answer.detail)}" if answer.verdict is Verdict.MISCONFIGURED else ""
+        self.trouble = answer.detail + held
         if time.monotonic() - self._said_at >= SAY_EVERY_SECS:
             self._said_at = time.monotonic()
-            self._telemetry.emit(DeliveryRetried(plugin="collector", error=answer.detail, again_secs=round(pause, 1)))
+            self._telemetry.emit(DeliveryRetried(plugin="collector", error=self.trouble, again_secs=round(pause, 1)))
+
+
+def _told(items: Sequence[Item], detail: str) -> str:
+    """Some of the files, with what their frames ask of the daemon. First those with a codec or project that the answer
+    names: the others only wait behind them.
+    """
+    words = set(_WORD.findall(detail))
+    ranges = sorted((item.range for item in items), key=lambda what: not {what.codec, what.project} & words)
+    files = [
+        f"{what.source or what.input} (project {what.project!r}, ident {what.ident!r}, codec {what.codec!r})"
+        for what in ranges
+    ]
+    files = list(dict.fromkeys(files))
+    more = f" and {len(files) - SHOWN_FILES} more" if len(files) > SHOWN_FILES else ""
+    return ", ".join(files[:SHOWN_FILES]) + more
 
 
 async def _first(*events: asyncio.Event) -> None:

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from collector.checkpoint import Range
+from collector.item import Item
+from collector.lane import _told
 from dpiped.errors import LockedError
 from dpiped.testing import until
 
@@ -295,3 +298,32 @@ async def test_another_number_of_streams_keeps_what_was_under_way_in_order(kit):
         await run_until(kit.build(kit.folder, sink.url, parallel=2), sink.until(lambda: len(sink.lines) >= 200))
     assert len({stream for stream, _ in sink.requests}) == 1
     assert sink.lines == [f"app.log {number} of a log" for number in range(200)]
+
+
+@pytest.mark.parametrize("status", [404, 401])
+async def test_what_only_a_person_can_mend_is_told_with_the_file(kit, status, caplog, monkeypatch):
+    monkeypatch.setattr("collector.lane.SLOW_PAUSE_SECS", 0.01)
+    append(kit.log, 0, 3)
+    told = []
+    async with kit.Sink(*[status] * 3) as sink:
+        collector = kit.build(kit.folder, sink.url)
+
+        def arrived():
+            told.append(collector.trouble)
+            return bool(sink.lines)
+
+        await run_until(collector, sink.until(arrived))
+        assert not collector.trouble
+    held = f"; held by it: {kit.log} (project 'rs', ident 'rs.app', codec 'raw')"
+    assert any(held in text and f"answered {status}" in text for text in told)
+    (logged,) = [record.details["error"] for record in caplog.records if record.message.startswith("delivery failed")]
+    assert logged.endswith(held)
+
+
+def test_files_whose_codec_is_named_are_told_first():
+    ranges = [Range("tail", "rs", "app", f"/f{n}", "raw", 0, 1) for n in range(9)]
+    ranges.append(Range("tail", "rs", "app", "/bad", "regex", 0, 1))
+    items = [Item(None, what, "", "", b"x", 1) for what in ranges]
+    text = _told(items, "http://daemon:1 answered 404: 'codec \\'regex\\' reads frames only with columns'")
+    assert text.startswith("/bad (project 'rs', ident 'app', codec 'regex'), /f0 ")
+    assert text.endswith(" and 7 more")
