@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,10 +118,20 @@ def show_command(arguments: Arguments) -> int:
     found = _listing(Target(arguments, admin_will_do=True), _asked(arguments), MOST_SHOWN)["letters"]
     for letter in found:
         print(json.dumps(letter, ensure_ascii=False, indent=2))
-    absent = set(arguments.causes) - {letter["cause"] for letter in found}
+    _check_there(arguments.causes, found)
+    return 0
+
+
+def _check_there(causes: Sequence[str], found: Sequence[Mapping[str, Any]]) -> None:
+    absent = set(causes) - {letter["cause"] for letter in found}
     if absent:
         raise DpipeError(f"there is no dead letter {', '.join(sorted(absent))}; `dpiped deadletter ls` lists them")
-    return 0
+
+
+def _check_named(target: Target, causes: list[str]) -> None:
+    """Before anything is done to letters that are named: all are there. Raises DpipeError."""
+    if causes:
+        _check_there(causes, _listing(target, Selection(causes=causes), MOST_SHOWN)["letters"])
 
 
 def retry_command(arguments: Arguments) -> int:
@@ -131,6 +141,7 @@ def retry_command(arguments: Arguments) -> int:
     admin = target.admin()
     if admin is None:
         raise DpipeError(f"no daemon runs on {target.data_dir}: start it, since runners and inputs take letters back")
+    _check_named(target, asked.causes)
     told = admin.post("/admin/deadletters/retry", msgspec.structs.asdict(asked))
     print(f"{told['sent']} events sent again, {told['stay']} letters stay")
     for reason, amount in told["reasons"].items():
@@ -142,6 +153,7 @@ def drop_command(arguments: Arguments) -> int:
     """Counted by the daemon, told here."""
     asked = _chosen(arguments)
     target = Target(arguments, admin_will_do=True)
+    _check_named(target, asked.causes)
     admin = target.admin()
     if admin is not None:
         gone = admin.post("/admin/deadletters/drop", msgspec.structs.asdict(asked))["dropped"]

@@ -114,7 +114,10 @@ def test_dead_letters_by_command(tmp_path: Path, programs: list[Program]) -> Non
     assert [letter["raw"] for letter in letters] == ["plain", "{bad"]
     shown = dpiped("deadletter", "show", letters[0]["cause"], "-c", config)
     assert json.loads(shown.stdout)["raw"] == "plain"
-    assert dpiped("deadletter", "show", "nothing", "-c", config).returncode == 1
+    for action in ("show", "retry", "drop"):
+        absent = dpiped("deadletter", action, letters[0]["cause"], "nothing", "-c", config)
+        assert (absent.returncode, absent.stderr.count("\n")) == (1, 1)
+        assert "there is no dead letter nothing" in absent.stderr
     tried = dpiped("deadletter", "retry", "--plugin", "http", "-c", config)
     assert (tried.returncode, tried.stdout.splitlines()[0]) == (1, "0 events sent again, 2 letters stay")
     assert daemon.stop() == 0
