@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from dpiped.crashpoint import crash_point
 
 _IOV_MAX = 512
 """So many pieces are handed to the kernel at a time; it takes 1,024."""
+
+
+_UNSYNCED = (errno.EACCES, errno.EPERM, errno.EINVAL, errno.EROFS, errno.ENOTSUP)
+"""A folder above may be closed to us, or of a file system that syncs none: its names are as durable as they get."""
 
 
 def sync_folder(folder: Path) -> None:
@@ -27,8 +31,11 @@ def make_folder(folder: Path) -> None:
     missing = [each for each in (folder, *folder.parents) if not each.is_dir()] or [folder]
     for each in reversed(missing):
         each.mkdir(mode=0o750, exist_ok=True)
-        with suppress(PermissionError):  # it can be made in a folder that cannot be read
+        try:
             sync_folder(each.parent)
+        except OSError as exc:
+            if exc.errno not in _UNSYNCED:
+                raise
 
 
 def write_synced(path: Path, data: bytes) -> None:
