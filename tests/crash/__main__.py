@@ -33,6 +33,8 @@ def main() -> int:
     parser.add_argument("--point", choices=tuple(POINTS), help="end the process at this place instead")
     parser.add_argument("--power", action="store_true", help="the power fails too: what was not synced may be lost")
     arguments = parser.parse_args()
+    if arguments.power and shutil.which("cc") is None:
+        parser.error("--power needs a C compiler, cc")
     logging.disable()  # what a replayed filter reports says nothing new
     print(f"seed {arguments.seed}", flush=True)
     return asyncio.run(run(arguments))
