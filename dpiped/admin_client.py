@@ -70,8 +70,7 @@ class AdminClient:
                 return Text(answer.read().decode(errors="replace"), answer.headers.get(MORE_HEADER) == "true")
         except urllib.error.HTTPError as exc:
             kind = WrongArgumentError if exc.code == HTTPStatus.UNPROCESSABLE_ENTITY else DpipeError
-            hint = "; --token gives one" if exc.code == HTTPStatus.UNAUTHORIZED else ""
-            raise kind(f"{self.url} answered {exc.code}: {_reason(exc)}{hint}") from exc
+            raise kind(f"{self.url} answered {exc.code}: {_reason(exc)}{_hint(exc.code, path)}") from exc
         except (OSError, ValueError, HTTPException) as exc:
             reason = getattr(exc, "reason", exc)
             raise DpipeError(f"no answer from the daemon at {self.url}: {reason}; --admin names another") from exc
@@ -92,6 +91,14 @@ def trusting(file: str, cert: str = "", key: str = "") -> ssl.SSLContext:
         files = ", ".join(name for name in (file, cert, key) if name)
         raise DpipeError(f"certificates {files}: {exc.strerror or exc}") from exc
     return context
+
+
+def _hint(status: int, path: str) -> str:
+    if status == HTTPStatus.UNAUTHORIZED:
+        return "; --token gives one"
+    if status == HTTPStatus.NOT_FOUND and path.startswith("/admin/"):  # it is there wherever the admin API is
+        return "; this is no admin API, --admin names another"
+    return ""
 
 
 def _reason(answer: urllib.error.HTTPError) -> str:

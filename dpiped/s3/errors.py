@@ -98,8 +98,8 @@ def _advice(code: str, response: dict[str, Any]) -> str:
 
 def _said_by(response: dict[str, Any], code: str) -> str:
     message = " ".join(str(response.get("Error", {}).get("Message", "")).split())
-    return f"{code} {message}".strip()[:300]
+    return f"{code} {message}".strip().rstrip(".")[:300]
 
 
 def _said(exc: Exception) -> str:
-    return f"{' '.join(str(exc).split())[:300] or type(exc).__name__}"
+    return f"{' '.join(str(exc).split()).rstrip('.')[:300] or type(exc).__name__}"

@@ -118,6 +118,9 @@ def test_dead_letters_by_command(tmp_path: Path, programs: list[Program]) -> Non
         absent = dpiped("deadletter", action, letters[0]["cause"], "nothing", "-c", config)
         assert (absent.returncode, absent.stderr.count("\n")) == (1, 1)
         assert "there is no dead letter nothing" in absent.stderr
+    elsewhere = dpiped("deadletter", "ls", "--admin", daemon.url)
+    assert (elsewhere.returncode, elsewhere.stderr.count("\n")) == (1, 1)
+    assert "this is no admin API, --admin names another" in elsewhere.stderr
     tried = dpiped("deadletter", "retry", "--plugin", "http", "-c", config)
     assert (tried.returncode, tried.stdout.splitlines()[0]) == (1, "0 events sent again, 2 letters stay")
     assert daemon.stop() == 0

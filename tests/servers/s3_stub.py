@@ -219,7 +219,7 @@ def xml(text: str) -> web.Response:
     return web.Response(text=f'<?xml version="1.0"?>{text}', content_type=XML)
 
 
-def error(status: int, code: str, message: str = "as the test wants it") -> web.Response:
+def error(status: int, code: str, message: str = "As the test wants it.") -> web.Response:
     """An error as S3 tells it."""
     text = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
     return web.Response(status=status, text=f'<?xml version="1.0"?>{text}', content_type=XML)

@@ -51,6 +51,7 @@ async def test_what_goes_wrong_is_told_in_one_line(
             await use.plugin.write(use.batch([{"n": 0}]))
     assert (failed.value.retry_after_secs == 30.0) is slow
     assert f"{answer[1]} " in str(failed.value)
+    assert ".;" not in str(failed.value)
     assert "\n" not in str(failed.value)
     assert "stub-secret" not in str(failed.value)
 
