@@ -161,14 +161,15 @@ class Road:
         return f"http://127.0.0.1:{self._ports['ingest']}/ingest/game/game.web"
 
     async def snapshot(self, session: aiohttp.ClientSession) -> Snapshot:
-        """What the daemon says of itself, and what the outputs have written."""
+        """What the outputs have written, and what the daemon says of itself afterwards: it has collected no less."""
+        delivered = count_lines(self._folder / "out")
         stat = await self._ask(session, "/admin/stat")
         answers = {
             name: (await self._ask(session, f"/api/aggregates/{name}?window={which}")).get("answers", [])
             for name, which in (("traffic", "last"), ("users", "current"), ("pages", "last"))
         }
         alarms = (await self._ask(session, "/api/alarms")).get("alarms", [])
-        return Snapshot(stat, count_lines(self._folder / "out"), answers, alarms, list(self._mailbox.mails))
+        return Snapshot(stat, delivered, answers, alarms, list(self._mailbox.mails))
 
     async def _ask(self, session: aiohttp.ClientSession, path: str) -> dict[str, Any]:
         async with session.get(f"http://127.0.0.1:{self._ports['admin']}{path}") as answer:
