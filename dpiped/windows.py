@@ -11,6 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+BEFORE_ALL_MS = -(1 << 62)
+"""A time before that of any event."""
+
 
 @dataclass(frozen=True, slots=True)
 class WindowPolicy:
@@ -28,9 +31,9 @@ class Watermark:
 
     def __init__(self, policy: WindowPolicy) -> None:
         self.policy = policy
-        self.at_ms = -1
+        self.at_ms = BEFORE_ALL_MS
         """All windows that end at or before it are closed."""
-        self._newest_ms = -1
+        self._newest_ms = BEFORE_ALL_MS
         self._idle_ticks = 0
 
     def horizon(self, accepted_ms: int) -> int:
@@ -39,7 +42,7 @@ class Watermark:
 
     @property
     def newest_ms(self) -> int:
-        """Time of the newest event that was seen; -1 before the first."""
+        """Time of the newest event that was seen; BEFORE_ALL_MS before the first."""
         return self._newest_ms
 
     def saw(self, newest_ms: int) -> None:

@@ -84,7 +84,7 @@ class JudgedWindows(WindowedFilter[AlarmConfig]):
     @property
     def oldest_kept(self) -> int:
         """With `change` also those of the window before."""
-        if self.config.change is None or self._closed < 0:
+        if self.config.change is None or self.closed_none:
             return self.oldest
         start = self.periods.window_start(self.periods.next_end(self._closed))
         return self.periods.window_start(start)

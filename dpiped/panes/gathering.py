@@ -21,12 +21,11 @@ from dpiped.panes.store import pane_keys
 from dpiped.plugin import PAUSE, PackDraft, StatefulFilter
 from dpiped.telemetry.events import EventsDropped
 from dpiped.view import PackView
-from dpiped.windows import Watermark
+from dpiped.windows import BEFORE_ALL_MS, Watermark
 
 C = TypeVar("C", bound=GroupedConfig)
 GROUPS_AT_ONCE = 500
 """Are made lighter or freed: up to 5 ms of work."""
-_NOTHING_CLOSED = -(1 << 62)
 
 
 class GatheringFilter(StatefulFilter[C]):
@@ -38,7 +37,7 @@ class GatheringFilter(StatefulFilter[C]):
         self.shape = self.make_shape()
         self.watermark = Watermark(context.window)
         self.panes: dict[int, Pane] = {}
-        self._closed = -1
+        self._closed = BEFORE_ALL_MS
         """End of the last closed window."""
         self._offset = -1
         """Of the newest pack that was read."""
@@ -62,9 +61,14 @@ class GatheringFilter(StatefulFilter[C]):
         return min(self.watermark.horizon(accepted_ms), LATEST_MS)
 
     @property
+    def closed_none(self) -> bool:
+        """Whether no window is closed yet."""
+        return self._closed == BEFORE_ALL_MS
+
+    @property
     def oldest(self) -> int:
         """Start of the oldest pane that belongs to a window which is still open."""
-        return _NOTHING_CLOSED if self._closed < 0 else self.periods.oldest_pane(self._closed)
+        return self._closed if self.closed_none else self.periods.oldest_pane(self._closed)
 
     def pane(self, span: Span, project: str) -> Pane:
         """The pane of this time; made if it is not there."""
@@ -123,7 +127,7 @@ class GatheringFilter(StatefulFilter[C]):
         """A whole pack was read: time moves."""
         self._offset = offset
         self._clock_changed = True
-        if newest is not None and newest >= 0:
+        if newest is not None:
             self.watermark.saw(newest)
 
     def count_out(self, pack: PackView, stamps: list[int], ahead: int, late: list[bool]) -> list[PackDraft]:
@@ -181,7 +185,7 @@ class GatheringFilter(StatefulFilter[C]):
         if not live:
             return None
         end = self.panes[min(live)].end
-        return end if self._closed < 0 else max(end, self.periods.next_end(self._closed))
+        return end if self.closed_none else max(end, self.periods.next_end(self._closed))
 
     def _close_due(self) -> Iterator[PackDraft]:
         while (end := self._next_end()) is not None and end <= self.watermark.at_ms:
@@ -222,7 +226,9 @@ class GatheringFilter(StatefulFilter[C]):
 
     def _pass_empty(self) -> None:
         """Windows without data are closed as well."""
-        closed = self.periods.floor(self.watermark.at_ms) if self.watermark.at_ms >= 0 else -1
+        if self.watermark.at_ms == BEFORE_ALL_MS:
+            return
+        closed = self.periods.floor(self.watermark.at_ms)
         if closed > self._closed:
             self._closed = closed
             self._drop_panes()
@@ -232,7 +238,7 @@ class GatheringFilter(StatefulFilter[C]):
         ends: list[int] = []
         for start in sorted(starts):
             pane = self.panes[start]
-            end = pane.end if self._closed < 0 else max(pane.end, self.periods.next_end(self._closed))
+            end = pane.end if self.closed_none else max(pane.end, self.periods.next_end(self._closed))
             if ends:
                 end = max(end, self.periods.next_end(ends[-1]))
             last = self.periods.last_end((pane.start, pane.end))

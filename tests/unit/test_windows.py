@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dpiped.windows import Watermark, WindowPolicy
+from dpiped.windows import BEFORE_ALL_MS, Watermark, WindowPolicy
 
 POLICY = WindowPolicy(lateness_ms=5_000, idle_ms=3_000, max_ahead_ms=60_000, tick_ms=1_000)
 
 
 def test_it_is_the_newest_event_minus_the_lateness() -> None:
     mark = Watermark(POLICY)
-    assert mark.at_ms == -1
+    assert mark.at_ms == BEFORE_ALL_MS
     mark.saw(100_000)
     assert mark.at_ms == 95_000
     mark.saw(50_000)
@@ -40,7 +40,7 @@ def test_events_start_the_count_of_idle_ticks_anew_and_no_data_moves_nothing() -
     empty = Watermark(POLICY)
     for _ in range(10):
         empty.tick(None)
-    assert empty.at_ms == -1
+    assert empty.at_ms == BEFORE_ALL_MS
 
 
 def test_its_state_is_all_there_is() -> None:
@@ -61,6 +61,6 @@ def test_how_far_ahead_an_event_may_be_is_told_from_acceptance() -> None:
 def test_the_end_closes_all() -> None:
     mark = Watermark(POLICY)
     mark.close_all(None)
-    assert mark.at_ms == -1
+    assert mark.at_ms == BEFORE_ALL_MS
     mark.close_all(130_000)
     assert mark.at_ms == 130_000
