@@ -72,10 +72,12 @@ class TopN(Aggregate):
         self._purge()
 
     def dumps(self) -> Any:
-        return self._seen, self._error, list(map(storable, self.counts)), list(map(storable, self.counts.values()))
+        amounts = list(map(storable, self.counts.values()))
+        return self._seen, storable(self._error), list(map(storable, self.counts)), amounts
 
     def loads(self, data: Any) -> None:
-        self._seen, self._error, values, amounts = data
+        self._seen, error, values, amounts = data
+        self._error = stored(error)
         self.counts = dict(zip(map(stored, values), map(stored, amounts), strict=True))
 
     def result(self, secs: float = 1.0) -> Any:

@@ -159,6 +159,17 @@ def test_top_lists_find_the_frequent_ones_within_their_bound() -> None:
     assert all(0 <= line["count"] - exact[line["value"]] <= merged.error for line in top)
 
 
+def test_a_top_list_is_stored_however_much_its_values_weigh() -> None:
+    """What was purged of heavy values is more than a number of 64 bits holds."""
+    found = metric("topn", by="w", n=3)
+    one = found.new()
+    for start in range(0, 20_000, 1_000):
+        one.update([(value, (1 << 63) - 1) for value in range(start, start + 1_000)])
+    assert one.error > 1 << 64
+    again = stored(found, one)
+    assert (again.result(), again.error, again.dumps()) == (one.result(), one.error, one.dumps())
+
+
 @given(st.sampled_from(sorted(METRICS)), NUMBERS)
 def test_a_brief_answer_is_the_answer(op: str, values: list[Any]) -> None:
     found = metric(op)
