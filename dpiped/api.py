@@ -92,7 +92,7 @@ from dpiped.long_texts import held_with_lists
 from dpiped.normalise import Normaliser, NormaliseRule
 from dpiped.objects import OBJECT_BATCH, Body, Deliverer, bytes_body, pattern_of
 from dpiped.objects import Stored as StoredObject
-from dpiped.pack import ENCODINGS, Head, encode_body
+from dpiped.pack import ENCODINGS, NO_PROJECT, Head, encode_body
 from dpiped.panes import (
     OTHER,
     FixedPeriods,
@@ -158,6 +158,7 @@ __all__ = [
     "LANE",
     "LONGEST_TEXT",
     "NOTHING",
+    "NO_PROJECT",
     "OBJECT_BATCH",
     "OTHER",
     "PAUSE",

@@ -30,7 +30,7 @@ from dpiped.journal.journal import Journal
 from dpiped.journal.record import Frame
 from dpiped.leveldb import LevelDbError
 from dpiped.matcher import OWN_PREFIX
-from dpiped.pack import EVENTS_IDENT, MAX_HOPS, Head
+from dpiped.pack import EVENTS_IDENT, MAX_HOPS, NO_PROJECT, Head
 from dpiped.plugin import Receipt
 from dpiped.project_log import ProjectLogs
 from dpiped.router import Router
@@ -159,7 +159,7 @@ class Intake:
         self, frame: Frame, batch: BatchId | None, number: int, refused: _Refused, hold: UnpackedRequest
     ) -> list[Draft]:
         head = frame.head
-        project, ident = head.project or self._project, head.ident or self._ident
+        project, ident = head.project, head.ident or self._ident
         codec = head.codec or "json"
         reason = _unfit(head, project, ident)
         if reason:  # its events are kept, under names that are allowed; other frames have no part in it
@@ -193,7 +193,7 @@ class Intake:
 
     async def again(self, letter: Letter) -> tuple[list[Draft], list[Rejected]]:
         """What an event that this intake refused becomes now, by the codec that it came for; nothing is appended."""
-        origin = Origin(letter.project or self._project, letter.ident or self._ident, letter.source, letter.host)
+        origin = Origin(letter.project, letter.ident or self._ident, letter.source, letter.host)
         drafts: list[Draft] = []
         rejected: list[Rejected] = []
         try:
@@ -281,7 +281,7 @@ class Intake:
 
 def _unfit(head: Head, project: str, ident: str) -> str:
     """Why a head from outside may not enter heads, marks and paths of ours; empty if it may."""
-    if not is_ident(ident) or not is_name(project):
+    if not is_ident(ident) or not (project == NO_PROJECT or is_name(project)):
         return f"frame with a project or ident that is not allowed: {project[:LONGEST_HOST]!r} {ident[:LONGEST_HOST]!r}"
     if ident.partition(".")[0] == OWN_PREFIX and ident != EVENTS_IDENT:
         return f"frame with ident {ident!r}: idents that begin with {OWN_PREFIX} are the daemon's own"

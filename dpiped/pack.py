@@ -40,6 +40,8 @@ CONTROL_IDENT = "_dpipe.control"
 """Ident of packs addressed to one runner."""
 EVENTS_IDENT = "_dpipe.events"
 """Ident of what the daemon reports about itself."""
+NO_PROJECT = ""
+"""Of what is about several projects: reports of the daemon, and answers over events of more than one."""
 
 
 HEAD_VERSION = 1

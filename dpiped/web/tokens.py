@@ -7,6 +7,7 @@ import hmac
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from dpiped.pack import NO_PROJECT
 from dpiped.web.refused import Refused
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ class Tokens:
     def check(self, request: web.BaseRequest, projects: Iterable[str]) -> None:
         """Raises Refused: 401 without a token that is known, 403 with one of another project.
 
-        Without any general token, projects without tokens of their own are open.
+        Without any general token, projects without tokens of their own are open. What is of no project may have come
+        for any of them: where there are tokens, only a general one opens it.
         """
         if not self._every or shows_one_of(request, self._general):
             return
@@ -46,10 +48,13 @@ class Tokens:
         if shut is None:
             return
         if shows_one_of(request, self._every):
-            raise Refused(403, f"this token does not open project {shut!r}")
+            what = "what is of no project" if shut == NO_PROJECT else f"project {shut!r}"
+            raise Refused(403, f"this token does not open {what}")
         raise Refused(401, "a valid bearer token is needed", **{"WWW-Authenticate": "Bearer"})
 
     def _is_open(self, project: str, request: web.BaseRequest) -> bool:
+        if project == NO_PROJECT:
+            return False
         own = self._own.get(project, [])
         return shows_one_of(request, own) if own else not self._general
 

@@ -20,6 +20,7 @@ from pydantic import Field
 
 from dpiped.api import (
     CONTENT_TYPE,
+    NO_PROJECT,
     SERVER_EXAMPLE,
     BatchConflictError,
     BatchId,
@@ -201,7 +202,7 @@ class HttpInput(Input[HttpConfig]):
             try:
                 frames = await _split(data)
                 projects = {frame.head.project for frame in frames}
-                for project in projects:
+                for project in projects - {NO_PROJECT}:
                     self._places.check_project(project)
                 self._tokens.check(request, projects)
                 for codec in {frame.head.codec for frame in frames}:

@@ -9,6 +9,7 @@ from pathlib import Path
 import zstandard
 
 from dpiped.journal.inspect import frames
+from dpiped.telemetry.events import EventsDropped
 from dpiped.testing import address_of, events_in, post, running, until
 
 PROJECT = '[[project]]\nname = "rs"\n'
@@ -89,6 +90,33 @@ async def test_daemons_chain(tmp_path: Path) -> None:
             assert (await post(edge, "rs/app", lines(0, 50), query="?source=/x.log", headers=headers))[0] == 200
             await until(lambda: len(events_in(out)) == 50)
     assert events_in(out)[3] == {"@timestamp": 1_700_000_000_003, "n": 3, "_host": "web-7", "_source": "/x.log"}
+
+
+async def test_what_is_of_no_project_is_so_behind_a_chain_too(tmp_path: Path) -> None:
+    """Panes over events of several projects, and what the daemon in front reports of itself."""
+    projects = '[[project]]\nname = "shop"\n[[project]]\nname = "bank"\n'
+    windows = '[[filter]]\ntype = "%s"\nname = "%s"\nlateness_secs = 0\nmetrics = { hits = { op = "count" } }\n'
+    out, said, shop = tmp_path / "out.ndjson", tmp_path / "said.ndjson", tmp_path / "shop.ndjson"
+    outputs = (
+        file_output(out, '"all"')
+        + file_output(said, '"_dpipe.events"', "said")
+        + file_output(shop, '"shop:**", "shop:_dpipe.events"', "shop")
+    )
+    merge = windows % ("merge", "all") + 'match = ["panes"]\n'
+    async with running(projects + HTTP + merge + outputs, tmp_path, name="centre") as centre:
+        panes = windows % ("aggregate", "panes") + "panes = true\n"
+        match, url = '["panes", "_dpipe.events"]', f"http://{address_of(centre, 'http')}"
+        output = f'[[output]]\ntype = "dpipe"\nmatch = {match}\nendpoints = ["{url}"]\n'
+        async with running(projects + HTTP + panes + output, tmp_path, name="edge") as edge:
+            for project in ("shop", "bank"):
+                assert (await post(edge, f"{project}/app", lines(0, 3)))[0] == 200
+            edge.telemetry.emit(EventsDropped(plugin="nobody", amount=1, reason="late"))
+            for second in (1_700_000_200, 1_700_000_400):
+                assert (await post(edge, "bank/app", b'{"@timestamp":%d000}\n' % second))[0] == 200
+            await until(lambda: events_in(out) and events_in(said))
+    assert events_in(out)[0]["hits"] == 6
+    assert [event["plugin"] for event in events_in(said)] == ["nobody"]
+    assert not events_in(shop)
 
 
 async def test_lines_that_are_kept_as_they_came_are_read_as_events(tmp_path: Path) -> None:

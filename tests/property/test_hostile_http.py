@@ -18,7 +18,7 @@ from dpiped.codecs import build_codec
 from dpiped.codecs.base import Codec
 from dpiped.config.base import is_ident, is_name
 from dpiped.errors import CodecError
-from dpiped.pack import Head
+from dpiped.pack import NO_PROJECT, Head
 from dpiped.templates import PathTemplate
 from dpiped.testing import address_of, running
 from dpiped.web.places import Places, batch_of, host_of
@@ -89,7 +89,7 @@ def test_batch_and_host_are_sound_or_refused(text: str) -> None:
 @given(
     st.sampled_from(["Bearer ", "bearer ", "Basic ", "Bearer", "", "Bearer  ", "Token "]),
     st.sampled_from(["red", "re", "redd", "blue", "all", "", " red", "red ", "RED", "red,blue", "\u00e9"]) | HEADS,
-    st.sets(st.sampled_from(["red", "blue", "none"]), min_size=1),
+    st.sets(st.sampled_from(["red", "blue", "none", NO_PROJECT]), min_size=1),
     st.booleans(),
 )
 def test_who_gets_in_showed_a_token_of_each_project(scheme: str, token: str, projects: set[str], general: bool) -> None:
@@ -105,6 +105,7 @@ def test_who_gets_in_showed_a_token_of_each_project(scheme: str, token: str, pro
     given_token = shown.partition(" ")[2].strip() if shown.lower().startswith("bearer ") else ""
     if general and given_token == "token-all":
         return
+    assert NO_PROJECT not in projects
     locked = {project for project in projects if own[project] or general}
     assert all(given_token in own[project] for project in locked)
     tokens.check_any(request)
