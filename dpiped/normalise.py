@@ -24,13 +24,15 @@ from dpiped.expressions.patterns import compile_pattern, compiled
 
 Kind = Literal["quoted", "email", "uuid", "hex", "digits"]
 PATTERNS: dict[Kind, str] = {
-    "quoted": r""""[^"]*"|'[^']*'""",
+    "quoted": r""""[^"]*"|(?:(?<!\w)|(?<=\b[bBuU]))'[^']*'""",
     "email": r"[A-Za-z0-9._%+-]{1,64}+@[A-Za-z0-9-]++(?:\.[A-Za-z0-9-]++)++",
     "uuid": r"\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b",
     "hex": r"\b(?:0[xX]|(?=[a-fA-F]*+[0-9]))[0-9a-fA-F]++\b",
     "digits": r"[0-9]++",
 }
-"""The known kinds, the larger things first. `hex` wants a digit in it: `added` is a word."""
+"""The known kinds, the larger things first. `hex` wants a digit in it: `added` is a word. An apostrophe behind a letter
+opens nothing, unless it is `b'..'`: what stands between those of `can't` and `user's` is no quotation.
+"""
 PLACEHOLDER = "?"
 """What stands for what was found."""
 LONGEST = 4_096

@@ -124,8 +124,14 @@ class _Hash(_Hide):
     def hide(self, text: str) -> str:
         return self._hash(text.encode())
 
+    def _change(self, member: Any) -> Any:
+        value = plain(member)
+        if type(value) is float and value.is_integer():  # a user's id may be 7 here and 7.0 there
+            return self.hide(str(int(value)))
+        return super()._change(member if value is None else value)
+
     def hide_other(self, data: bytes) -> str:
-        return self._hash(data.removesuffix(b".0"))  # only a number ends so: a user's id may be 7 here and 7.0 there
+        return self._hash(data)
 
     def _hash(self, data: bytes) -> str:
         hasher = self._empty.copy()

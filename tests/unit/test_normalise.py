@@ -22,6 +22,8 @@ EVERYTHING: tuple[Kind, ...] = tuple(PATTERNS)
         (["hex"], "token deadbeef01 added 0xFF cafe 12", "token ? added ? cafe ?"),
         (["uuid"], "id 550e8400-e29b-41d4-a716-446655440000 ok 12", "id ? ok 12"),
         (["quoted"], "open \"a 'b' c\" and 'd' but \"no end", 'open ? and ? but "no end'),
+        (["quoted"], "can't read the file of 'ann' at 5 o'clock", "can't read the file of ? at 5 o'clock"),
+        (["quoted"], "key='a b' ['c','d'] b'e f' l'eau d'ici", "key=? [?,?] b? l'eau d'ici"),
         (["email"], "mail to bob.x+1@mail.example.com now", "mail to ? now"),
         (["digits", "uuid"], "id 550e8400-e29b-41d4-a716-446655440000 n 5", "id ? n ?"),
         (EVERYTHING, "u 12 'x@y.de 3' from a@b.org 550e8400-e29b-41d4-a716-446655440000 0x1f", "u ? ? from ? ? ?"),

@@ -219,9 +219,11 @@ def test_the_hash_of_a_number_is_that_of_its_digits() -> None:
     hashes = [event["u"] for event in events]
     assert len(set(hashes[: len(same)])) == 1
     assert len(set(hashes)) == 1 + len(others)
-    big = 2**53
-    (exact, as_float), _ = change(program_of(step), {"u": big}, {"u": float(big)})
-    assert exact == as_float
+    for number in (2**53, 10**16, -(10**16), 2**70, 0):  # from 1e16 on JSON may write a float with an exponent
+        (exact, as_float), _ = change(program_of(step), {"u": number}, {"u": float(number)})
+        assert exact == as_float
+    (negative,), _ = change(program_of(step), {"u": -0.0})
+    assert negative == exact
 
 
 @pytest.mark.parametrize("do", ["hash", "mask"])
