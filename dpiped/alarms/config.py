@@ -164,6 +164,10 @@ class AlarmConfig(GroupedConfig):
                 raise ValueError(f"{key}: a window is longer than what lies between")
 
     @property
+    def uses_timezone(self) -> bool:
+        return super().uses_timezone or self.yesterday is not None or self.last_week is not None
+
+    @property
     def is_instant(self) -> bool:
         """Every event is an alarm."""
         return self.window is None and self.window_secs == 0

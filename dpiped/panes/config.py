@@ -11,6 +11,8 @@ from dpiped.codecs.times import find_zone
 from dpiped.config.base import PluginConfig, PositiveSecs, WindowSecs
 from dpiped.panes.periods import Calendar, CalendarPeriods, FixedPeriods, Periods
 
+MOST_SLIDES = 10_000
+"""In a window: each event is in as many windows, and each of them is told."""
 RESERVED = ("@timestamp", "window_start", "window_end", "window_id", "_early", "_errors", "_pane")
 """Fields of an answer beside groups and metrics."""
 
@@ -39,7 +41,7 @@ class GroupedConfig(PluginConfig):
     window_secs: WindowSecs = 60
     """Length of a window, aligned to the epoch; or give `window`."""
     slide_secs: WindowSecs | None = Field(default=None, examples=[10])
-    """How far apart windows begin; by default they do not overlap. Divides `window_secs`."""
+    """How far apart windows begin; by default they do not overlap. Divides `window_secs`, into 10,000 at most."""
     window: Calendar | None = None
     """A window is an hour, day, week (from Monday) or month of `timezone`, instead of `window_secs`."""
     timezone: Annotated[str, AfterValidator(_check_zone)] = "UTC"
@@ -63,6 +65,10 @@ class GroupedConfig(PluginConfig):
             raise ValueError("slide_secs: windows of a calendar do not overlap; it is only for window_secs")
         if self.slide_secs is not None and _ms(self.window_secs) % _ms(self.slide_secs):
             raise ValueError("slide_secs: expected a divisor of window_secs")
+        if self.slide_secs is not None and _ms(self.window_secs) // _ms(self.slide_secs) > MOST_SLIDES:
+            raise ValueError(f"slide_secs: expected at most {MOST_SLIDES:,} of them in window_secs")
+        if self.timezone != "UTC" and not self.uses_timezone:
+            raise ValueError('timezone: window_secs is cut in UTC; for days of a time zone say window = "day"')
         self._check_names()
         return self
 
@@ -75,6 +81,11 @@ class GroupedConfig(PluginConfig):
         taken = sorted(set(self.group_by) & set(RESERVED))
         if taken:
             raise ValueError(f"group_by: the name {taken[0]!r} is taken by another field of the answer")
+
+    @property
+    def uses_timezone(self) -> bool:
+        """Whether it matters what `timezone` says."""
+        return self.window is not None
 
     def shown_windows(self) -> dict[str, object]:
         """How time is cut, for people who ask."""

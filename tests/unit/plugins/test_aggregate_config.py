@@ -39,6 +39,8 @@ MISTAKES = {
     "metrics = {}": ("at least 1",),
     "": ('key "metrics" is missing',),
     f"window_secs = 60\nslide_secs = 7\n{COUNT}": ("slide_secs: expected a divisor of window_secs",),
+    f"window_secs = 86400\nslide_secs = 0.001\n{COUNT}": ("at most 10,000 of them in window_secs",),
+    f'window_secs = 86400\ntimezone = "Europe/Berlin"\n{COUNT}': ("cut in UTC", 'say window = "day"'),
     f'window = "day"\nwindow_secs = 5\n{COUNT}': ("only one of window and window_secs",),
     f'window = "day"\nslide_secs = 5\n{COUNT}': ("windows of a calendar do not overlap",),
     f'window = "dya"\n{COUNT}': ('did you mean "day"?',),
