@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from dpiped.aggregates.plain import whole
 from dpiped.view import PackView
 
 ID = "_id"
@@ -67,8 +68,9 @@ class KeyTemplate:
     def _column(self, path: str, as_int: bool, view: PackView, names: Sequence[str]) -> Sequence[str | Lacking]:
         if path == ID:
             return names
-        column = view.column(path)
-        return [_ordered(path, value) if as_int else _text(path, value) for value in column]
+        if as_int:
+            return [_ordered(path, value) for value in whole(*view.typed(path))]  # 7.0 is a whole number
+        return [_text(path, value) for value in view.column(path)]
 
     def _filled(self, values: Sequence[str | Lacking]) -> bytes | Lacking:
         text = self._literals[0]

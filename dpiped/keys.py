@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 from pydantic import AfterValidator, Field
 
+from dpiped.aggregates.plain import whole
 from dpiped.view import PackView
 
 _encode_lines = msgspec.json.Encoder().encode_lines
@@ -24,13 +25,14 @@ KeyFields = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], AfterVali
 
 
 def keys_of(view: PackView, fields: Sequence[str]) -> list[bytes | None]:
-    """The key of each event, shape (view.count,): its values as JSON, or the whole line where no fields are named.
+    """The key of each event, shape (view.count,): its values as JSON, or the whole line where no fields are named. 7
+    and 7.0 are one value, as in expressions and groups.
 
     None: the event has none of the fields, so that nothing makes it the same as another one.
     """
     if not fields:
         return list(view.body.splitlines())
-    columns = [view.column(path) for path in fields]
+    columns = [whole(*view.typed(path)) for path in fields]
     texts = _encode_lines(columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))).split(b"\n")
     texts.pop()
     nothing = b"null" if len(columns) == 1 else b"[" + b",".join([b"null"] * len(columns)) + b"]"

@@ -32,6 +32,13 @@ def test_one_that_comes_late_is_a_repeat_too() -> None:
     assert feed(plugin, at(1, k=1), at(-5, k=1)) == [at(-5, k=1)]
 
 
+def test_a_whole_number_is_the_same_however_a_sender_wrote_it() -> None:
+    plugin = build("dedupe", fields=["k"], count=True)
+    assert feed(plugin, at(0, k=7), at(1, k=7.0), at(2, k=7.5)) == [at(0, k=7), at(2, k=7.5)]
+    both = build("dedupe", fields=["k", "m"])
+    assert feed(both, at(0, k=1e16, m="a"), at(1, k=10**16, m="a")) == [at(0, k=1e16, m="a")]
+
+
 def test_types_projects_and_missing_fields_are_not_mixed_up() -> None:
     plugin = build("dedupe", fields=["k", "m"])
     events = [at(0, k=1), at(0, k="1"), at(0, k=True), at(0, m=1), at(0), at(0), at(0, k={"a": 1})]

@@ -63,10 +63,15 @@ def test_numbers_in_keys_sort_and_come_back(one: int, other: int) -> None:
 
 
 async def test_keys_are_filled_by_events(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    events = [{"uid": "käse", "n": -1, "on": True, "x": 1.5}, {"uid": "b", "n": 7, "on": False, "x": 2}]
+    events = [
+        {"uid": "käse", "n": -1, "on": True, "x": 1.5},
+        {"uid": "b", "n": 7, "on": False, "x": 2},
+        {"uid": "c", "n": 7.0, "on": False, "x": 2},
+    ]
     await put(tmp_path, "u/{uid}/{n:int}/{on}/{x}/{_ident}", body_of(*events))
     assert [key for key, _ in shown(capsys, tmp_path)] == [
         "u/b/10000000000000000007/false/2/app",
+        "u/c/10000000000000000007/false/2/app",
         "u/käse/09999999999999999999/true/1.5/app",
     ]
 

@@ -38,6 +38,11 @@ def test_what_is_kept_is_the_same_for_ever() -> None:
     assert [event["u"] for event in found] == [1, 2, 4, 11, 13, 23, 24, 29, 33]
 
 
+def test_a_whole_number_is_the_same_key_however_a_sender_wrote_it() -> None:
+    found = kept([{"u": float(n)} for n in range(40)], rate=4, by=["u"])
+    assert [event["u"] for event in found] == [1, 2, 4, 11, 13, 23, 24, 29, 33]
+
+
 def test_events_without_the_key_are_judged_one_by_one() -> None:
     events = [{"n": n} for n in range(400)]
     assert 40 < len(kept(events, rate=4, by=["u"])) < 160
