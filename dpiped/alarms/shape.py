@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from typing import Any
 
-from dpiped.aggregates.plain import whole
 from dpiped.alarms.config import AlarmConfig
 from dpiped.alarms.slices import Effort
 from dpiped.normalise import Normaliser
@@ -48,7 +47,6 @@ class AlarmShape(Shape):
             values = [known[value] if type(value) is str else value for value in values]
         if any(type(value) is str and len(value) > LONGEST for value in values):
             values = [value[:LONGEST] if isinstance(value, str) else value for value in values]
-        values = whole(values)  # what is saved must not depend on which of 5 and 5.0 came last
         return values, set(map(type, values))
 
 

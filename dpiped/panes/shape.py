@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dpiped.aggregates import Aggregate, Column, Columns, fields_of
-from dpiped.aggregates.plain import hashable
+from dpiped.aggregates.plain import hashable, whole
 from dpiped.long_texts import held
 
 if TYPE_CHECKING:
@@ -54,10 +54,15 @@ class Shape:
         """The group of each event, shape (view.count,)."""
         if not self.group_by:
             return [()] * view.count
-        columns = [hashable(*self.group_column(view, name)) for name in self.group_by]
+        columns = [self._group_values(view, name) for name in self.group_by]
         if view.pack.has_long_texts:
             columns = [list(map(held, column)) for column in columns]
         return columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
+
+    def _group_values(self, view: PackView, name: str) -> list[Any]:
+        """Of 5 and 5.0, which are one group, always 5: neither what is told nor an id depends on which came first."""
+        values, kinds = self.group_column(view, name)
+        return hashable(whole(values, kinds), kinds)
 
     def group_column(self, view: PackView, name: str) -> tuple[list[Any], set[type]]:
         """The values of one of the fields that part the events, and their types."""

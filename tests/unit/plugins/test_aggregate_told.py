@@ -52,6 +52,20 @@ def test_else_it_is_of_the_project_that_all_events_came_for() -> None:
     assert hits([*plugin.finish()]) == {"shop": [2], "": [2]}
 
 
+def test_a_whole_number_is_one_group_with_one_id_whichever_way_of_writing_came_first() -> None:
+    plugin = build(group_by=["n"], id="window", window_secs=60, slide_secs=30, emit_every_secs=1)
+    told = []
+    for offset, (at, number) in enumerate(((AT + 30_000, b"7"), (AT, b"7.0"))):
+        body = b'{"@timestamp":%d,"n":%b}\n' % (at, number)
+        list(plugin.process(view_of(body, plugin.fields(), offset=offset, project="shop", accepted_ms=AT + 30_000)))
+        told += plugin.tick(AT + 30_000 + offset * 1_000)
+    told += plugin.finish()
+    lines = [json.loads(line) for draft in emitted(told) for line in draft.body.splitlines()]
+    assert {json.dumps(line["n"]) for line in lines} == {"7"}
+    ids = {line["window_id"] for line in lines if line["window_start"] == AT}
+    assert len(ids) == 1
+
+
 def test_too_many_projects_are_counted_together_and_of_none() -> None:
     plugin = build(group_by=["_project"], max_groups=1)
     send(plugin, "shop", AT)
