@@ -38,9 +38,10 @@ class Answering(Protocol):
     def about(self) -> dict[str, Any]:
         """What it answers: windows, groups and metrics, as plain data."""
 
-    def answers(self, question: Question = ...) -> Iterator[dict[str, Any]]:
+    def answers(self, question: Question = ...) -> Iterator[dict[str, Any] | PackDraft]:
         """One for each group and window, oldest window first, with the error bounds in `_errors`; what is not named
-        there is exact. Those of open windows are marked by `_early`. Made bit by bit, while they are asked for.
+        there is exact. Those of open windows are marked by `_early`. Made bit by bit, while they are asked for; PAUSE
+        among them where a group is asked for.
         """
 
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -20,6 +19,7 @@ from msgspec import UNSET, Meta, UnsetType, field
 from dpiped.config.validate import did_you_mean
 from dpiped.errors import UnavailableError
 from dpiped.filter_runner import StatefulFilterRunner
+from dpiped.plugin import PAUSE
 from dpiped.questions import Answering, Question, Which
 from dpiped.web.asked import DEFAULT_LIMIT, AskedForm, FormQuery, Limit, Moment, moment
 from dpiped.web.forms import FORMS, answered, as_json
@@ -144,7 +144,7 @@ class _Answers:
         runner, query = self._runner(request), read_query(request, AnswersQuery)
         question = query.question(int(time.time() * 1000))
         try:
-            found = await runner.ask(lambda plugin: islice(plugin.answers(question), query.limit + 1))
+            found = await runner.ask(lambda plugin: _first(plugin.answers(question), query.limit + 1))
         except UnavailableError as exc:
             raise unavailable(exc) from exc
         rows = found[: query.limit]
@@ -157,6 +157,15 @@ class _Answers:
         read_query(request, Nothing)
         done = await told(self._engine, runner, {"control": "reset", "at_ms": int(time.time() * 1000)})
         return as_json(WasReset(runner.name, done))
+
+
+def _first(found: Iterable[Any], most: int) -> Iterator[Any]:
+    """No more than so many answers; PAUSE is none."""
+    for one in found:
+        yield one
+        most -= one is not PAUSE
+        if not most:
+            return
 
 
 def _brief(found: dict[str, Any]) -> dict[str, Any]:

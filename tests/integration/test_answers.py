@@ -82,6 +82,18 @@ async def test_windows_groups_and_times_can_be_chosen(tmp_path: Path) -> None:
         assert (len(found["answers"]), found["more"]) == (2, True)
 
 
+async def test_a_group_among_many_is_found_and_limited(tmp_path: Path) -> None:
+    async with running(ROAD, tmp_path) as engine:
+        for window in range(2):
+            body = b"".join(events(NOW_MS + window * 10_000, f"area-{number}", 1) for number in range(500))
+            assert (await post(engine, "rs/web", body))[0] == 200
+        (runner,) = (runner for runner in engine.runners if runner.name == "traffic")
+        await until(lambda: runner.events == 1_000)
+        for limit, hits, more in ((1, [1], True), (2, [1, 1], False)):
+            _, found = await ask(engine, f"/api/aggregates/traffic?group=area-499&limit={limit}")
+            assert ([one["hits"] for one in found["answers"]], found["more"]) == (hits, more)
+
+
 @pytest.mark.parametrize(("form", "last"), [("text", "there are more: a larger limit shows them"), ("csv", "fr")])
 async def test_what_a_limit_cuts_off_is_told_in_all_forms(tmp_path: Path, form: str, last: str) -> None:
     async with running(ROAD, tmp_path) as engine:

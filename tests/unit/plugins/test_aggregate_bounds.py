@@ -10,7 +10,8 @@ import pytest
 
 from dpiped.panes.gathering import GROUPS_AT_ONCE
 from dpiped.panes.pane import Pane
-from dpiped.plugin import PackDraft, PluginContext
+from dpiped.panes.windowed import ANSWERS_AT_ONCE
+from dpiped.plugin import PAUSE, PackDraft, PluginContext
 from dpiped.questions import Question
 from dpiped.telemetry import Telemetry
 from dpiped.testing import view_of
@@ -119,6 +120,16 @@ def test_a_clock_that_jumps_opens_no_window_and_early_results_go_on() -> None:
     assert told == [[], [2], [], [4], [5]]
     (last,) = lines([*plugin.finish()])
     assert (last["hits"], "_early" in last) == (5, False)
+
+
+def test_others_may_run_while_a_group_is_looked_for_among_many() -> None:
+    plugin = build(window_secs=60)
+    users = 2_000
+    for at in (AT, AT + 120_000):
+        list(plugin.process(view(plugin, at, [(at, user) for user in range(users)], accepted_ms=at)))
+    found = list(plugin.answers(Question("all", f"user-{users - 1}")))
+    assert [answer["hits"] for answer in found if answer is not PAUSE] == [1, 1]
+    assert sum(answer is PAUSE for answer in found) >= 2 * (users // ANSWERS_AT_ONCE - 1)
 
 
 def test_reset_empties_and_is_stored() -> None:
