@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -118,11 +119,17 @@ def children(node: Node) -> tuple[Node, ...]:
 
 def fields_of(node: Node) -> frozenset[str]:
     """The paths of all fields that the expression reads."""
-    found: set[str] = set()
+    return frozenset(each.path for each in _nodes(node) if isinstance(each, Field | Exists))
+
+
+def valued_fields_of(node: Node) -> frozenset[str]:
+    """The paths of those whose values matter, and not only whether they are there."""
+    return frozenset(each.path for each in _nodes(node) if isinstance(each, Field))
+
+
+def _nodes(node: Node) -> Iterator[Node]:
     todo = [node]
     while todo:
         node = todo.pop()
-        if isinstance(node, Field | Exists):
-            found.add(node.path)
+        yield node
         todo.extend(children(node))
-    return frozenset(found)

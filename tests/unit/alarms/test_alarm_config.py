@@ -20,6 +20,12 @@ MISTAKES = {
     'when = "cuont > 5"': ("when: there is no 'cuont'", "did you mean 'count'?"),
     f'when = "latency.p59 > 5"\nmetrics = {{ {LATENCY} }}': ("no 'latency.p59'", "did you mean 'latency.p95'?"),
     f'when = "p95 > 5"\nmetrics = {{ {LATENCY}, {SECOND} }}': ("no 'p95'",),
+    f'when = "latency > 5"\nmetrics = {{ {LATENCY} }}': (
+        "'latency' is more than one value; compare one",
+        "latency.p95",
+    ),
+    'when = "h > 5"\nmetrics = { h = { op = "histogram", field = "x", bounds = [1] } }': ("'h' is more than one",),
+    'when = "tops > 5"\nmetrics = { tops = { op = "topn", field = "x" } }': ("'tops' is more than one value",),
     'when = "count >"': ("when", "column"),
     'when = "count + 1"': ("when", "condition"),
     'when = "count < 5"': ("when: it may hold for a window that has only begun", "early = false"),
