@@ -83,6 +83,8 @@ class HttpClient:
                 reply, reusable = await _exchange(connection, "\r\n".join(head).encode(), body)
         except TimeoutError as exc:
             raise ExchangeError(f"no answer within {self._timeout_secs:g} s") from exc
+        except asyncio.IncompleteReadError as exc:
+            raise ExchangeError("it closed the connection") from exc
         except (OSError, EOFError, ValueError, asyncio.LimitOverrunError) as exc:
             raise ExchangeError(f"{type(exc).__name__}: {exc}") from exc
         finally:

@@ -38,7 +38,7 @@ class SyslogFeed(SpoolFeed):
     ) -> None:
         super().__init__(config.name, config, config.codec, folder, checkpoint, host, max_bytes, telemetry)
         options = dataclasses.replace(config.listen_options(), block_bytes=BLOCK_BYTES, codec=config.codec)
-        self._listener = SyslogListener(options, lambda text: telemetry.say(text, plugin=config.name))
+        self._listener = SyslogListener(options, telemetry, config.name)
 
     async def open(self) -> None:
         await super().open()

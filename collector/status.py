@@ -8,9 +8,10 @@ import asyncio
 import json
 from typing import TYPE_CHECKING
 
+from dpiped.handshake import Handshake
 from dpiped.hidden import blot
 from dpiped.sources.sockets import until_closed
-from dpiped.tls import HANDSHAKE_SECS, ServerTls, Tls
+from dpiped.tls import ServerTls, Tls
 
 if TYPE_CHECKING:
     from collector.collector import Collector
@@ -44,14 +45,7 @@ class StatusServer:
     async def open(self, host: str, port: int, tls: ServerTls | None = None) -> str:
         """Binds; the real address. Raises OSError or TlsError."""
         self._tls = Tls(tls) if tls is not None else None
-        self._server = await asyncio.start_server(
-            self._serve,
-            host,
-            port,
-            limit=8192,
-            ssl=self._tls.context if self._tls is not None else None,
-            ssl_handshake_timeout=HANDSHAKE_SECS if self._tls is not None else None,
-        )
+        self._server = await asyncio.get_running_loop().create_server(self._protocol, host, port)
         name = self._server.sockets[0].getsockname()
         return f"{name[0]}:{name[1]}"
 
@@ -65,6 +59,13 @@ class StatusServer:
             self._server.close()
             await until_closed(self._server)
             self._server = None
+
+    def _protocol(self) -> asyncio.Protocol:
+        """For a connection that was just accepted."""
+        protocol = asyncio.StreamReaderProtocol(asyncio.StreamReader(limit=8192), self._serve)
+        if self._tls is None:
+            return protocol
+        return Handshake(self._tls.context, protocol, self._collector.telemetry, "status")
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open_now += 1

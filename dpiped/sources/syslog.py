@@ -11,15 +11,16 @@ import asyncio
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
 from dpiped.codecs.framing import FrameSplitter, flatten, fold
+from dpiped.handshake import Handshake
 from dpiped.sources.gatherer import Block, Gatherer
 from dpiped.sources.sockets import bind_udp, bind_unix, raise_receive_buffer, udp_drops, until_closed
-from dpiped.tls import HANDSHAKE_SECS, ServerTls, Tls
+from dpiped.telemetry import Telemetry
+from dpiped.tls import ServerTls, Tls
 
 Transport = Literal["tcp", "tls", "udp", "unix", "unixgram"]
 DATAGRAMS_AT_ONCE = 256
@@ -53,10 +54,11 @@ class SyslogListener:
     """One socket and its peers. Use: `open`, then `take` again and again, at last `close`.
 
     Args:
-        say: gets a sentence for the log when something is worth knowing.
+        telemetry: is told what is worth knowing.
+        name: of the input, there.
     """
 
-    def __init__(self, options: ListenOptions, say: Callable[[str], None]) -> None:
+    def __init__(self, options: ListenOptions, telemetry: Telemetry, name: str) -> None:
         self.options = options
         self.counts: Counter[str] = Counter()
         """What happened: "kernel_dropped", "frame_cut", "datagram_cut", "connection_refused", "idle_closed", .. -> how
@@ -64,7 +66,8 @@ class SyslogListener:
         """
         self.address = ""
         """The real address, after `open`."""
-        self._say = say
+        self._telemetry = telemetry
+        self._name = name
         as_line = fold if options.codec == "syslog" else flatten
         self._gatherer = Gatherer(options.block_bytes, 4 * options.block_bytes, as_line)
         self._server: asyncio.Server | None = None
@@ -89,13 +92,7 @@ class SyslogListener:
         else:
             self._tls = Tls(options.tls) if options.tls is not None else None
             self._server = await asyncio.get_running_loop().create_server(
-                lambda: _Peer(self),
-                options.host,
-                options.port,
-                ssl=self._tls.context if self._tls is not None else None,
-                ssl_handshake_timeout=HANDSHAKE_SECS if self._tls is not None else None,
-                backlog=1024,
-                reuse_address=True,
+                self._protocol, options.host, options.port, backlog=1024, reuse_address=True
             )
             name = self._server.sockets[0].getsockname()
             self.address = f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
@@ -118,6 +115,9 @@ class SyslogListener:
                 f"{options.receive_buffer_bytes} were asked for: raise net.core.rmem_max"
             )
         self._read_datagrams(on=True)
+
+    def _say(self, text: str) -> None:
+        self._telemetry.say(text, plugin=self._name)
 
     def renew(self) -> bool:
         """Takes the files of TLS again; see Tls.renew. Raises TlsError."""
@@ -163,6 +163,13 @@ class SyslogListener:
             Path(self.options.path).unlink(missing_ok=True)
 
     # What the peers call
+
+    def _protocol(self) -> asyncio.Protocol:
+        """For a connection that was just accepted."""
+        peer = _Peer(self)
+        if self._tls is None:
+            return peer
+        return Handshake(self._tls.context, peer, self._telemetry, self._name)
 
     def joined(self, peer: _Peer) -> bool:
         """False: there are too many already."""

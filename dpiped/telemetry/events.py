@@ -86,6 +86,26 @@ def rejections(plugin: str, reasons: Iterable[str]) -> Iterator[EventsRejected]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HandshakesFailed(Event):
+    """Who connected did not get as far as a request; `peer` is the last one."""
+
+    level = logging.WARNING
+    message = "TLS handshake failed"
+    plugin: str
+    amount: int
+    what: str
+    """For the metric."""
+    reason: str
+    peer: str
+
+    def details(self) -> dict[str, object]:
+        return {"plugin": self.plugin, "amount": self.amount, "peer": self.peer, "reason": self.reason}
+
+    def count(self, metrics: Metrics) -> None:
+        metrics.noted.labels(self.plugin, self.what).inc(self.amount)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PluginFailed(Event):
     """A plugin raised; it is tried again after `again_secs`, or stands."""
 

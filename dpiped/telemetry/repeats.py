@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from dpiped.telemetry.events import EventsDropped, EventsRejected
+from dpiped.telemetry.events import EventsDropped, EventsRejected, HandshakesFailed
 
 SUM_UP_SECS = 10.0
 MOST_REASONS = 1_000
 """So many different ones are remembered; more are logged one by one."""
 
-Amount = EventsDropped | EventsRejected
+Amount = EventsDropped | EventsRejected | HandshakesFailed
 
 
 class Repeats:

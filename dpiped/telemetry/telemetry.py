@@ -8,9 +8,9 @@ import logging
 from collections import deque
 from collections.abc import Callable
 
-from dpiped.telemetry.events import Event, EventsDropped, EventsRejected, Loss, Said
+from dpiped.telemetry.events import Event, Loss, Said
 from dpiped.telemetry.metrics import Metrics
-from dpiped.telemetry.repeats import Repeats
+from dpiped.telemetry.repeats import Amount, Repeats
 
 log = logging.getLogger("dpipe")
 MOST_LOSSES = 100
@@ -32,7 +32,7 @@ class Telemetry:
         if isinstance(event, Loss):
             pairs = ", ".join(f"{name} {value}" for name, value in event.details().items())
             self.losses.append(f"{event.message}: {pairs}")
-        passed = self._repeats.passes(event) if isinstance(event, EventsDropped | EventsRejected) else event
+        passed = self._repeats.passes(event) if isinstance(event, Amount) else event
         if passed is not None:
             self._log(passed)
 

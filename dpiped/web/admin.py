@@ -112,7 +112,8 @@ class AdminServer:
             config.admin_tls,
             max_connections=MAX_CONNECTIONS,
             idle_secs=IDLE_SECS,
-            note=self._note,
+            telemetry=engine.telemetry,
+            name="admin",
         )
         self._sweeping: asyncio.Task[None] | None = None
 

@@ -10,13 +10,15 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from dpiped.config.base import split_listen
-from dpiped.tls import HANDSHAKE_SECS, ServerTls, Tls
+from dpiped.handshake import Handshake
+from dpiped.telemetry import Telemetry
+from dpiped.tls import ServerTls, Tls
 from dpiped.web.half_open import HalfOpen, is_busy
 from dpiped.web.handover import copies_of, leave, take
 
@@ -40,7 +42,8 @@ class HttpListener:
 
     Args:
         runner: what answers; this object sets it up and cleans it up.
-        note: counts what happens to strangers: "turned_away".
+        telemetry: is told what happens to strangers: "turned_away", and handshakes that fail.
+        name: of whose address it is, there.
         half_open: a client that ends its side gets its answers all the same. Else what is done for one that has gone is
             ended: the two look alike.
     """
@@ -53,7 +56,8 @@ class HttpListener:
         *,
         max_connections: int,
         idle_secs: float,
-        note: Callable[[str], None],
+        telemetry: Telemetry,
+        name: str,
         half_open: bool = False,
     ) -> None:
         self._runner = runner
@@ -62,14 +66,15 @@ class HttpListener:
         self._tls: Tls | None = None
         self._max_connections = max_connections
         self._idle_secs = idle_secs
-        self._note = note
+        self._telemetry = telemetry
+        self._name = name
         self._half_open = half_open
         self._servers: list[asyncio.Server] = []
         """One, or one for each socket that was taken over."""
         self._last_seen: dict[Any, float] = {}
         """Connection -> when its last request ended; infinity while one is being answered."""
-        self._arriving: dict[Any, float] = {}
-        """Connections whose handshake may still be under way -> since when."""
+        self._arriving: set[Handshake] = set()
+        """Handshakes under way."""
         self.closing = False
         """Connections are to be closed once their request is answered: answers say so."""
         self.address = ""
@@ -86,13 +91,7 @@ class HttpListener:
 
     async def _serve(self, sockets: Sequence[socket.socket]) -> None:
         """Accepts on these sockets; on new ones if there are none."""
-        create = partial(
-            asyncio.get_running_loop().create_server,
-            self._protocol,
-            ssl=self._tls.context if self._tls is not None else None,
-            ssl_handshake_timeout=HANDSHAKE_SECS if self._tls is not None else None,
-            backlog=1024,
-        )
+        create = partial(asyncio.get_running_loop().create_server, self._protocol, backlog=1024)
         if sockets:
             self._servers = [await create(sock=sock) for sock in sockets]
         else:
@@ -108,14 +107,17 @@ class HttpListener:
         """For a connection that was just accepted, before its handshake."""
         server = self._runner.server
         if server is None or self.connections + len(self._arriving) >= self._max_connections:
-            self._note("turned_away")
+            self._telemetry.metrics.noted.labels(self._name, "turned_away").inc()
             return _TurnedAway()
         protocol = server()
         if self._tls is None:
             half_open = self._half_open and HalfOpen.fits(protocol)
             return cast("asyncio.Protocol", HalfOpen(protocol) if half_open else protocol)
-        self._arriving[protocol] = time.monotonic()
-        return cast("asyncio.Protocol", protocol)
+        handshake = Handshake(
+            self._tls.context, cast("asyncio.Protocol", protocol), self._telemetry, self._name, self._arriving.discard
+        )
+        self._arriving.add(handshake)
+        return handshake
 
     @contextmanager
     def answering(self, request: web.BaseRequest) -> Iterator[None]:
@@ -140,11 +142,6 @@ class HttpListener:
             if now - since > self._idle_secs:
                 connection.force_close()
         self._last_seen = {connection: since for connection, since in self._last_seen.items() if connection in here}
-        self._arriving = {
-            connection: since
-            for connection, since in self._arriving.items()
-            if connection not in here and now - since < HANDSHAKE_SECS
-        }
 
     def _close_quiet(self) -> None:
         """As above, all that have nothing to answer and said nothing for a moment."""

@@ -111,7 +111,8 @@ class HttpInput(Input[HttpConfig]):
             config.tls,
             max_connections=config.max_connections,
             idle_secs=config.idle_secs,
-            note=self._note,
+            telemetry=self.context.telemetry,
+            name=self.context.name,
             half_open=True,
         )
         try:

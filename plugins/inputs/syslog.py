@@ -46,7 +46,7 @@ class SyslogInput(Input[SyslogConfig]):
         self._noted = Noted(telemetry, name)
         codec = self.context.own_codec
         options = replace(self.config.listen_options(), codec=codec.name if codec else self.default_codec)
-        self._listener = SyslogListener(options, lambda text: telemetry.say(text, plugin=name))
+        self._listener = SyslogListener(options, telemetry, name)
         try:
             await self._listener.open()
         except TlsError as exc:

@@ -14,6 +14,7 @@ from dpiped.codecs.framing import fold, unfold
 from dpiped.sources.gatherer import Gatherer
 from dpiped.sources.lines import LineCutter, read_lines
 from dpiped.sources.syslog import ListenOptions, SyslogListener
+from dpiped.telemetry import Telemetry
 from dpiped.tls import ServerTls
 
 
@@ -64,7 +65,7 @@ async def listen():
     opened = []
 
     async def start(**options):
-        listener = SyslogListener(ListenOptions(**options), lambda text: None)
+        listener = SyslogListener(ListenOptions(**options), Telemetry(), "syslog")
         await listener.open()
         opened.append(listener)
         return listener
@@ -151,7 +152,7 @@ async def test_socket_file_of_a_dead_process_is_replaced_and_a_live_one_is_not(l
         dead.bind(path)
     await listen(transport="unixgram", path=path)
     with pytest.raises(OSError, match="in use"):
-        await SyslogListener(ListenOptions(transport="unixgram", path=path), lambda text: None).open()
+        await SyslogListener(ListenOptions(transport="unixgram", path=path), Telemetry(), "syslog").open()
 
 
 async def test_tls(listen, tmp_path):
