@@ -20,6 +20,7 @@ from dpiped.config.schema import PluginTable, RunnerOptions
 from dpiped.deadletter import DeadLetters, Letter
 from dpiped.errors import FatalPluginError, TemporaryError
 from dpiped.expressions import Predicate, compile_where
+from dpiped.hidden import blot
 from dpiped.journal.journal import Journal
 from dpiped.journal.reader import Reader
 from dpiped.journal.state import RunnerKey, Saved, State
@@ -288,7 +289,7 @@ class Runner(ABC, Generic[Options]):
         return [
             Letter(
                 cause=f"{self.name}/{head.epoch}-{head.offset:012x}/{numbers[index]}",
-                reason=reason,
+                reason=blot(reason),  # stores quote what they were sent
                 plugin=self.name,
                 by_runner=True,
                 project=head.project,

@@ -6,7 +6,9 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import aiohttp.test_utils
 import pytest
+from aiohttp import web
 
 from dpiped.config.load import load_daemon_config
 from dpiped.engine import Engine
@@ -192,3 +194,16 @@ async def test_dropped_letters_are_counted(tmp_path: Path) -> None:
         for data in ({}, [], {"casues": ["x"]}, {"causes": "x"}):
             assert (await ask(engine, "/admin/deadletters/drop", "POST", data=data))[0] == 422
         assert engine.around.deadletters.count == 1
+
+
+async def test_a_letter_keeps_no_secret_that_a_store_quoted(tmp_path: Path) -> None:
+    async def refuse(request: web.BaseRequest) -> web.Response:
+        return web.Response(status=400, text=f"no such door: {request.headers['Authorization']}")
+
+    async with aiohttp.test_utils.RawTestServer(refuse) as store:
+        output = f'[[output]]\ntype = "http"\nname = "hook"\nurl = "{store.make_url("/")}"\ntoken = "s3cret-9"\n'
+        async with running(ROAD.format(folder=tmp_path) + output, tmp_path) as engine:
+            await post(engine, "rs/web", b'{"n":1}\n')
+            await until(lambda: engine.around.deadletters.count == 1)
+            (letter,) = (await ask(engine, "/admin/deadletters"))[1]["letters"]
+            assert letter["reason"] == "400 no such door: Bearer ***"
