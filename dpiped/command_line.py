@@ -87,7 +87,9 @@ def run_command_line(parser: Parser, argv: Sequence[str] | None) -> int:
 
 
 def _told(error: Exception, program: str) -> list[str]:
-    """One line for each problem."""
+    """One line for each problem; of a group of tasks the first."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
     if isinstance(error, ConfigError):
         return error.problems
     if isinstance(error, OSError) and error.filename is not None:

@@ -16,6 +16,7 @@ import os
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from zlib import crc32
 
@@ -104,7 +105,8 @@ class Watchdog:
 
     def _run(self) -> None:
         while not self._stopping.wait(PERIOD_SECS):
-            faulthandler.dump_traceback_later(self._hang_secs + GRACE_SECS, exit=True)
+            with suppress(RuntimeError):  # no thread can be started now: without this one nobody would watch any more
+                faulthandler.dump_traceback_later(self._hang_secs + GRACE_SECS, exit=True)
             busy = self._watch.busy
             if busy is not None and time.monotonic() - busy[2] > self._hang_secs:
                 self._end(busy[0], busy[1])

@@ -93,6 +93,11 @@ def test_run_gives_the_config_to_the_engine(config: Path, engine: SimpleNamespac
         (DpipeError("no room"), 1, "dpiped: no room\n"),
         (OSError(98, "Address in use"), 1, "dpiped: [Errno 98] Address in use\n"),
         (ValueError("x"), 1, "dpiped: defect: ValueError: x; run it again with -v to see where\n"),
+        (
+            ExceptionGroup("tasks", [ExceptionGroup("more", [RuntimeError("no thread")])]),
+            1,
+            "dpiped: defect: RuntimeError: no thread; run it again with -v to see where\n",
+        ),
     ],
 )
 def test_an_error_is_one_line(

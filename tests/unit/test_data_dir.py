@@ -145,6 +145,21 @@ def test_a_full_disk_does_not_keep_the_watchdog_from_ending(tmp_path: Path, monk
     assert caught.value.code == ExitCode.WATCHDOG
 
 
+def test_the_watchdog_outlives_that_no_thread_can_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = threading.Semaphore(0)
+
+    def no_thread(*_: float, exit: bool) -> None:
+        tried.release()
+        raise RuntimeError("unable to start watchdog thread")
+
+    monkeypatch.setattr("dpiped.watchdog.PERIOD_SECS", 0.001)
+    monkeypatch.setattr("dpiped.watchdog.faulthandler.dump_traceback_later", no_thread)
+    watchdog = Watchdog(Watch(), tmp_path, 1000.0)
+    watchdog.start()
+    assert all(tried.acquire(timeout=20) for _ in range(3))
+    watchdog.stop()
+
+
 def test_the_same_hang_is_counted_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def end(status: int) -> None:
         raise SystemExit(status)
