@@ -8,7 +8,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING
 
-from dpiped.handshake import Handshake
+from dpiped.handshake import Handshakes
 from dpiped.hidden import blot
 from dpiped.sources.sockets import until_closed
 from dpiped.tls import ServerTls, Tls
@@ -40,6 +40,7 @@ class StatusServer:
         self._collector = collector
         self._server: asyncio.Server | None = None
         self._tls: Tls | None = None
+        self._handshakes = Handshakes(collector.telemetry, "status")
         self._open_now = 0
 
     async def open(self, host: str, port: int, tls: ServerTls | None = None) -> str:
@@ -57,6 +58,7 @@ class StatusServer:
         """Stops listening."""
         if self._server is not None:
             self._server.close()
+            await self._handshakes.close()
             await until_closed(self._server)
             self._server = None
 
@@ -65,7 +67,7 @@ class StatusServer:
         protocol = asyncio.StreamReaderProtocol(asyncio.StreamReader(limit=8192), self._serve)
         if self._tls is None:
             return protocol
-        return Handshake(self._tls.context, protocol, self._collector.telemetry, "status")
+        return self._handshakes.before(protocol, self._tls.context)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open_now += 1

@@ -1,7 +1,7 @@
-"""Handshake: an accepted connection until its TLS handshake is done, so that one that fails is counted and told.
+"""Handshakes: accepted connections until their TLS handshake is done, so that one that fails is counted and told.
 
 A server of asyncio keeps such a failure to itself: the connection is gone, and nobody hears why, nor whose it was. So a
-listener accepts plain connections, and each begins as a Handshake, which makes a connection of the real protocol of it.
+listener accepts plain connections, and each begins with a protocol that makes a connection of the real one of it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import Callable
 from typing import cast
 
 from dpiped.telemetry import Telemetry
@@ -21,29 +20,63 @@ BROKEN_OFF = "tls_broken_off"
 """Only counted: whoever looks whether the port is open does that."""
 
 
-class Handshake(asyncio.Protocol):
-    """The first protocol of a connection.
+class Handshakes:
+    """Those of one listener that are under way.
 
     Args:
-        protocol: gets the connection when the handshake is done.
         plugin: whose address it is.
-        ended: called once, whatever became of it; the protocol has the connection then if it was done.
     """
 
-    def __init__(
-        self,
-        context: ssl.SSLContext,
-        protocol: asyncio.Protocol,
-        telemetry: Telemetry,
-        plugin: str,
-        ended: Callable[[Handshake], None] = lambda handshake: None,
-    ) -> None:
-        self._context = context
-        self._protocol = protocol
+    def __init__(self, telemetry: Telemetry, plugin: str) -> None:
         self._telemetry = telemetry
         self._plugin = plugin
-        self._ended = ended
-        self._task: asyncio.Task[None] | None = None
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._under_way)
+
+    def before(self, protocol: asyncio.Protocol, context: ssl.SSLContext) -> asyncio.Protocol:
+        """For a connection that was just accepted; `protocol` gets it when its handshake is done."""
+        return _Handshake(self, protocol, context)
+
+    def begin(self, sock: socket.socket, peer: str, protocol: asyncio.Protocol, context: ssl.SSLContext) -> None:
+        """The socket is in our hands from here on."""
+        task = asyncio.create_task(self._shake(sock, peer, protocol, context), name="TLS handshake")
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    async def _shake(self, sock: socket.socket, peer: str, protocol: asyncio.Protocol, context: ssl.SSLContext) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: protocol, sock, ssl=context, ssl_handshake_timeout=HANDSHAKE_SECS
+            )
+        except OSError as exc:
+            self.failed(exc, peer)
+
+    def failed(self, exc: OSError, peer: str) -> None:
+        """Counts and tells it."""
+        what, reason = _what(exc)
+        if what == BROKEN_OFF:
+            self._telemetry.metrics.noted.labels(self._plugin, what).inc()
+        else:
+            failed = HandshakesFailed(plugin=self._plugin, amount=1, what=what, reason=reason, peer=peer)
+            self._telemetry.emit(failed)
+
+    async def close(self) -> None:
+        """Breaks off those that are under way."""
+        tasks = list(self._under_way)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class _Handshake(asyncio.Protocol):
+    """The first protocol of a connection."""
+
+    def __init__(self, owner: Handshakes, protocol: asyncio.Protocol, context: ssl.SSLContext) -> None:
+        self._owner = owner
+        self._protocol = protocol
+        self._context = context
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         name = transport.get_extra_info("peername")
@@ -51,29 +84,10 @@ class Handshake(asyncio.Protocol):
         try:
             sock = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
         except OSError as exc:  # no descriptor is left
-            self._tell(exc, peer)
-            self._ended(self)
+            self._owner.failed(exc, peer)
         else:
-            self._task = asyncio.create_task(self._shake(sock, peer), name="TLS handshake")
+            self._owner.begin(sock, peer, self._protocol, self._context)
         cast("asyncio.Transport", transport).abort()  # before it reads; the copy stays open
-
-    async def _shake(self, sock: socket.socket, peer: str) -> None:
-        try:
-            await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: self._protocol, sock, ssl=self._context, ssl_handshake_timeout=HANDSHAKE_SECS
-            )
-        except OSError as exc:
-            self._tell(exc, peer)
-        finally:
-            self._ended(self)
-
-    def _tell(self, exc: OSError, peer: str) -> None:
-        what, reason = _what(exc)
-        if what == BROKEN_OFF:
-            self._telemetry.metrics.noted.labels(self._plugin, what).inc()
-        else:
-            failed = HandshakesFailed(plugin=self._plugin, amount=1, what=what, reason=reason, peer=peer)
-            self._telemetry.emit(failed)
 
 
 def _what(exc: OSError) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from dpiped.codecs.framing import FrameSplitter, flatten, fold
-from dpiped.handshake import Handshake
+from dpiped.handshake import Handshakes
 from dpiped.sources.gatherer import Block, Gatherer
 from dpiped.sources.sockets import bind_udp, bind_unix, raise_receive_buffer, udp_drops, until_closed
 from dpiped.telemetry import Telemetry
@@ -72,6 +72,7 @@ class SyslogListener:
         self._gatherer = Gatherer(options.block_bytes, 4 * options.block_bytes, as_line)
         self._server: asyncio.Server | None = None
         self._tls: Tls | None = None
+        self._handshakes = Handshakes(telemetry, name)
         self._socket: socket.socket | None = None
         self._peers: set[_Peer] = set()
         self._paused: set[_Peer] = set()
@@ -151,6 +152,7 @@ class SyslogListener:
         self._drain()
         if self._server is not None:
             self._server.close()
+        await self._handshakes.close()
         for peer in list(self._peers):
             peer.shut()
         if self._server is not None:
@@ -169,7 +171,7 @@ class SyslogListener:
         peer = _Peer(self)
         if self._tls is None:
             return peer
-        return Handshake(self._tls.context, peer, self._telemetry, self._name)
+        return self._handshakes.before(peer, self._tls.context)
 
     def joined(self, peer: _Peer) -> bool:
         """False: there are too many already."""

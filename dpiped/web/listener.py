@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from dpiped.config.base import split_listen
-from dpiped.handshake import Handshake
+from dpiped.handshake import Handshakes
 from dpiped.telemetry import Telemetry
 from dpiped.tls import ServerTls, Tls
 from dpiped.web.half_open import HalfOpen, is_busy
@@ -73,8 +73,7 @@ class HttpListener:
         """One, or one for each socket that was taken over."""
         self._last_seen: dict[Any, float] = {}
         """Connection -> when its last request ended; infinity while one is being answered."""
-        self._arriving: set[Handshake] = set()
-        """Handshakes under way."""
+        self._handshakes = Handshakes(telemetry, name)
         self.closing = False
         """Connections are to be closed once their request is answered: answers say so."""
         self.address = ""
@@ -106,18 +105,14 @@ class HttpListener:
     def _protocol(self) -> asyncio.Protocol:
         """For a connection that was just accepted, before its handshake."""
         server = self._runner.server
-        if server is None or self.connections + len(self._arriving) >= self._max_connections:
+        if server is None or self.connections + len(self._handshakes) >= self._max_connections:
             self._telemetry.metrics.noted.labels(self._name, "turned_away").inc()
             return _TurnedAway()
         protocol = server()
         if self._tls is None:
             half_open = self._half_open and HalfOpen.fits(protocol)
             return cast("asyncio.Protocol", HalfOpen(protocol) if half_open else protocol)
-        handshake = Handshake(
-            self._tls.context, cast("asyncio.Protocol", protocol), self._telemetry, self._name, self._arriving.discard
-        )
-        self._arriving.add(handshake)
-        return handshake
+        return self._handshakes.before(cast("asyncio.Protocol", protocol), self._tls.context)
 
     @contextmanager
     def answering(self, request: web.BaseRequest) -> Iterator[None]:
@@ -187,9 +182,10 @@ class HttpListener:
         await self._stop_accepting()
         self.closing = True
         until = time.monotonic() + within_secs
-        while time.monotonic() < until and (self.connections or self._arriving):
+        while time.monotonic() < until and (self.connections or self._handshakes):
             self._close_quiet()
             await asyncio.sleep(LOOK_SECS)
+        await self._handshakes.close()
         await self._runner.cleanup()
 
 

@@ -108,3 +108,22 @@ async def test_who_opens_and_closes_is_counted_and_not_told(tmp_path: Path, capl
             writer.close()
             await noted(engine, name, "tls_broken_off", 1)
         assert not [record for record in caplog.records if record.message == "TLS handshake failed"]
+
+
+async def test_who_stops_breaks_off_handshakes_under_way(tmp_path: Path) -> None:
+    pki = Pki(tmp_path)
+    readers = []
+    async with running(CONFIG.format(keys=f'cert = "{pki.issue("s")}"'), tmp_path) as engine:
+        for name in ("http", "syslog"):
+            host, port = address_of(engine, name).split(":")
+            reader, writer = await asyncio.open_connection(host, int(port))
+            readers.append((reader, writer))
+        await until(lambda: len(handshakes()) == len(readers))
+    assert handshakes() == []
+    for reader, writer in readers:
+        assert await reader.read() == b""
+        writer.close()
+
+
+def handshakes() -> list[asyncio.Task[object]]:
+    return [task for task in asyncio.all_tasks() if task.get_name() == "TLS handshake"]
