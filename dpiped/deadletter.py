@@ -177,7 +177,7 @@ class DeadLetters:
         """Drops the oldest until the folder is within its limits; how many."""
         oldest = int((time.time() - self._keep_secs) * 1000)
         gone: list[tuple[bytes, bytes | None]] = []
-        freed = 0
+        freed = too_old = 0
         for key, _ in self._database.scan(b"t\0"):
             at_ms = _TIME.unpack_from(key, 2)[0]
             if self.bytes - freed <= self._max_bytes and at_ms >= oldest:
@@ -185,11 +185,14 @@ class DeadLetters:
             cause = key[2 + _TIME.size :]
             freed += len(self._database.get(b"d\0" + cause) or b"")
             gone += [(key, None), (b"d\0" + cause, None)]
+            too_old += at_ms < oldest
         if gone:
             self._database.write(gone, sync=False)
             self.count -= len(gone) // 2
             self.bytes -= freed
-            self._telemetry.emit(EventsDropped(plugin="deadletter", amount=len(gone) // 2, reason="dead_letter_full"))
+            for amount, reason in ((too_old, "dead_letter_old"), (len(gone) // 2 - too_old, "dead_letter_full")):
+                if amount:
+                    self._telemetry.emit(EventsDropped(plugin="deadletter", amount=amount, reason=reason))
         self._measure()
         return len(gone) // 2
 

@@ -56,10 +56,14 @@ async def test_the_oldest_go_first_and_are_counted() -> None:
 
 
 async def test_those_past_their_age_go() -> None:
-    letters = DeadLetters(MemoryDatabase(), Telemetry())
+    telemetry = Telemetry()
+    letters = DeadLetters(MemoryDatabase(), telemetry)
     await letters.put([letter("old", at_ms=NOW - 40 * 24 * 3_600_000)])
     await letters.put([letter("new")])
     assert [found.cause for found in letters.scan()] == ["new"]
+    text = telemetry.metrics.text()
+    assert b'dpipe_dropped_events_total{plugin="deadletter",reason="dead_letter_old"} 1.0\n' in text
+    assert b"dead_letter_full" not in text
     letters.close()
 
 
