@@ -185,7 +185,7 @@ def test_signals_are_what_the_page_says() -> None:
 
 
 def test_every_admin_path_is_documented() -> None:
-    engine: Any = SimpleNamespace(config=SimpleNamespace(engine=EngineConfig()))
+    engine: Any = SimpleNamespace(config=SimpleNamespace(engine=EngineConfig()), telemetry=None)
     admin = AdminServer(engine)
     named = set(re.findall(r"^\| `(\w+ /[\w/.]+)`", text_of("docs/operations.md"), re.MULTILINE))
     assert named == {f"{method} {path}" for path, (method, _) in admin._uris.items()}

@@ -25,6 +25,7 @@ COLLECTOR_MAY_USE = (
     "dpiped.errors",
     "dpiped.exit_code",
     "dpiped.files",
+    "dpiped.handshake",
     "dpiped.hidden",
     "dpiped.journal",
     "dpiped.lock",
