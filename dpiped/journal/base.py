@@ -103,6 +103,11 @@ class Storage(ABC):
     def free_disk_bytes(self) -> int | None:
         """Room left on the disk; None if that does not matter."""
 
+    @property
+    def in_place(self) -> bool:
+        """Whether what is stored stands where a restart looks for it: nobody removed or moved the folder."""
+        return True
+
     @abstractmethod
     def close(self) -> None:
         """Closes all files."""

@@ -24,6 +24,7 @@ QUIET_SECS = 10.0
 RETRY_AFTER_SECS = 2.0
 FULL = "the journal is full: an output is too far behind"
 LOW = "the disk of data_dir has less than min_free_bytes left"
+GONE = "the folder of the journal was removed or moved: bring it back, or start the daemon anew"
 
 
 class Outage:
@@ -62,8 +63,8 @@ class Room:
         self._min_free_bytes = min_free_bytes
         self._full = False
         self._looked_at = 0.0
-        self._low = False
-        self._refusing = {FULL: Outage(), LOW: Outage()}
+        self._low = self._gone = False
+        self._refusing = {FULL: Outage(), LOW: Outage(), GONE: Outage()}
         self._broken = Outage()
         self.failing = ""
         """Why the last write failed; empty when writing works."""
@@ -78,15 +79,26 @@ class Room:
     @property
     def low(self) -> bool:
         """Whether the disk has so little left that nobody may write."""
-        now = time.monotonic()
-        if now - self._looked_at > LOOK_SECS:
-            self._looked_at = now
-            try:
-                free = self._storage.free_disk_bytes()
-            except OSError:
-                free = None  # nobody knows; the write tells
-            self._low = free is not None and free < self._min_free_bytes
+        self._look()
         return self._low
+
+    @property
+    def gone(self) -> bool:
+        """Whether what is written would not be found by a restart."""
+        self._look()
+        return self._gone
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        if now - self._looked_at <= LOOK_SECS:
+            return
+        self._looked_at = now
+        try:
+            self._gone = not self._storage.in_place
+            free = self._storage.free_disk_bytes()
+        except OSError:
+            free = None  # nobody knows; the write tells
+        self._low = free is not None and free < self._min_free_bytes
 
     @property
     def short(self) -> bool:
@@ -97,15 +109,20 @@ class Room:
     def problems(self) -> list[str]:
         """Why inputs get no answer now, or 503."""
         broken = self.failing or self._broken.recent
-        found = [(broken, broken), (self.full, "full"), (self.low, "less than min_free_bytes left")]
+        found = [
+            (broken, broken),
+            (self.full, "full"),
+            (self.low, "less than min_free_bytes left"),
+            (self.gone, GONE.removeprefix("the folder of the journal ")),
+        ]
         return [f"journal: {text}" for is_so, text in found if is_so]
 
     def refusal(self, kind: Kind) -> UnavailableError | None:
         """Why an append is refused before it is tried."""
-        for reason, is_so in ((FULL, kind == "input" and self.full), (LOW, self.low)):
+        for reason, is_so in ((FULL, kind == "input" and self.full), (LOW, self.low), (GONE, self.gone)):
             if is_so:
                 if self._refusing[reason].begins(reason):
-                    self._telemetry.say(reason, level=logging.WARNING)
+                    self._telemetry.say(reason, level=logging.ERROR if reason == GONE else logging.WARNING)
                 return UnavailableError(reason, RETRY_AFTER_SECS)
         if kind == "input" and self._ended():
             self._telemetry.say("the journal takes packs again")

@@ -434,3 +434,27 @@ async def test_min_free_bytes_counts_as_full(tmp_path: Path, monkeypatch: pytest
             assert (await ask(engine, "/readyz"))[0] == expected
         assert "min_free_bytes" not in answer
         await until(lambda: numbers(tmp_path / "a") == [0, 1])
+
+
+@pytest.mark.parametrize("made_anew", [True, False])
+async def test_a_folder_that_was_removed_under_the_daemon_takes_no_more_events(tmp_path: Path, made_anew: bool) -> None:
+    """What it would take would be gone with the process."""
+    async with running(HTTP + file_output(tmp_path / "a"), tmp_path) as engine:
+        assert (await post(engine, "rs/app", lines(0, 1)))[0] == 200
+        folder = next(path for path in tmp_path.rglob("journal") if path.is_dir())
+        aside = folder.rename(tmp_path / "aside")
+        if made_anew:
+            shutil.rmtree(aside)
+            folder.mkdir()
+        engine.journal.room._looked_at = 0.0
+        status, answer = await post(engine, "rs/app", lines(1, 2))
+        assert status == 503
+        assert "was removed or moved" in answer["error"]
+        status, answer = await ask(engine, "/readyz")
+        assert status == 503
+        assert "journal: was removed or moved" in str(answer)
+        if not made_anew:
+            aside.rename(folder)
+            engine.journal.room._looked_at = 0.0
+            assert (await post(engine, "rs/app", lines(1, 2)))[0] == 200
+            await until(lambda: numbers(tmp_path / "a") == [0, 1])
