@@ -28,6 +28,7 @@ from collector.giving_up import until_hopeless
 from dpiped.arguments import secs, secs_or_none
 from dpiped.command_line import Parser, common_options, run_command_line
 from dpiped.config.fields import secrets_of
+from dpiped.descriptors import raise_limit
 from dpiped.errors import ConfigError, DpipeError
 from dpiped.exit_code import ExitCode
 from dpiped.hidden import hide
@@ -118,6 +119,7 @@ def run_command(arguments: argparse.Namespace) -> int:
     telemetry = Telemetry()
     for warning in config.warnings:
         telemetry.say("warning of the config", detail=warning, level=logging.WARNING)
+    raise_limit()
     os.umask(UMASK)
     uvloop.run(_run(Collector(config, telemetry), arguments.config))
     return 0

@@ -15,6 +15,7 @@ import uvloop
 
 import dpiped.codecs.lines  # noqa: F401 - numpy is loaded at the start, not with the first event
 from dpiped.config.schema import DaemonConfig
+from dpiped.descriptors import raise_limit
 from dpiped.engine import Engine
 from dpiped.errors import ConfigError, DpipeError
 from dpiped.exit_code import ExitCode
@@ -39,6 +40,7 @@ def run_daemon(config: DaemonConfig, config_path: Path) -> int:
 def run_engine(make: Callable[[Telemetry], Engine]) -> int:
     """The same for any engine; `make` is called once."""
     keep_memory()
+    raise_limit()
     os.umask(UMASK)
     telemetry = Telemetry()
     try:

@@ -22,6 +22,7 @@ COLLECTOR_MAY_USE = (
     "dpiped.config",
     "dpiped.certificates",
     "dpiped.crashpoint",
+    "dpiped.descriptors",
     "dpiped.errors",
     "dpiped.exit_code",
     "dpiped.files",
