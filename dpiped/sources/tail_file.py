@@ -105,7 +105,13 @@ class TailFile:
         self.offset, self.before, self.skip, self._seen = 0, b"", False, None
         self.head_len, self.head, self.history = 0, fingerprint(b""), 0
         if self.reader is not None:  # later than a copy that was made before
-            self.written_ns = self.reader.signature()[1]
+            size, self.written_ns = self.reader.signature()
+            self.found_empty(size, self.written_ns)
+
+    def found_empty(self, size: int, mtime_ns: int) -> None:
+        """Keeps in the mark that nothing was in it yet, if so: then it was read to its end."""
+        if not size:
+            self._seen = size, mtime_ns
 
     def _skip_history(self, reader: PlainReader) -> None:
         """To behind the last newline of what was there at the start, so that a line being written comes whole."""

@@ -21,6 +21,7 @@ from dpiped.sources.tail_identify import (
     replaced,
     resolve,
     rest_of,
+    surest,
     whole_head,
 )
 from dpiped.sources.tail_index import Index
@@ -162,10 +163,13 @@ class FileSet:
         """What took the place of the newest file of each log and left it too, while nothing ran."""
         left: Left = []
         read_ns = {mark.source: mark.written_ns for mark in newest(mark for mark in marks if mark.offset)}
+        # what nobody read may have been compressed, with an older time than it was seen with
+        unread = {mark.source for mark in marks if not mark.offset and not mark.was_read_whole}
         for mark in newest(marks):
             last = resumed.get(mark.id)
             if last is None or not mark.offset:  # an unread one may be another file with the same inode
-                left.append((msgspec.structs.replace(mark, written_ns=read_ns.get(mark.source, mark.written_ns)), None))
+                since = read_ns.get(mark.source, mark.written_ns) if mark.source in unread else mark.written_ns
+                left.append((msgspec.structs.replace(mark, written_ns=since), None))
             elif last.rotated_at is not None:
                 left.append((last.mark, last))
         for (mark, before), unseen in zip(left, self._find_unseen(left, Folders(), now), strict=True):
@@ -294,6 +298,7 @@ class FileSet:
         self._next_id = max(self._next_id, number + 1)
         file = TailFile(number, key, path, self.shaper, self.counts, self.options.checksums)
         file.changed_at, file.written_ns = now, seen.mtime_ns
+        file.found_empty(seen.size, seen.mtime_ns)
         if left is not None:
             file.source, file.home = left.source, left.home
         if item is not None:
@@ -356,16 +361,18 @@ class FileSet:
 
     def _take_rest(self, file: TailFile, mark: FileMark, now: float) -> TailFile | None:
         """Told before the file's own new mark, so that no restart finds the copy by the old one and reads it again."""
-        for key, seen in sorted(siblings(file.place).items(), key=lambda item: item[1].mtime_ns):
-            if key in self.files:
-                continue
-            it = Candidate(key, seen)
-            rest = self._past.rest_of_gone(key, it, mark)
-            if rest is not None and it.is_there:
-                copy = self._add(key, seen, now, rest)
-                self.chunks.append(copy.chunk())
-                return copy
-        return None
+        near = sorted(siblings(file.place).items(), key=lambda item: item[1].mtime_ns)
+        rest = surest(self._rest_in(Candidate(key, seen), mark) for key, seen in near if key not in self.files)
+        if rest is None:
+            return None
+        key = next(key for key, seen in near if seen is rest.found)
+        copy = self._add(key, rest.found, now, rest)
+        self.chunks.append(copy.chunk())
+        return copy
+
+    def _rest_in(self, it: Candidate, mark: FileMark) -> Resolved | None:
+        rest = self._past.rest_of_gone(it.key, it, mark)
+        return rest if it.is_there else None
 
     def may_be_copied(self, file: TailFile) -> bool:
         """Whether the next scan may find a copy of it, which then would be taken for a new file if it had ended."""

@@ -42,6 +42,18 @@ class Resolved(NamedTuple):
     found: Found
     before: bytes
     """The bytes before the offset."""
+    is_early: bool = False
+    """A copy that ends before the place that had been reached. Only the head tells, and logs may begin alike."""
+
+
+def surest(rests: Iterable[Resolved | None]) -> Resolved | None:
+    """The first that has what was read last, else the first at all."""
+    early = None
+    for rest in rests:
+        if rest is not None and not rest.is_early:
+            return rest
+        early = early or rest
+    return early
 
 
 def resolve(
@@ -290,7 +302,7 @@ def rest_of(mark: FileMark, candidate: Candidate, *, sure: bool) -> Resolved | N
 
     A copy that ends before the mark was made before the last lines were read: nothing of it is left to be read. That
     counts only if the copy is `sure`, because it was compared with the file while both were there, or has a whole head
-    to tell by.
+    to tell by and another name: what is in the very place of the file is a new one that begins alike.
     """
     seen, path = candidate.seen, candidate.seen.path
     if not mark.head_len:
@@ -298,7 +310,7 @@ def rest_of(mark: FileMark, candidate: Candidate, *, sure: bool) -> Resolved | N
     before = verify(mark, path)
     if before is not None:
         return Resolved(mark, seen, before)
-    if not sure and (mark.is_short or candidate.head != mark.head):
+    if not sure and (mark.is_short or candidate.head != mark.head or candidate.real == mark.place):
         return None
     try:
         reader = open_reader(path)
@@ -314,4 +326,5 @@ def rest_of(mark: FileMark, candidate: Candidate, *, sure: bool) -> Resolved | N
         reader.close()
     if end >= mark.offset:
         return None
-    return Resolved(msgspec.structs.replace(mark, offset=end, tail=zlib.crc32(tail), skip=False), seen, tail)
+    at_end = msgspec.structs.replace(mark, offset=end, tail=zlib.crc32(tail), skip=False)
+    return Resolved(at_end, seen, tail, is_early=True)

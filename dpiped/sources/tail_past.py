@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from dpiped.sources.tail_file import TailFile
-from dpiped.sources.tail_identify import Candidate, Resolved, is_compressed, is_copy_of, may_hold, rest_of
+from dpiped.sources.tail_identify import Candidate, Resolved, is_compressed, is_copy_of, may_hold, rest_of, surest
 from dpiped.sources.tail_marks import FileMark
 from dpiped.sources.tail_scan import FileKey, Found
 
@@ -41,8 +41,7 @@ class Past:
 
     def rest_of_any(self, key: FileKey, it: Candidate) -> Resolved | None:
         """Where to read on in a file that holds what one that has ended held; the last of them counts."""
-        rests = (self._rest(key, it, mark, later=False) for mark in reversed(self.ended))
-        return next((rest for rest in rests if rest is not None), None)
+        return surest(self._rest(key, it, mark, later=False) for mark in reversed(self.ended))
 
     def rest_of_gone(self, key: FileKey, it: Candidate, mark: FileMark) -> Resolved | None:
         """Where to read on in a file that holds what the file of a mark held until it was taken away."""

@@ -75,11 +75,23 @@ def rotate(log, *, lines="", compress=False):
                 old.rename(log.with_name(f"{log.name}.{number + 1}{ending}"))
     rotated = log.rename(f"{log}.1")
     if compress:
-        stamp = rotated.stat().st_mtime_ns // 1000 * 1000
-        packed = rotated.with_name(f"{rotated.name}.gz")
-        packed.write_bytes(gzip.compress(rotated.read_bytes()))
-        os.utime(packed, ns=(stamp, stamp))
-        rotated.unlink()
+        pack(rotated)
+    put(log, lines)
+
+
+def pack(path):
+    """As gzip and logrotate do it."""
+    stamp = path.stat().st_mtime_ns // 1000 * 1000
+    packed = path.with_name(f"{path.name}.gz")
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    os.utime(packed, ns=(stamp, stamp))
+    path.unlink()
+
+
+def copytruncate(log, name, *, lines=""):
+    """As logrotate does it; `lines` are in the log then."""
+    put(Path(shutil.copy(log, log.with_name(name))), "")
+    os.truncate(log, 0)
     put(log, lines)
 
 
@@ -1041,6 +1053,55 @@ def test_a_log_that_begins_as_the_one_before_it_is_no_saved_one(tmp_path, log, d
     rotate(log, lines=text)
     tail = tail.again(tmp_path) if down else tail
     assert [line for _ in range(8) for line in tail.read()] == ["late", *text.splitlines()]
+
+
+BANNER = "".join(f"this stands at the top of each file {number}\n" for number in range(50))
+
+
+@pytest.mark.parametrize("pattern", ["*.log", "*.log*"])
+@pytest.mark.parametrize("rotated", ["", "app.log.1"])
+def test_logs_that_begin_alike_are_read_also_if_they_are_shorter_than_those_before_them(
+    tmp_path, log, pattern, rotated
+):
+    tail = Tail(tmp_path, pattern)
+    for size in (50, 20, 5):
+        put(log, BANNER + text_of(long(f"of {size}", size)))
+        assert sorted([line for _ in range(8) for line in tail.read()]) == sorted(
+            [*BANNER.splitlines(), *long(f"of {size}", size)]
+        )
+        if rotated:
+            log.rename(tmp_path / rotated)
+        else:
+            log.unlink()
+
+
+@pytest.mark.parametrize("down", [False, True])
+def test_of_copies_that_begin_alike_the_rest_is_in_that_which_holds_what_was_read(tmp_path, log, down):
+    put(tmp_path / "app.log.2", BANNER)
+    put(log, f"{BANNER}1\n2\n")
+    tail = Tail(tmp_path)
+    assert tail.read()[-2:] == ["1", "2"]
+    put(log, "3\n")
+    copytruncate(log, "app.log.1", lines=f"{BANNER}4\n")
+    tail = tail.again(tmp_path) if down else tail
+    assert [line for _ in range(8) for line in tail.read()] == ["3", *BANNER.splitlines(), "4"]
+
+
+@pytest.mark.parametrize("size", [3, 200])
+@pytest.mark.parametrize("reads", range(1, 8))
+def test_what_was_read_before_a_log_was_found_empty_is_not_read_again(tmp_path, log, size, reads):
+    """At one time only the mark of the older copy is left, which was compressed and so let go later."""
+    put(log, "1\n")
+    tail = Tail(tmp_path)
+    assert tail.read() == ["1"]
+    copytruncate(log, "app.log.2")
+    put(log, text_of(long("2", size)))
+    assert tail.read() == long("2", size)
+    tail = tail.again(tmp_path)
+    copytruncate(log, "app.log.1")
+    pack(tmp_path / "app.log.2")
+    assert [line for _ in range(reads) for line in tail.read()] == []
+    assert [line for _ in range(8) for line in tail.again(tmp_path).read()] == []
 
 
 def test_a_range_is_read_again_from_wherever_it_went(tmp_path, log):
