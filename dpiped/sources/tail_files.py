@@ -18,6 +18,7 @@ from dpiped.sources.tail_identify import (
     look_near,
     may_be,
     may_hold,
+    may_name_copy_of,
     replaced,
     resolve,
     rest_of,
@@ -30,7 +31,6 @@ from dpiped.sources.tail_marks import (
     FileMark,
     Positions,
     is_backup_name,
-    is_copy_name,
     is_rotated_name,
     rotation_stem,
     shown_path,
@@ -243,7 +243,7 @@ class FileSet:
             return  # perhaps still being written: a gzip file is read when it has not changed between two scans
         it = Candidate(key, seen)
         for file in self._index.alike(it.real):
-            if not is_copy_name(it.real, file.home):
+            if not may_name_copy_of(it.real, file):
                 continue
             if not file.intact():
                 self.truncated(file, now)
@@ -376,7 +376,7 @@ class FileSet:
 
     def may_be_copied(self, file: TailFile) -> bool:
         """Whether the next scan may find a copy of it, which then would be taken for a new file if it had ended."""
-        return any(is_copy_name(path, file.home) for path in self._unjudged)
+        return any(may_name_copy_of(path, file) for path in self._unjudged)
 
     def end(self, file: TailFile, now: float) -> None:
         """The file was read to its end and will not be followed any more. A copy that the globs match is followed in

@@ -22,6 +22,7 @@ from dpiped.sources.tail_marks import (
     is_backup_name,
     is_copy_name,
     is_rotated_name,
+    may_name_copy,
     rotation_stem,
     same_log,
 )
@@ -141,7 +142,7 @@ def may_be(mark: FileMark, key: FileKey, seen: Found, *, by_globs: bool) -> bool
     if not mark.is_short:
         name = real.rpartition("/")[2]
         is_it = key[1] == mark.inode or seen.path == mark.path
-        return is_it or is_copy_name(str(Path(mark.home).with_name(name)), mark.home)
+        return is_it or may_name_copy(str(Path(mark.home).with_name(name)), mark.home)
     if key[1] == mark.inode:
         is_plain = rotation_stem(mark.home) == mark.home.rpartition("/")[2]
         if mark.path == seen.path or mark.place == real:  # what is written on gets longer
@@ -210,19 +211,29 @@ def replaced(old: TailFile, seen: Found) -> bytes | None:
     return verify(old.mark, seen.path) if is_gone else None
 
 
+def may_name_copy_of(real: str, file: TailFile) -> bool:
+    """Whether rotation may give such a name to a copy of a file: beside it, or anywhere if it left the globs."""
+    home = file.home
+    if file.rotated_at is not None:
+        home = f"{real.rpartition('/')[0]}/{home.rpartition('/')[2]}"
+    return may_name_copy(real, home)
+
+
 def is_copy_of(candidate: Candidate, file: TailFile) -> bool:
     """Whether a file is a copy, perhaps still being made, of one that is followed and was not truncated.
 
     Only what still has its name is copied as it is; what was renamed is compressed at most, unless an editor copied it
     before. Of two that are equal the older one is no copy, but what logrotate compresses may have an older time.
-    A log of its own may have the same content, so the names have to fit as well.
+    A log of its own may have the same content, so the names have to fit as well; where they prove little, or it is in
+    another folder, a whole head is needed, or all that stood in a file that has no name any more.
     """
     seen = candidate.seen
     is_gzip, is_backup = seen.path.endswith(".gz"), is_backup_name(candidate.real)
     if file.path.endswith(".gz") or not (is_gzip or is_backup or file.path == file.source):
         return False
-    if not is_copy_name(candidate.real, file.home):
+    if not may_name_copy_of(candidate.real, file):
         return False
+    is_sure = is_copy_name(candidate.real, file.home)
     try:
         with ExitStack() as stack:
             copy = stack.enter_context(closing(open_reader(seen.path)))
@@ -230,6 +241,8 @@ def is_copy_of(candidate: Candidate, file: TailFile) -> bool:
             if original.key != file.key or not _is_begin(copy, original):
                 return False
             size, mtime_ns = original.signature()
+            if not is_sure and copy.size() < HEAD_BYTES and not (copy.size() == size and file.is_unlinked()):
+                return False
             if is_backup or copy.size() < size or (is_gzip and copy.size() >= HEAD_BYTES):
                 return True
             return seen.mtime_ns > mtime_ns - COPIED_GRAIN_NS
@@ -281,10 +294,10 @@ def may_hold(mark: FileMark, candidate: Candidate, *, later: bool) -> bool:
         later: it may have been copied after something more was written.
     """
     real, seen = candidate.real, candidate.seen
+    if not mark.is_short:
+        return (real == mark.place or may_name_copy(real, mark.home)) and candidate.head == mark.head
     if real != mark.place and not is_copy_name(real, mark.home):
         return False
-    if not mark.is_short:
-        return candidate.head == mark.head
     return _is_since(mark, seen) if later else _is_same_time(mark, seen)
 
 

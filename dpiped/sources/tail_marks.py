@@ -38,7 +38,7 @@ _LONE = re.compile(r"[\ud800-\udfff]")
 """What Python makes of a byte of a name that is no UTF-8."""
 
 _SUFFIXES = re.compile(r"(?:\.(?:gz|old|bak|backup|save|prev|orig)|(?:\.~\d+)?~)+$")
-_NUMBERS = re.compile(r"[-._]\d[\d\-_.T:]*Z?(?=[-._]|$)")
+_NUMBERS = re.compile(r"_?[-._]\d[\d\-_.T:]*Z?(?=[-._]|$)")
 
 
 class FileMark(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -165,6 +165,15 @@ def is_copy_name(path: str, home: str) -> bool:
     if folder != home_folder or name == base or not same_log(name, base):
         return False
     return name.startswith(base) or (not _is_dated(base) and is_rotated_name(name, rotation_stem(base)))
+
+
+def may_name_copy(path: str, home: str) -> bool:
+    """Whether it may be the name of a copy of a log. Besides those that surely are, `worker-1.log.gz` is one, which may
+    be what a neighbour of `worker.log` was compressed to: only a whole head tells.
+    """
+    if is_copy_name(path, home):
+        return True
+    return path.endswith(".gz") and path != home and log_of(path) == log_of(home) and not _is_dated(Path(home).name)
 
 
 def _is_dated(name: str) -> bool:

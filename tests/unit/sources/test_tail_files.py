@@ -1104,6 +1104,37 @@ def test_what_was_read_before_a_log_was_found_empty_is_not_read_again(tmp_path, 
     assert [line for _ in range(8) for line in tail.again(tmp_path).read()] == []
 
 
+@pytest.mark.parametrize("name", ["app-1.log", "old/app.log.1", "old/app-2026-01-01.log"])
+@pytest.mark.parametrize("seen", [False, True])
+@pytest.mark.parametrize("size", [3, 200])
+def test_what_a_log_is_compressed_to_comes_once_also_by_a_neighbours_name_or_elsewhere(tmp_path, log, name, seen, size):
+    (tmp_path / "old").mkdir()
+    put(log, text_of(long("1", size)))
+    tail = Tail(tmp_path, "**/*.log*")
+    assert tail.read() == long("1", size)
+    put(log, "late\n")
+    rotated = log.rename(tmp_path / name)
+    put(log, text_of(long("2", size)))
+    got = tail.read() if seen else []
+    pack(rotated)
+    got += [line for _ in range(9) for line in tail.read()]
+    assert sorted(got) == sorted(["late", *long("2", size)])
+    assert tail.again(tmp_path, pattern="**/*.log*").read() == []
+
+
+@pytest.mark.parametrize("name", ["app-1.log.gz", "other/app.log.1.gz", "other/app.log"])
+@pytest.mark.parametrize("gone", [False, True])
+def test_what_begins_as_a_log_that_goes_and_has_a_neighbours_name_is_a_log_of_its_own(tmp_path, log, name, gone):
+    (tmp_path / "other").mkdir()
+    put(log, "begin\n1\n")
+    tail = Tail(tmp_path, "**/*")
+    assert tail.read() == ["begin", "1"]
+    if gone:
+        log.unlink()
+    (tmp_path / name).write_bytes(gzip.compress(b"begin\n") if name.endswith(".gz") else b"begin\n")
+    assert [line for _ in range(9) for line in tail.read()] == ["begin"]
+
+
 def test_a_range_is_read_again_from_wherever_it_went(tmp_path, log):
     add(log, "1\n2\n")
     tail = Tail(tmp_path)
@@ -1174,6 +1205,7 @@ def test_a_name_that_is_no_utf8_is_stored_as_it_is_and_shown_as_text(tmp_path):
         ("app-2014-05-05T22-13-22.000.log", "app.log"),
         ("app.log.20261130T120000Z", "app.log"),
         ("app-2026-11-30T12:00:00Z.log.gz", "app.log"),
+        ("app__2026-11-30_00-00-00.log", "app.log"),
         ("syslog.old", "syslog"),
         ("app.log-2026113020.backup", "app.log"),
         ("app.log~", "app.log"),
