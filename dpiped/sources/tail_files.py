@@ -86,10 +86,15 @@ class FileSet:
             self._resolve(list(positions.files.values()), now)
         else:
             self._scan()
-        for key, seen in self._found.items():
+        is_restart = positions is not None and self.options.follow
+        for key, seen in [*self._found.items()]:
+            if key in self.files:
+                continue
+            if is_restart:  # rotation may just be copying or compressing a known file
+                self._appeared(key, seen, now)
+                continue
             it = Candidate(key, seen)
-            is_copy = is_backup_name(it.real) and any(is_copy_of(it, file) for file in self._index.alike(it.real))
-            if key not in self.files and not is_copy:
+            if not is_backup_name(it.real) or not any(is_copy_of(it, file) for file in self._index.alike(it.real)):
                 file = self._add(key, seen, now)
                 if positions is None and self.options.from_end:
                     file.history = seen.size

@@ -48,7 +48,11 @@ class GzipReader(PlainReader):
 
     def pread(self, size: int, at: int) -> bytes:
         if not self._start <= at <= self._start + len(self._window):
-            self._stream.seek(at)
+            try:
+                self._stream.seek(at)
+            except (EOFError, OSError, gzip.GzipError):  # it ends before, for it is still being written
+                self.damaged = True
+                return b""
             self._start, self._window = at, b""
         have = bytearray(self._window[at - self._start :])
         while len(have) < size and not self.damaged:

@@ -1135,6 +1135,42 @@ def test_what_begins_as_a_log_that_goes_and_has_a_neighbours_name_is_a_log_of_it
     assert [line for _ in range(9) for line in tail.read()] == ["begin"]
 
 
+@pytest.mark.parametrize("pattern", ["*.log", "*.log*"])
+@pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.9])
+def test_a_start_while_a_log_is_being_compressed(tmp_path, log, pattern, share):
+    lines = [f"{number} {os.urandom(40).hex()}" for number in range(9_000)]
+    put(log, text_of(lines))
+    tail = Tail(tmp_path, pattern)
+    assert tail.read() == lines
+    put(log, "late\n")
+    rotate(log, lines="new\n")
+    packed = gzip.compress((tmp_path / "app.log.1").read_bytes())
+    (tmp_path / "app.log.1.gz").write_bytes(packed[: int(len(packed) * share)])
+    tail = tail.again(tmp_path, pattern=pattern)
+    assert tail.read() == ["late", "new"]
+    (tmp_path / "app.log.1").unlink()
+    (tmp_path / "app.log.1.gz").write_bytes(packed)
+    assert [line for _ in range(9) for line in tail.read()] == []
+
+
+@pytest.mark.parametrize("down", [False, True])
+@pytest.mark.parametrize("share", [0.5, 1])
+@pytest.mark.parametrize("name", ["app.log.1", "app__2026-01-02_00-00-00.log"])
+def test_a_look_between_the_copying_of_a_log_and_its_truncation(tmp_path, log, down, share, name):
+    put(log, text_of(long("1")))
+    tail = Tail(tmp_path, "*.log*")
+    assert tail.read() == long("1")
+    put(log, "late\n")
+    whole = log.read_bytes()
+    put(tmp_path / name, whole[: int(len(whole) * share)])
+    tail = tail.again(tmp_path, pattern="*.log*") if down else tail
+    assert tail.read() == ["late"]
+    put(tmp_path / name, whole[int(len(whole) * share) :])
+    os.truncate(log, 0)
+    put(log, "new\n")
+    assert [line for _ in range(9) for line in tail.read()] == ["new"]
+
+
 def test_a_range_is_read_again_from_wherever_it_went(tmp_path, log):
     add(log, "1\n2\n")
     tail = Tail(tmp_path)
