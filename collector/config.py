@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from collector.naming import check_template
 from dpiped.codecs import CODEC_NAMES
@@ -58,7 +58,13 @@ def _check_codec(value: str) -> str:
     return value
 
 
-CodecName = Annotated[str, AfterValidator(_check_codec)]
+def _no_table(value: object) -> object:
+    if isinstance(value, dict):
+        raise ValueError("expected the name of a codec; its options belong into the http input of the daemon")
+    return value
+
+
+CodecName = Annotated[str, BeforeValidator(_no_table), AfterValidator(_check_codec)]
 
 
 class CollectorConfig(ConfigModel):

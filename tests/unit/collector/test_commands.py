@@ -61,6 +61,7 @@ def test_config_is_read(tmp_path):
         (("paths", "pathes"), 'did you mean "paths"'),
         (('"tail"', '"tial"'), 'did you mean "tail"'),
         (("[[input]]", '[[input]]\ncodec = "rawww"'), 'did you mean "raw"'),
+        (("[[input]]", '[[input]]\ncodec = { type = "csv" }'), "the http input of the daemon"),
         (("{logname}", "{name}"), "{stem}, {logname} or {dir}"),
         (("^\\d", "(?=x)"), "pattern"),
         (("http://127.0.0.1:9800", "127.0.0.1:9800"), "URL of a daemon"),
