@@ -59,8 +59,9 @@ def _check_codec(value: str) -> str:
 
 
 def _no_table(value: object) -> object:
+    text = "expected the name of a codec; its options belong into the http input of the daemon"
     if isinstance(value, dict):
-        raise ValueError("expected the name of a codec; its options belong into the http input of the daemon")
+        raise ValueError(text)  # noqa: TRY004 - pydantic collects these
     return value
 
 
