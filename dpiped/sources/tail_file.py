@@ -109,9 +109,11 @@ class TailFile:
             self.found_empty(size, self.written_ns)
 
     def found_empty(self, size: int, mtime_ns: int) -> None:
-        """Keeps in the mark that nothing was in it yet, if so: then it was read to its end."""
+        """Keeps in the mark that nothing was in it yet, if so: then it was read to its end. It is opened all the same,
+        or another file could get its inode.
+        """
         if not size:
-            self._seen = size, mtime_ns
+            self._seen, self._unsure = (size, mtime_ns), True
 
     def _skip_history(self, reader: PlainReader) -> None:
         """To behind the last newline of what was there at the start, so that a line being written comes whole."""

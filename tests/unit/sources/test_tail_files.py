@@ -1252,3 +1252,13 @@ def test_a_name_that_is_no_utf8_is_stored_as_it_is_and_shown_as_text(tmp_path):
 )
 def test_names_that_rotation_makes(name, stem):
     assert rotation_stem(f"/var/log/{name}") == stem
+
+
+def test_an_empty_file_is_opened_too_so_that_no_other_gets_its_inode(tmp_path, log):
+    put(log, "")
+    tail = Tail(tmp_path)
+    assert tail.read() == []
+    tail = tail.again(tmp_path)
+    assert tail.read() == []
+    assert tail.follower.open_files == 1
+    tail.follower.close()
