@@ -289,13 +289,14 @@ class FileOutput(Output[FileConfig]):
 
     def _flush(self) -> None:
         for file in self._files.values():
-            if file.dirty:
+            if file.dirty or file.path in self._left:  # it may have been closed and opened again
                 self._settle(file)
                 self._committed[file.path] = (file.inode, file.size)
         for file in [file for file in self._files.values() if not file.is_in_place()]:
             self._say("file was moved or removed: a new one is begun", file.path)
             self._files.pop(file.path).close()
-        self._committed = {path: place for path, place in self._committed.items() if path in self._files} | self._left
+        kept = {path: place for path, place in self._committed.items() if path in self._files}
+        self._committed = self._left | kept
         self._left = {}
         self._claims.keep(set(self._committed))
 

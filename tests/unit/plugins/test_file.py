@@ -344,6 +344,26 @@ async def test_few_files_stay_open(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("compression", ["none", "gzip"])
+async def test_a_file_that_is_closed_and_opened_again_between_two_cursors_is_not_cut_back(
+    tmp_path: Path, compression: str
+) -> None:
+    async def run(first: int) -> None:
+        async with parts(tmp_path) as world:
+            runner = output(world, tmp_path / "{ident}", max_open_files=2, compression=compression)
+            await world.start(runner)
+            for n in range(first, first + 20):
+                await world.append(event(n), ident=f"i{n % 5}")
+            await until(lambda: runner.reader.cursor == first + 20)
+
+    for first in (0, 20, 40):  # each begins with the files as the cursor of the one before it knows them
+        await run(first)
+    for n in range(5):
+        data = (tmp_path / f"i{n}").read_bytes()
+        lines = b"".join(map(event, range(n, 60, 5)))
+        assert (gzip.decompress(data) if compression == "gzip" else data) == lines
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip"])
 async def test_a_batch_may_need_more_files_than_stay_open(tmp_path: Path, compression: str) -> None:
     async with parts(tmp_path) as world:
         runner = output(world, tmp_path / "out" / "{ident}", max_open_files=10, compression=compression)
