@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter, deque
 from collections.abc import Iterable
 from functools import partial
@@ -50,6 +51,9 @@ from dpiped.sources.tail_unseen import (
     missed,
     newest,
 )
+
+PACKING_NS = 2_000_000_000
+"""What was not written to for so long is no file that is just being compressed."""
 
 
 class FileSet:
@@ -243,7 +247,8 @@ class FileSet:
 
     def _appeared(self, key: FileKey, seen: Found, now: float) -> None:
         """A file that is not followed yet: a new one, or a copy of one that is or was."""
-        if seen.path.endswith(".gz") and self._gzip_seen.get(key) != seen:
+        is_changing = self._gzip_seen.get(key) != seen and time.time_ns() - seen.mtime_ns < PACKING_NS
+        if seen.path.endswith(".gz") and is_changing:
             self._unjudged.append(os.path.realpath(seen.path))
             return  # perhaps still being written: a gzip file is read when it has not changed between two scans
         it = Candidate(key, seen)

@@ -1171,6 +1171,18 @@ def test_a_look_between_the_copying_of_a_log_and_its_truncation(tmp_path, log, d
     assert [line for _ in range(9) for line in tail.read()] == ["new"]
 
 
+def test_what_was_compressed_long_ago_needs_no_second_look(tmp_path, log):
+    """One that starts again and again, while files get other numbers, would never take a second look."""
+    put(log, text_of(long("1")))
+    tail = Tail(tmp_path, "*.log*")
+    assert tail.read() == long("1")
+    packed = tmp_path / "app.log.1.gz"
+    packed.write_bytes(gzip.compress(text_of(long("2")).encode()))
+    os.utime(packed, (time.time() - 3600, time.time() - 3600))
+    tail = tail.again(tmp_path, pattern="*.log*")
+    assert tail.read(0.1) == long("2")
+
+
 def test_a_range_is_read_again_from_wherever_it_went(tmp_path, log):
     add(log, "1\n2\n")
     tail = Tail(tmp_path)
