@@ -339,8 +339,10 @@ class FileSet:
 
     def _is_other(self, file: TailFile, seen: Found) -> bool:
         """Whether the inode of a closed file is another's by now, or it was truncated."""
-        if file.reader is not None or not file.head_len:
+        if file.reader is not None:
             return False
+        if not file.head_len:
+            return seen.path.endswith(".gz") != file.path.endswith(".gz")
         if seen.path == file.path and file.hint == (seen.size, seen.mtime_ns):
             return False
         return not (may_be(file.mark, file.key, seen, by_globs=True) and file.intact(seen.path))

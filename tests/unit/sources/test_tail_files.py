@@ -1183,6 +1183,20 @@ def test_what_was_compressed_long_ago_needs_no_second_look(tmp_path, log):
     assert tail.read(0.1) == long("2")
 
 
+def test_a_log_that_takes_the_inode_of_a_compressed_one_without_content_is_another_file(tmp_path, log):
+    empty = tmp_path / "app.log.2026-01-01.gz"
+    empty.write_bytes(gzip.compress(b""))
+    tail = Tail(tmp_path, "app.log*")
+    assert tail.read() == []
+    content = tmp_path / "content"
+    put(content, text_of(long("1")))
+    reuse_inode(empty, log, content.read_bytes())
+    assert tail.read() == long("1")
+    assert tail.follower._set.files[log.stat().st_dev, log.stat().st_ino].source == str(log)
+    rotate(log, lines="2\n", compress=True)
+    assert [line for _ in range(9) for line in tail.read()] == ["2"]
+
+
 def test_a_range_is_read_again_from_wherever_it_went(tmp_path, log):
     add(log, "1\n2\n")
     tail = Tail(tmp_path)
