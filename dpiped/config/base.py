@@ -68,7 +68,8 @@ def is_name(value: str) -> bool:
 
 def _check_ident(value: str) -> str:
     if not is_ident(value):
-        raise ValueError("expected dotted parts of letters, digits, _ and -, such as rs.web")
+        longest = f"at most {MAX_IDENT_LENGTH} characters"
+        raise ValueError(f"expected dotted parts of letters, digits, _ and -, such as rs.web, {longest}")
     return value
 
 

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 from dpiped.batch import BatchId, stream_of_project
 from dpiped.codecs.base import Codec
-from dpiped.config.base import LONGEST_HOST, is_ident, is_name
+from dpiped.config.base import LONGEST_HOST, MAX_IDENT_LENGTH, is_ident, is_name
 from dpiped.errors import CodecError
 from dpiped.journal.record import CONTENT_TYPE
 from dpiped.matcher import OWN_PREFIX
@@ -74,7 +74,8 @@ class Places:
             return Place(is_frames=True)
         project, ident = unquote(parts[1]), unquote(parts[2])
         if not is_ident(ident):
-            raise Refused(404, "no such ident; an ident is dotted parts of letters, digits, _ and -")
+            what = f"dotted parts of letters, digits, _ and -, {MAX_IDENT_LENGTH} characters at most"
+            raise Refused(404, f"no such ident; an ident is {what}")
         if ident.partition(".")[0] == OWN_PREFIX:
             raise Refused(404, f"idents that begin with {OWN_PREFIX} are the daemon's own")
         self.check_project(project)

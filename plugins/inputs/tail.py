@@ -4,7 +4,8 @@ Delivery: every line enters the journal once; how far each file was read is stor
 rotation moved aside before anybody looked, also while nothing ran, is found by name and time as long as it is in the
 same folder: `app.log.1`, `app.log-20260102`, `app-2026-01-02.log`, `app.log.old`, each also with `.gz`; and `app-2.log`
 when the file before it was seen to become `app-1.log`. `app.log~` is taken for the copy of an editor. Lines that
-are truncated away before they were read are lost, and every truncation is counted.
+are truncated away before they were read are lost, and every truncation is counted. What is put in the place of a file,
+as editors save, is read on where it was; if that was less than 1 KiB, it is read anew.
 """
 
 from __future__ import annotations
