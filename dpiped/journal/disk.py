@@ -59,7 +59,7 @@ class DiskStorage(Storage):
         self._damaged: set[tuple[Path, int]] = set()
         """Places of packs that were found damaged, so that each is counted once."""
         self._lock = threading.Lock()
-        self._fd = self._folder_fd = -1
+        self._fd = -1
         self._opened = 0
         """How often it was tried to open it."""
         self._good = 0
@@ -74,8 +74,6 @@ class DiskStorage(Storage):
         found = Recovery(self._folder, self._quarantine, lenient=self._opened > STRICT_TRIES)
         found.run()
         sync_folder(self._folder)
-        self._close_folder()
-        self._folder_fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
         self._segments = found.segments
         marks = self._recover_marks(found.tail.marks)
         self.next = max([marks.next, found.tail.next, *(segment.end for segment in self._segments)])
@@ -388,19 +386,13 @@ class DiskStorage(Storage):
 
     @property
     def in_place(self) -> bool:
-        was_removed = self._folder_fd >= 0 and os.fstat(self._folder_fd).st_nlink == 0  # perhaps made anew since
-        return not was_removed and self._folder.exists()
+        with self._lock:  # under it segments are freed; new ones are made before they are known
+            return (self._segments[-1].path if self._segments else self._folder).exists()
 
     def close(self) -> None:
-        self._close_folder()
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-
-    def _close_folder(self) -> None:
-        if self._folder_fd >= 0:
-            os.close(self._folder_fd)
-            self._folder_fd = -1
 
 
 def _scan_if_there(path: Path) -> Segment:
