@@ -1235,6 +1235,7 @@ def test_positions_are_one_text_small_and_large(tmp_path, amount):
         add(tmp_path / f"{number}.log", f"{number}\n")
     tail = Tail(tmp_path)
     tail.read()
+    tail.follower.close()
     again = Positions.parse(tail.positions.text())
     assert again.files == tail.positions.files
     assert len(again.files) == amount
