@@ -26,7 +26,7 @@ from collector.sender import Pauses, Sender
 from collector.status import StatusServer
 from collector.tail_feed import TailFeed
 from dpiped.config.base import split_listen
-from dpiped.errors import DpipeError
+from dpiped.errors import DpipeError, first_error
 from dpiped.lock import DataDir
 from dpiped.patience import done_before, patiently, persist
 from dpiped.sources.noted import Noted
@@ -94,7 +94,7 @@ class Collector:
             await self._work()
             return all(lane.idle for lane in self.lanes)
         except ExceptionGroup as group:
-            raise _first_of(group) from group
+            raise first_error(group) from group
         finally:
             await self._close()
 
@@ -334,12 +334,3 @@ def _tls(settings: CollectorConfig) -> ClientTls | None:
 
 def _hint(error: OSError) -> str:
     return ": another process listens there, choose another address" if error.errno == 98 else ""
-
-
-def _first_of(group: ExceptionGroup[Exception]) -> Exception:
-    """The first plain exception in nested groups."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, Exception)
-    return error

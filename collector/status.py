@@ -65,9 +65,7 @@ class StatusServer:
     def _protocol(self) -> asyncio.Protocol:
         """For a connection that was just accepted."""
         protocol = asyncio.StreamReaderProtocol(asyncio.StreamReader(limit=8192), self._serve)
-        if self._tls is None:
-            return protocol
-        return self._handshakes.before(protocol, self._tls.context)
+        return self._handshakes.before(protocol, self._tls)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open_now += 1

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from dpiped.config.validate import did_you_mean
-from dpiped.errors import ConfigError, DpipeError
+from dpiped.errors import ConfigError, DpipeError, first_error
 from dpiped.exit_code import ExitCode
 from dpiped.hidden import blot
 from dpiped.telemetry.log import LEVELS
@@ -88,8 +88,7 @@ def run_command_line(parser: Parser, argv: Sequence[str] | None) -> int:
 
 def _told(error: Exception, program: str) -> list[str]:
     """One line for each problem; of a group of tasks the first."""
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
+    error = first_error(error)
     if isinstance(error, ConfigError):
         return error.problems
     if isinstance(error, OSError) and error.filename is not None:

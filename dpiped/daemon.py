@@ -17,7 +17,7 @@ import dpiped.codecs.lines  # noqa: F401 - numpy is loaded at the start, not wit
 from dpiped.config.schema import DaemonConfig
 from dpiped.descriptors import raise_limit
 from dpiped.engine import Engine
-from dpiped.errors import ConfigError, DpipeError
+from dpiped.errors import ConfigError, DpipeError, first_error
 from dpiped.exit_code import ExitCode
 from dpiped.lock import UMASK
 from dpiped.memory import keep_memory, settle_garbage
@@ -47,19 +47,12 @@ def run_engine(make: Callable[[Telemetry], Engine]) -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             unread = runner.run(_run(make, telemetry))
     except (DpipeError, OSError, ExceptionGroup) as exc:
-        cause = _leaf(exc)
+        cause = first_error(exc)
         if not isinstance(cause, DpipeError | OSError):
             raise
         telemetry.say(f"cannot run: {cause}", level=logging.ERROR)
         return ExitCode.of(cause)
     return ExitCode.UNREAD if unread else ExitCode.DONE
-
-
-def _leaf(exc: BaseException) -> BaseException:
-    """The first real error in nested groups."""
-    while isinstance(exc, BaseExceptionGroup):
-        exc = exc.exceptions[0]
-    return exc
 
 
 class _Signals:

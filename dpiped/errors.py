@@ -89,3 +89,10 @@ class HangError(DpipeError):
 
 class CodecError(DpipeError):
     """The data as a whole cannot be read by this codec."""
+
+
+def first_error(error: Exception) -> Exception:
+    """Itself, or of a group of tasks, which may hold groups, the first."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -14,7 +14,7 @@ from typing import cast
 
 from dpiped.telemetry import Telemetry
 from dpiped.telemetry.events import HandshakesFailed
-from dpiped.tls import HANDSHAKE_SECS
+from dpiped.tls import HANDSHAKE_SECS, Tls
 
 BROKEN_OFF = "tls_broken_off"
 """Only counted: whoever looks whether the port is open does that."""
@@ -35,9 +35,9 @@ class Handshakes:
     def __len__(self) -> int:
         return len(self._under_way)
 
-    def before(self, protocol: asyncio.Protocol, context: ssl.SSLContext) -> asyncio.Protocol:
-        """For a connection that was just accepted; `protocol` gets it when its handshake is done."""
-        return _Handshake(self, protocol, context)
+    def before(self, protocol: asyncio.Protocol, tls: Tls | None) -> asyncio.Protocol:
+        """For a connection that was just accepted; `protocol` gets it when its handshake is done, or at once."""
+        return protocol if tls is None else _Handshake(self, protocol, tls.context)
 
     def begin(self, sock: socket.socket, peer: str, protocol: asyncio.Protocol, context: ssl.SSLContext) -> None:
         """The socket is in our hands from here on."""

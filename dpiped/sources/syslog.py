@@ -168,10 +168,7 @@ class SyslogListener:
 
     def _protocol(self) -> asyncio.Protocol:
         """For a connection that was just accepted."""
-        peer = _Peer(self)
-        if self._tls is None:
-            return peer
-        return self._handshakes.before(peer, self._tls.context)
+        return self._handshakes.before(_Peer(self), self._tls)
 
     def joined(self, peer: _Peer) -> bool:
         """False: there are too many already."""

@@ -384,7 +384,7 @@ class FileSet:
 
     def _rest_in(self, it: Candidate, mark: FileMark) -> Resolved | None:
         rest = self._past.rest_of_gone(it.key, it, mark)
-        return rest if it.is_there else None
+        return rest if rest is not None and it.is_there else None
 
     def may_be_copied(self, file: TailFile) -> bool:
         """Whether the next scan may find a copy of it, which then would be taken for a new file if it had ended."""

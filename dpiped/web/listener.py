@@ -108,11 +108,10 @@ class HttpListener:
         if server is None or self.connections + len(self._handshakes) >= self._max_connections:
             self._telemetry.metrics.noted.labels(self._name, "turned_away").inc()
             return _TurnedAway()
-        protocol = server()
-        if self._tls is None:
-            half_open = self._half_open and HalfOpen.fits(protocol)
-            return cast("asyncio.Protocol", HalfOpen(protocol) if half_open else protocol)
-        return self._handshakes.before(cast("asyncio.Protocol", protocol), self._tls.context)
+        protocol: Any = server()
+        if self._tls is None and self._half_open and HalfOpen.fits(protocol):
+            protocol = HalfOpen(protocol)
+        return self._handshakes.before(protocol, self._tls)
 
     @contextmanager
     def answering(self, request: web.BaseRequest) -> Iterator[None]:
