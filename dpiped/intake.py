@@ -287,7 +287,9 @@ def _unfit(head: Head, project: str, ident: str) -> str:
         return f"frame with ident {ident!r}: idents that begin with {OWN_PREFIX} are the daemon's own"
     if not _has_sound_batch(head) or not _are_sound((head.source, 1024), (head.host, LONGEST_HOST)):
         return "frame with a source, host, stream or nonce that is too long or has characters that are not allowed"
-    if not 0 <= head.hops <= MAX_HOPS:
+    if head.hops < 0:
+        return "frame with hops below 0"
+    if head.hops > MAX_HOPS:
         return f"more than {MAX_HOPS} hops: do daemons send to each other in a circle?"
     return ""
 

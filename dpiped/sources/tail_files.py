@@ -247,8 +247,7 @@ class FileSet:
 
     def _appeared(self, key: FileKey, seen: Found, now: float) -> None:
         """A file that is not followed yet: a new one, or a copy of one that is or was."""
-        is_changing = self._gzip_seen.get(key) != seen and time.time_ns() - seen.mtime_ns < PACKING_NS
-        if seen.path.endswith(".gz") and is_changing:
+        if seen.path.endswith(".gz") and self._is_being_packed(key, seen):
             self._unjudged.append(os.path.realpath(seen.path))
             return  # perhaps still being written: a gzip file is read when it has not changed between two scans
         it = Candidate(key, seen)
@@ -275,6 +274,9 @@ class FileSet:
             self.chunks.append(file.chunk())
         else:
             self._slipped.append(missed(key, seen, file.after))
+
+    def _is_being_packed(self, key: FileKey, seen: Found) -> bool:
+        return self._gzip_seen.get(key) != seen and time.time_ns() - seen.mtime_ns < PACKING_NS
 
     def _replaces(self, key: FileKey, seen: Found, now: float) -> bool:
         """Whether it was put in the place of a followed file that it begins with, as rsync and editors save: then it is
